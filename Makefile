@@ -1,0 +1,36 @@
+# `make help` lists the targets. Each one sets up what it needs: a virtual environment in .venv, and guetzli from Debian.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help:  ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(VENV)/ready  ## make the virtual environment and install all that the other targets need
+
+# Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@command -v guetzli >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends guetzli; } >/dev/null \
+		|| echo 'guetzli is not installed: as root, apt-get install guetzli'
+	@touch $@
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest -q
+
+check: setup  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## put the source in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what was made
+	rm -rf $(VENV) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,218 @@
+"""Bytes to messages and back: MessagePack-RPC with every limit enforced before memory is spent.
+
+No I/O, no clock, and no knowledge of which side of the wire it is on: the daemon and the client library use the same
+codec.
+
+Decoding is done in two passes. ``Unpacker.skip`` walks the bytes as they arrive, without building a single object, and
+finds where a message ends; only a complete message, of known size, is then unpacked. So a header that claims four
+billion elements costs nothing, a half-received message costs its bytes (twice) and no more, and the stream is never out
+of step after an error, because any error ends it. msgpack's own ``max_buffer_size`` is not enough: it bounds the
+buffer, not the message.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgpack
+
+from periodic_client.wire.errors import BadMessage, ClosingError, PeriodicError, TooLarge
+
+MSGID_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a decoder accepts; see protocol.md, section 1."""
+
+    message_bytes: int = 32 * 1024 * 1024
+    array_length: int = 1000
+    map_length: int = 64
+    counted_bytes: int = 1024 * 1024
+    """Messages larger than this have their values counted before they are built: one byte can become an object of 64.
+    """
+    values: int = 100_000
+
+
+class Request(NamedTuple):
+    msgid: int
+    method: str
+    params: list[Any]
+
+
+class Response(NamedTuple):
+    msgid: int | None
+    error: str | None
+    result: Any
+
+
+class Notification(NamedTuple):
+    method: str
+    params: list[Any]
+
+
+Message = Request | Response | Notification
+
+_pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
+
+
+def encode_request(msgid: int, method: str, params: list[Any] | tuple[Any, ...]) -> bytes:
+    return _pack((0, msgid, method, params))
+
+
+def encode_response(msgid: int, result: Any) -> bytes:
+    return _pack((1, msgid, None, result))
+
+
+def encode_error(msgid: int | None, error: PeriodicError | str) -> bytes:
+    """A response that refuses. ``msgid`` is None for the errors that close the connection."""
+    return _pack((1, msgid, error if isinstance(error, str) else error.to_wire(), None))
+
+
+def encode_notification(method: str, params: list[Any] | tuple[Any, ...]) -> bytes:
+    return _pack((2, method, params))
+
+
+class Decoder:
+    """Takes the bytes of one direction of one connection, gives its messages.
+
+    After an error the decoder is dead: every later ``feed`` raises the same error.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._skipper = msgpack.Unpacker(max_buffer_size=self.limits.message_bytes + 2**20)
+        self._buffer = bytearray()
+        self._start = 0
+        """Where, in the skipper's count of the stream, the buffer begins."""
+        self._error: ClosingError | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the message in progress, which is not complete yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that ``data`` completes, in order.
+
+        Raises BadMessage or TooLarge, after the messages before the bad one were yielded. ``data`` may be of any
+        length.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            for at in range(0, len(data), 2**20):
+                yield from self._feed(data[at : at + 2**20])
+        except ClosingError as error:
+            self._error = error
+            self._buffer = bytearray()
+            raise
+
+    def _feed(self, data: bytes) -> Iterator[Message]:
+        buffer = self._buffer
+        buffer += data
+        skipper = self._skipper
+        skipper.feed(data)
+        begin = 0
+        try:
+            while True:
+                skipper.skip()
+                end = skipper.tell() - self._start
+                yield self._message(buffer[begin:end])
+                begin = end
+        except msgpack.OutOfData:
+            pass
+        except (msgpack.FormatError, msgpack.StackError):
+            raise BadMessage("these bytes are not MessagePack, or are nested too deeply") from None
+        del buffer[:begin]
+        self._start += begin
+        if len(buffer) > self.limits.message_bytes:
+            raise TooLarge(self._too_large())
+
+    def _too_large(self) -> str:
+        return f"a message may have {self.limits.message_bytes} bytes at the most"
+
+    def _message(self, packed: bytearray) -> Message:
+        limits = self.limits
+        if len(packed) > limits.counted_bytes:
+            if len(packed) > limits.message_bytes:
+                raise TooLarge(self._too_large())
+            if count_values(packed, limits.values) > limits.values:
+                raise BadMessage(
+                    f"a message of more than {limits.counted_bytes} bytes may hold {limits.values} values at the most"
+                )
+        try:
+            value = msgpack.unpackb(packed, max_array_len=limits.array_length, max_map_len=limits.map_length)
+        except UnicodeDecodeError:
+            raise BadMessage("a str is not valid UTF-8") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise BadMessage(f"this cannot be read: {error}") from None
+        return _shape(value)
+
+
+def _shape(value: Any) -> Message:
+    """The message that an unpacked value is; raises BadMessage if it is none."""
+    if type(value) is list:
+        if len(value) == 4 and _is_type(value[0], 0):
+            _, msgid, method, params = value
+            if type(msgid) is int and 0 <= msgid <= MSGID_MAX and type(method) is str and type(params) is list:
+                return Request(msgid, method, params)
+        elif len(value) == 4 and _is_type(value[0], 1):
+            _, msgid, error, result = value
+            if msgid is None or (type(msgid) is int and 0 <= msgid <= MSGID_MAX):
+                return Response(msgid, error if error is None or type(error) is str else str(error), result)
+        elif len(value) == 3 and _is_type(value[0], 2):
+            _, method, params = value
+            if type(method) is str and type(params) is list:
+                return Notification(method, params)
+    raise BadMessage("a message is [0, msgid, method, params], [1, msgid, error, result] or [2, method, params]")
+
+
+def _is_type(value: Any, number: int) -> bool:
+    """True for the integer itself: False == 0 and 1.0 == 1, and neither is a message type."""
+    return type(value) is int and value == number
+
+
+# What follows the first byte of a value (https://github.com/msgpack/msgpack/blob/master/spec.md): first byte -> (format
+# of a length or None, bytes after it, values in each unit of length).
+_LENGTH = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I", 0xD9: ">B", 0xDA: ">H", 0xDB: ">I", 0xC7: ">B", 0xC8: ">H", 0xC9: ">I"}
+_CHILDREN = {0xDC: (">H", 1), 0xDD: (">I", 1), 0xDE: (">H", 2), 0xDF: (">I", 2)}
+_FIXED = {
+    0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
+    0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17,
+}  # fmt: skip
+
+
+def count_values(packed: bytes | bytearray, enough: int) -> int:
+    """How many values (of any type, containers included) one packed message holds. Stops counting above ``enough``.
+
+    ``packed`` must be one complete value.
+    """
+    at, count, left = 0, 0, 1
+    while left:
+        first = packed[at]
+        at += 1
+        left -= 1
+        count += 1
+        if count > enough:
+            break
+        if first <= 0x7F or first >= 0xE0 or 0xC0 <= first <= 0xC3:
+            continue
+        if first <= 0x8F:
+            left += 2 * (first & 0x0F)
+        elif first <= 0x9F:
+            left += first & 0x0F
+        elif first <= 0xBF:
+            at += first & 0x1F
+        elif first in _LENGTH:
+            form = _LENGTH[first]
+            size = struct.calcsize(form)
+            at += size + struct.unpack_from(form, packed, at)[0] + (1 if 0xC7 <= first <= 0xC9 else 0)
+        elif first in _CHILDREN:
+            form, each = _CHILDREN[first]
+            left += each * struct.unpack_from(form, packed, at)[0]
+            at += struct.calcsize(form)
+        else:
+            at += _FIXED[first]
+    return count
