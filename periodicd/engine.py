@@ -1,0 +1,148 @@
+"""One step: collect what arrived, decide, ask the store, commit once, answer. Synchronous and deterministic.
+
+The same engine runs under the server, with sockets and a thread for the commit, and under tests and the simulation,
+with a virtual clock and stores that fail on purpose. Its owner does, again and again::
+
+    receive(peer, message, size)         for all that arrives; only collects
+    commit_needed = begin(now)           runs the scheduler and the store's statements
+    commit()                             if needed; the owner decides in which thread
+    for peer, data in finish(): ...      only now may anything be said
+
+If the store raises, the engine must be thrown away: what is on disk is the truth (docs/architecture.md).
+"""
+
+from typing import Any
+
+from periodic_client.wire import (
+    DuplicateMsgid,
+    Message,
+    Notification,
+    PeriodicError,
+    Request,
+    Response,
+    UnknownMethod,
+)
+from periodicd import ops
+from periodicd.clock import Now
+from periodicd.peers import Peer
+from periodicd.requests import METHODS
+from periodicd.scheduler import Scheduler, Settings, describe
+from periodicd.store import Store
+
+
+class Engine:
+    def __init__(self, store: Store, now: Now, settings: Settings | None = None) -> None:
+        self.store = store
+        (boot,) = store.apply([ops.Boot()])
+        store.commit()
+        assert isinstance(boot, ops.BootResult)
+        self.scheduler = Scheduler(boot, now, settings)
+        self._inbox: list[tuple[Peer, Message | None]] = []
+        self._peers = 0
+
+    # -- collecting: between the steps ---------------------------------------------------------------------------------
+
+    def attach(self, now: Now) -> Peer:
+        """A connection was made."""
+        self._peers += 1
+        peer = Peer(self._peers, now.mono_ms)
+        self.scheduler.attach(peer)
+        return peer
+
+    def receive(self, peer: Peer, message: Message) -> None:
+        """Raises DuplicateMsgid, after which the connection is to be closed."""
+        if type(message) is Request:
+            if message.msgid in peer.unanswered:
+                raise DuplicateMsgid(f"request {message.msgid} is still unanswered")
+            peer.unanswered.add(message.msgid)
+        self._inbox.append((peer, message))
+
+    def detach(self, peer: Peer) -> None:
+        """The connection is gone. What it sent before is still done."""
+        self._inbox.append((peer, None))
+
+    def drained(self, peer: Peer) -> None:
+        """The peer's outbox is below the high-water mark again."""
+        self.scheduler.drained(peer)
+
+    def listed(self, peer: Peer, msgid: int, result: ops.ListingResult) -> None:
+        """The answer to one of ``take_listings``."""
+        jobs = [describe(job) for job in result.jobs]
+        self.scheduler.listed(peer, msgid, {"jobs": jobs, "next": result.next})
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step has something to do beside what the time asks for."""
+        return bool(self._inbox or self.scheduler.sends)
+
+    def wakeup_ms(self, now: Now) -> int:
+        """When the next step is needed, if nothing arrives."""
+        return self.scheduler.wakeup_ms(now)
+
+    # -- the step ------------------------------------------------------------------------------------------------------
+
+    def begin(self, now: Now) -> bool:
+        """Do all that has arrived and all that is due. True if the store must commit before ``finish``."""
+        scheduler = self.scheduler
+        scheduler.begin(now)
+        scheduler.advance()
+        inbox, self._inbox = self._inbox, []
+        rules = scheduler.rules
+        for peer, message in inbox:
+            if message is None:
+                scheduler.detach(peer)
+            elif type(message) is Request:
+                self._request(peer, message, rules)
+            elif type(message) is Response:
+                scheduler.respond(peer, message.msgid, message.error, message.result)
+            else:
+                assert type(message) is Notification
+        while True:
+            asked = scheduler.take_ops()
+            if not asked:
+                scheduler.dispatch()
+                asked = scheduler.take_ops()
+                if not asked:
+                    break
+            scheduler.absorb(self.store.apply(asked))
+        return self.store.uncommitted
+
+    def commit(self) -> None:
+        """Make the step durable. May run in another thread, while nothing but ``receive`` and ``detach`` is called."""
+        self.store.commit()
+        self.scheduler.commits += 1
+
+    def finish(self) -> list[tuple[Peer, bytes]]:
+        """What may be said now that the step is on disk."""
+        scheduler = self.scheduler
+        sends, scheduler.sends = scheduler.sends, []
+        return sends
+
+    def take_listings(self) -> list[tuple[Peer, int, ops.Listing]]:
+        """Listings to be run on the store beside the steps, and answered with ``listed``."""
+        listings, self.scheduler.listings = self.scheduler.listings, []
+        return listings
+
+    def take_closings(self) -> list[tuple[Peer, str]]:
+        """Connections to be closed, and why."""
+        closings, self.scheduler.closings = self.scheduler.closings, []
+        return closings
+
+    def close(self) -> None:
+        """The last step: the daemon stops, and its runs keep their leases for its next start."""
+        self.scheduler.write_claims()
+        self.store.apply(self.scheduler.take_ops())
+        self.store.commit()
+        self.store.close()
+
+    def _request(self, peer: Peer, request: Request, rules: Any) -> None:
+        msgid, method, params = request
+        check = METHODS.get(method)
+        try:
+            if check is None:
+                raise UnknownMethod(f"there is no method {method!r:.100}; they are {', '.join(METHODS)}")
+            arguments = check(params, rules)
+        except PeriodicError as error:
+            self.scheduler.refuse(peer, msgid, error)
+            return
+        getattr(self.scheduler, method)(peer, msgid, *arguments)

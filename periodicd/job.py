@@ -1,0 +1,76 @@
+"""What a job is: the record that every store keeps. Values only; who may change them is the scheduler's business.
+
+When a field is added: here, in store/sqlite.py (schema, a migration, the column list), in protocol.md if it travels,
+and the conformance suite will say what was forgotten.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from periodicd.retry import DEFAULT, Retry
+
+
+class State(enum.IntEnum):
+    """Stored as these numbers. A finished job has no state: its record is gone."""
+
+    WAITING = 0
+    RUNNING = 1
+    DEAD = 2
+    BEHIND = 3
+    """Waits behind a running job of the same name and takes its place when that run ends."""
+
+    @property
+    def word(self) -> str:
+        """The state's name on the wire."""
+        return self.name.lower()
+
+
+STATES = {state.word: state for state in State}
+
+CRASHES_MAX = 5
+"""A job that took down its worker so many times is dead."""
+
+REASON_BYTES_MAX = 1000
+
+
+@dataclass(slots=True)
+class Job:
+    id: int
+    """Grows with every submit and is never used again, not even after a crash."""
+    func: str
+    name: str
+    due_ms: int
+    submitted_ms: int
+    workload: bytes | None = b""
+    """None: it stayed on disk, being large."""
+    workload_bytes: int = 0
+    priority: int = 0
+    lease_ms: int = 600_000
+    retry: Retry = DEFAULT
+    state: State = State.WAITING
+    attempt: int = 0
+    """Runs given out."""
+    failures: int = 0
+    """Runs that failed or whose lease ran out."""
+    crashes: int = 0
+    """Runs whose connection was lost without goodbye while this job was alone there, or under suspicion."""
+    suspect: bool = False
+    """Was running when a connection was lost with several jobs on it."""
+    reason: str | None = None
+    """Of the last failure."""
+    ended_ms: int | None = None
+    """When it died."""
+    handle: str | None = None
+    """Of the latest run given out; kept after the run was lost, so that its late report can still be accepted."""
+    lease_until_ms: int | None = None
+    """While running: when the lease ends, by the wall clock, for the daemon's next start."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The job's identity to its users."""
+        return self.func, self.name
+
+
+def cut_reason(reason: str) -> str:
+    """``reason``, of REASON_BYTES_MAX bytes at the most, and storable as UTF-8 whatever it held."""
+    return reason.encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")

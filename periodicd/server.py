@@ -1,0 +1,229 @@
+"""The daemon at work: listeners, the loop of steps, the thread that syncs, signals, the end.
+
+trio lives here and in connection.py. Nothing here knows what a job is.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import trio
+
+from periodic_client.wire import Busy, Limits, encode_error
+from periodicd import ops
+from periodicd.clock import system_now
+from periodicd.connection import Connection
+from periodicd.engine import Engine
+from periodicd.peers import Peer
+from periodicd.store.sqlite import SqliteStore
+
+log = logging.getLogger("periodicd.server")
+
+CONNECTIONS_MAX = 5_000
+SLEEP_MAX_MS = 1_000
+"""A stepped clock or a suspended machine is noticed within this time."""
+BACKLOG = 1024
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The message says which, why and what to do."""
+
+
+class Address(NamedTuple):
+    """Where to listen: ``tcp://host:port`` or ``unix:///path``."""
+
+    host: str | None
+    port: int
+    path: Path | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.path is not None or self.host in ("127.0.0.1", "::1", "localhost")
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}"
+        return f"tcp://[{self.host}]:{self.port}" if ":" in (self.host or "") else f"tcp://{self.host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """Raises ListenError."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+            return Address(None, 0, Path(parts.path))
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None and not parts.path:
+            return Address(parts.hostname, parts.port, None)
+    except ValueError as error:
+        raise ListenError(f"--listen {url}: {error}") from None
+    raise ListenError(f"--listen {url}: an address is tcp://HOST:PORT or unix:///PATH")
+
+
+async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
+    """Raises ListenError; then none is left open."""
+    async with contextlib.AsyncExitStack() as stack:
+        listeners: list[trio.SocketListener] = []
+        for address in addresses:
+            try:
+                opened = await _listen(address)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
+                raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
+            for listener in opened:
+                stack.push_async_callback(listener.aclose)
+            listeners += opened
+        stack.pop_all()
+        return listeners
+
+
+async def _listen(address: Address) -> list[trio.SocketListener]:
+    if address.path is None:
+        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+    _clear_stale_socket(address.path)
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await sock.bind(os.fspath(address.path))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return [trio.SocketListener(sock)]
+
+
+def _clear_stale_socket(path: Path) -> None:
+    """Remove a socket that nobody listens on any more. Raises OSError if somebody does, or if it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is a file of this name")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, "in use")
+
+
+class Server:
+    def __init__(self, engine: Engine, store: SqliteStore, limits: Limits, drain_s: float) -> None:
+        self._engine = engine
+        self._store = store
+        self._limits = limits
+        self._drain_s = drain_s
+        self._connections: dict[Peer, Connection] = {}
+        self._arrived = trio.Event()
+        self._stopping = False
+        self._store_limiter = trio.CapacityLimiter(1)
+        self._listing_limiter = trio.CapacityLimiter(1)
+
+    async def run(self, listeners: list[trio.SocketListener]) -> None:
+        """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_signals)
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, nursery)
+            await self._steps(nursery)
+            nursery.cancel_scope.cancel()
+        self._engine.close()
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            log.warning("refused a connection: there are %d already", CONNECTIONS_MAX)
+            with trio.move_on_after(1):
+                await stream.send_all(encode_error(None, Busy(f"the daemon has {CONNECTIONS_MAX} connections")))
+            await trio.aclose_forcefully(stream)
+            return
+        peer = self._engine.attach(system_now())
+        connection = self._connections[peer] = Connection(stream, self._engine, peer, self._limits, self._wake)
+        try:
+            await connection.run()
+        finally:
+            del self._connections[peer]
+            self._engine.detach(peer)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+
+    async def _steps(self, nursery: trio.Nursery) -> None:
+        engine, store = self._engine, self._store
+        drained_by: float | None = None
+        while True:
+            if engine.begin(system_now()):
+                await trio.to_thread.run_sync(engine.commit, limiter=self._store_limiter)
+            self._deliver(nursery)
+            if store.checkpoint_due:
+                await trio.to_thread.run_sync(store.checkpoint, limiter=self._store_limiter)
+            if self._stopping or engine.scheduler.shutdown_asked:
+                if drained_by is None:
+                    drained_by = trio.current_time() + self._drain_s
+                    engine.scheduler.draining = True
+                    log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
+                if not engine.scheduler.performing or trio.current_time() >= drained_by:
+                    await self._flush()
+                    return
+            if engine.busy:
+                await trio.lowlevel.checkpoint()
+            else:
+                sleep_ms = min(engine.wakeup_ms(system_now()), SLEEP_MAX_MS)
+                if drained_by is not None:
+                    sleep_ms = min(sleep_ms, 50)
+                with trio.move_on_after(sleep_ms / 1000):
+                    await self._arrived.wait()
+            self._arrived = trio.Event()
+
+    def _deliver(self, nursery: trio.Nursery) -> None:
+        connections = self._connections
+        for peer, data in self._engine.finish():
+            connection = connections.get(peer)
+            if connection is not None:
+                connection.send(data)
+        for connection in connections.values():
+            connection.step_done()
+        for peer, msgid, listing in self._engine.take_listings():
+            nursery.start_soon(self._list, peer, msgid, listing)
+        for peer, why in self._engine.take_closings():
+            if peer in connections:
+                connections[peer].close(why)
+
+    async def _list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+        result = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
+        self._engine.listed(peer, msgid, result)
+        self._wake()
+
+    async def _flush(self) -> None:
+        """Give the last answers a moment to leave."""
+        with trio.move_on_after(1):
+            for connection in list(self._connections.values()):
+                await connection.flushed()
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("received %s", signal.Signals(number).name)
+                self._stopping = True
+                self._wake()
+
+
+def tune_interpreter() -> None:
+    """Let the loop and the syncing thread hand the interpreter over quickly.
+
+    With the default of 5 ms a busy loop keeps the thread waiting so long at each commit (docs/architecture.md).
+    """
+    sys.setswitchinterval(0.0005)

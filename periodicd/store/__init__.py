@@ -1,0 +1,35 @@
+"""Where jobs are kept. A store knows the ops and nothing of the scheduler.
+
+What every store promises (tests/store/conformance.py holds them to it):
+
+* ``apply`` executes the ops in order and answers each, inside one open transaction; ``commit`` makes it durable. What
+  is not committed is gone if the process dies; what is committed survives that, and a power cut.
+* Between ``apply`` and the end of ``commit`` nothing else touches the store. ``commit`` may be called in another
+  thread.
+* Values go in and come out as copies: the caller may change a Job that it gave or was given.
+* If ``apply`` or ``commit`` raises, the outcome is unknown and the store must not be used any more: the daemon exits,
+  and what is on disk is the truth.
+* ``list_jobs`` may be called from another thread at any time; it sees what is committed.
+"""
+
+from typing import Protocol
+
+from periodicd.ops import Listing, ListingResult, Op, Result
+
+
+class StoreError(Exception):
+    """The store cannot be opened or used. The message says which file, what is wrong and what to do."""
+
+
+class Store(Protocol):
+    @property
+    def uncommitted(self) -> bool:
+        """Whether something was written since the last commit."""
+
+    def apply(self, ops: list[Op]) -> list[Result]: ...
+
+    def commit(self) -> None: ...
+
+    def list_jobs(self, listing: Listing) -> ListingResult: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,218 @@
+"""The model: the store as plainly as it can be said, slow and never wrong. Tests compare the others with it.
+
+It keeps nothing after the process. The simulation runs on it, and crashes it in ways that a file could not show.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from periodicd import ops
+from periodicd.job import Job, State
+from periodicd.ops import READS, Op, Result
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._jobs: dict[int, Job] = {}
+        self._boot = 0
+        self._next_id = 1
+        self.uncommitted = False
+
+    def apply(self, ops: list[Op]) -> list[Result]:
+        self.uncommitted = self.uncommitted or any(type(op) not in READS for op in ops)
+        return [_METHODS[type(op)](self, op) for op in ops]
+
+    def commit(self) -> None:
+        self.uncommitted = False
+
+    def close(self) -> None:
+        pass
+
+    def _of(self, func: str, name: str) -> tuple[Job | None, Job | None]:
+        """The job of this identity, and the one behind it."""
+        jobs = [job for job in self._jobs.values() if job.key == (func, name)]
+        behind = [job for job in jobs if job.state is State.BEHIND]
+        front = [job for job in jobs if job.state is not State.BEHIND]
+        return (front[0] if front else None), (behind[0] if behind else None)
+
+    def _put(self, op: ops.Put) -> ops.PutResult:
+        front, behind = self._of(*op.job.key)
+        if front is not None and op.keep:
+            return ops.PutResult("kept")
+        job = replace(op.job, state=State.WAITING)
+        self._jobs[job.id] = job
+        if front is None:
+            return ops.PutResult("created")
+        if front.state is State.RUNNING:
+            job.state = State.BEHIND
+            if behind is not None:
+                del self._jobs[behind.id]
+            return ops.PutResult("queued_behind")
+        del self._jobs[front.id]
+        return ops.PutResult("created") if front.state is State.DEAD else ops.PutResult("replaced", front.id)
+
+    def _remove(self, op: ops.Remove) -> ops.RemoveResult:
+        front, behind = self._of(op.func, op.name)
+        if front is None:
+            return ops.RemoveResult("absent")
+        del self._jobs[front.id]
+        if behind is not None:
+            del self._jobs[behind.id]
+        return ops.RemoveResult("removed", front.id)
+
+    def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
+        front, _ = self._of(op.func, op.name)
+        if front is None:
+            return ops.RequeueResult("absent")
+        if front.state is not State.DEAD:
+            return ops.RequeueResult("not_dead")
+        del self._jobs[front.id]
+        job = self._jobs[op.id] = Job(
+            op.id, op.func, op.name, op.due_ms, front.submitted_ms, front.workload, front.workload_bytes,
+            front.priority, front.lease_ms, front.retry,
+        )  # fmt: skip
+        return ops.RequeueResult("requeued", replace(job, workload=None))
+
+    def _claim(self, op: ops.Claim) -> bool:
+        job = self._jobs.get(op.id)
+        if job is None or job.state is not State.WAITING:
+            return False
+        job.state = State.RUNNING
+        job.handle, job.attempt, job.lease_until_ms = op.handle, op.attempt, op.lease_until_ms
+        return True
+
+    def _extend(self, op: ops.Extend) -> bool:
+        job = self._jobs.get(op.id)
+        if job is None or job.state is not State.RUNNING:
+            return False
+        job.lease_until_ms = op.lease_until_ms
+        return True
+
+    def _finish(self, op: ops.Finish) -> ops.Ended:
+        job = self._jobs.pop(op.id, None)
+        return ops.Ended(False) if job is None else ops.Ended(True, self._promote(job))
+
+    def _release(self, op: ops.Release) -> ops.Ended:
+        job = self._jobs.get(op.id)
+        if job is None:
+            return ops.Ended(False)
+        successor = self._promote(job)
+        if successor is not None:
+            del self._jobs[job.id]
+            return ops.Ended(True, successor)
+        job.state = State.WAITING
+        job.lease_until_ms = None
+        job.due_ms, job.handle, job.attempt = op.due_ms, op.handle, op.attempt
+        job.failures, job.crashes, job.suspect, job.reason = op.failures, op.crashes, op.suspect, op.reason
+        return ops.Ended(True)
+
+    def _bury(self, op: ops.Bury) -> ops.Ended:
+        job = self._jobs.get(op.id)
+        if job is None:
+            return ops.Ended(False)
+        successor = self._promote(job)
+        if successor is not None:
+            del self._jobs[job.id]
+            return ops.Ended(True, successor)
+        job.state = State.DEAD
+        job.lease_until_ms = None
+        job.handle, job.attempt, job.failures, job.crashes = op.handle, op.attempt, op.failures, op.crashes
+        job.reason, job.ended_ms = op.reason, op.ended_ms
+        return ops.Ended(True)
+
+    def _promote(self, ended: Job) -> Job | None:
+        """The job behind an ended run waits from now on."""
+        _, behind = self._of(*ended.key)
+        if behind is None:
+            return None
+        behind.state = State.WAITING
+        return replace(behind, workload=None)
+
+    def _boot_(self, op: ops.Boot) -> ops.BootResult:
+        self._boot += 1
+        running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
+        return ops.BootResult(self._boot, self._next_id, running)
+
+    def _reserve(self, op: ops.Reserve) -> None:
+        self._next_id = op.next_id
+
+    def _purge(self, op: ops.Purge) -> int:
+        dead = [job for job in self._by_id() if job.state is State.DEAD]
+        dead.sort(key=lambda job: (job.ended_ms, job.id), reverse=True)
+        purged = [job for at, job in enumerate(dead) if at >= op.kept or (job.ended_ms or 0) < op.ended_ms]
+        for job in purged:
+            del self._jobs[job.id]
+        return len(purged)
+
+    def _get(self, op: ops.Get) -> ops.GetResult:
+        front, behind = self._of(op.func, op.name)
+        return ops.GetResult(front and replace(front), behind is not None)
+
+    def _fetch(self, op: ops.Fetch) -> Job | None:
+        job = self._jobs.get(op.id)
+        return job and replace(job)
+
+    def _lanes(self, op: ops.Lanes) -> list[int]:
+        return sorted({job.priority for job in self._waiting() if job.func == op.func})
+
+    def _page(self, op: ops.Page) -> ops.PageResult:
+        lane = [job for job in self._waiting() if job.func == op.func and job.priority == op.priority]
+        lane.sort(key=lambda job: (job.due_ms, job.id))
+        if op.after is not None:
+            lane = [job for job in lane if (job.due_ms, job.id) > op.after]
+        page: list[Job] = []
+        page_bytes = 0
+        for job in lane:
+            if len(page) == op.limit or (page and page_bytes > op.page_bytes):
+                return ops.PageResult(page, True)
+            inline = job.workload_bytes <= op.inline_bytes
+            page.append(replace(job, workload=job.workload if inline else None))
+            page_bytes += job.workload_bytes if inline else 0
+        return ops.PageResult(page, False)
+
+    def _count(self, op: ops.Count) -> dict[str, ops.FunctionCount]:
+        counts = {}
+        for func in {job.func for job in self._jobs.values()}:
+            states = [job.state for job in self._jobs.values() if job.func == func]
+            counts[func] = ops.FunctionCount(
+                len(states) - states.count(State.DEAD),
+                states.count(State.DEAD),
+                min((job.due_ms for job in self._waiting() if job.func == func), default=None),
+            )
+        return counts
+
+    def list_jobs(self, listing: ops.Listing) -> ops.ListingResult:
+        found = [
+            replace(job, workload=None)
+            for job in self._by_id()
+            if job.id > listing.after and listing.func in (None, job.func) and listing.state in (None, job.state)
+        ]
+        page = found[: listing.limit]
+        return ops.ListingResult(page, page[-1].id if len(found) > len(page) else None)
+
+    def _by_id(self) -> list[Job]:
+        return sorted(self._jobs.values(), key=lambda job: job.id)
+
+    def _waiting(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.state is State.WAITING]
+
+
+_METHODS: dict[type[Op], Callable[[MemoryStore, Any], Result]] = {
+    ops.Put: MemoryStore._put,
+    ops.Remove: MemoryStore._remove,
+    ops.Requeue: MemoryStore._requeue,
+    ops.Claim: MemoryStore._claim,
+    ops.Extend: MemoryStore._extend,
+    ops.Finish: MemoryStore._finish,
+    ops.Release: MemoryStore._release,
+    ops.Bury: MemoryStore._bury,
+    ops.Boot: MemoryStore._boot_,
+    ops.Reserve: MemoryStore._reserve,
+    ops.Purge: MemoryStore._purge,
+    ops.Get: MemoryStore._get,
+    ops.Fetch: MemoryStore._fetch,
+    ops.Lanes: MemoryStore._lanes,
+    ops.Page: MemoryStore._page,
+    ops.Count: MemoryStore._count,
+}

@@ -1,0 +1,64 @@
+"""The tables of a SQLite store, and how an older file becomes a newer one.
+
+One migration for each change of the schema, never edited after a release. sqlite-utils records in the file which ones
+it has; a file with one that this program does not know was written by a newer one and is left alone.
+"""
+
+from sqlite_utils import Database, Migrations
+
+APPLICATION_ID = 0x50657264
+""""Perd": what ``PRAGMA application_id`` says of a file of ours."""
+
+migrations = Migrations("periodicd")
+
+
+@migrations()
+def jobs(db: Database) -> None:
+    """The column state is a number of periodicd.job.State: 0 waiting, 1 running, 2 dead, 3 behind."""
+    for statement in (
+        # workload comes last, so that what is before it is read without its pages. NULL: it is in workloads.
+        """
+        CREATE TABLE jobs (
+            id INTEGER PRIMARY KEY,
+            func TEXT NOT NULL,
+            name TEXT NOT NULL,
+            state INTEGER NOT NULL DEFAULT 0,
+            priority INTEGER NOT NULL,
+            due_ms INTEGER NOT NULL,
+            submitted_ms INTEGER NOT NULL,
+            lease_ms INTEGER NOT NULL,
+            retry TEXT,
+            attempt INTEGER NOT NULL DEFAULT 0,
+            failures INTEGER NOT NULL DEFAULT 0,
+            crashes INTEGER NOT NULL DEFAULT 0,
+            suspect INTEGER NOT NULL DEFAULT 0,
+            reason TEXT,
+            ended_ms INTEGER,
+            handle TEXT,
+            lease_until_ms INTEGER,
+            workload_bytes INTEGER NOT NULL,
+            workload BLOB
+        ) STRICT
+        """,
+        # One job of an identity, and one behind it. Each index holds only the rows that its question is about.
+        "CREATE UNIQUE INDEX jobs_identity ON jobs (func, name) WHERE state <> 3",
+        "CREATE UNIQUE INDEX jobs_behind ON jobs (func, name) WHERE state = 3",
+        "CREATE INDEX jobs_waiting ON jobs (func, priority, due_ms, id) WHERE state = 0",
+        "CREATE INDEX jobs_running ON jobs (id) WHERE state = 1",
+        "CREATE INDEX jobs_dead ON jobs (ended_ms, id) WHERE state = 2",
+        # Large workloads live apart: to change a job's state must not mean to write its picture again.
+        "CREATE TABLE workloads (job_id INTEGER PRIMARY KEY, workload BLOB NOT NULL) STRICT",
+        """
+        CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs WHEN old.workload IS NULL
+        BEGIN
+            DELETE FROM workloads WHERE job_id = old.id;
+        END
+        """,
+        "CREATE TABLE daemon (boot INTEGER NOT NULL, next_id INTEGER NOT NULL) STRICT",
+        "INSERT INTO daemon VALUES (0, 1)",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ):
+        db.execute(statement)
+
+
+MIGRATION_NAMES = frozenset({jobs.__name__})

@@ -1,0 +1,186 @@
+"""Who gets which job when: order, turns, room, time."""
+
+from tests.core.script import Daemon, worker
+
+
+def test_due_jobs_go_by_priority_then_due_time_then_id() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for name, priority, delay in (("late", 0, 5), ("early", 0, 1), ("low", 5, 0), ("high", -5, 9), ("early2", 0, 1)):
+        client.submit(name, priority=priority, delay_ms=delay)
+    daemon.later(10)
+    assert worker(daemon).names() == ["high", "early", "early2", "late", "low"]
+
+
+def test_a_high_priority_does_not_make_a_job_early() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("later", priority=-100, delay_ms=10)
+    client.submit("now")
+    assert runner.names() == ["now"]
+    daemon.later(9)
+    assert runner.names() == ["now"]
+    daemon.later(1)
+    assert runner.names() == ["now", "later"]
+
+
+def test_workers_take_turns_and_those_without_room_are_passed_over() -> None:
+    daemon = Daemon()
+    small, large = worker(daemon, limit=1), worker(daemon, limit=10)
+    client = daemon.connect()
+    for name in "abcde":
+        client.submit(name)
+    assert (small.names(), large.names()) == (["a"], ["b", "c", "d", "e"])
+    small.take().respond()
+    client.submit("f")
+    client.submit("g")
+    assert sorted(small.names() + large.names()[4:]) == ["f", "g"]
+
+
+def test_room_comes_back_with_the_response_only() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon, limit=1)
+    client.submit("a", lease_ms=1_000)
+    client.submit("b")
+    run = runner.take()
+    daemon.later(1_000)
+    assert not runner.runs, "the lease ran out, but the worker is still busy"
+    run.respond()
+    assert runner.names() == ["b"]
+
+
+def test_the_credit_of_a_connection_counts_all_its_functions() -> None:
+    daemon = Daemon()
+    runner = worker(daemon, "f", 5, credit=2)
+    runner.ask("subscribe", "g", 5)
+    client = daemon.connect()
+    for func, name in (("f", "a"), ("g", "b"), ("g", "c"), ("f", "d")):
+        client.submit(name, func=func)
+    assert runner.names() == ["a", "b"]
+    runner.take().respond()
+    assert len(runner.runs) == 2
+    runner.take().respond()
+    runner.take().respond()
+    assert len(runner.runs) == 1
+
+
+def test_subscribing_again_sets_the_limit() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon, limit=1)
+    for name in "abc":
+        client.submit(name)
+    assert runner.names() == ["a"]
+    runner.ask("subscribe", "f", 2)
+    assert runner.names() == ["a", "b"]
+
+
+def test_unsubscribe_takes_no_more_but_the_running_go_on() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon, limit=2)
+    client.submit("a")
+    runner.ask("unsubscribe", "f")
+    client.submit("b")
+    assert runner.names() == ["a"]
+    runner.take().respond()
+    assert daemon.gone("f", "a")
+    assert not runner.runs
+
+
+def test_a_peer_that_does_not_read_is_given_nothing_and_the_job_goes_to_another() -> None:
+    daemon = Daemon()
+    full, free = worker(daemon), worker(daemon)
+    full.reads = False
+    full.me.outbox_bytes = 2**20
+    client = daemon.connect()
+    for name in "abc":
+        client.submit(name)
+    assert (full.names(), free.names()) == ([], ["a", "b", "c"])
+    full.read()
+    daemon.step()
+    for name in "de":
+        client.submit(name)
+    assert sorted(full.names() + free.names()[3:]) == ["d", "e"]
+    assert len(full.runs) == 1
+
+
+def test_large_jobs_given_in_one_step_stop_at_the_high_water_mark() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for number in range(20):
+        client.submit(str(number), workload=b"x" * 200_000)
+    runner = daemon.connect()
+    runner.reads = False
+    runner.ask("subscribe", "f", 100)
+    assert len(runner.runs) == 6
+    assert all(len(run.job["workload"]) == 200_000 for run in runner.runs)
+
+
+def test_a_wall_clock_stepped_back_starts_nothing_early() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a", delay_ms=1_000)
+    daemon.later(500, wall_ms=-3_600_000)
+    daemon.later(1_000)
+    assert not runner.runs
+    daemon.later(3_600_000)
+    assert runner.names() == ["a"]
+
+
+def test_a_wall_clock_stepped_forward_starts_what_is_due_and_ends_no_lease() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("running", lease_ms=10_000)
+    client.submit("a", delay_ms=1_800_000)
+    run = runner.take()
+    daemon.later(1, wall_ms=3_600_000)
+    assert runner.names() == ["a"]
+    run.respond()
+    assert not runner.notes
+    assert daemon.gone("f", "running")
+
+
+def test_nothing_is_given_out_while_draining_and_submits_are_still_kept() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a")
+    daemon.engine.scheduler.draining = True
+    assert client.submit("b") == "created"
+    assert runner.names() == ["a"]
+    assert daemon.engine.scheduler.performing
+    runner.take().respond()
+    assert not runner.runs
+    assert not daemon.engine.scheduler.performing
+    daemon.start()
+    assert worker(daemon).names() == ["b"]
+
+
+def test_a_silent_subscriber_is_closed_and_a_silent_client_is_not() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), daemon.connect()
+    daemon.later(66_000)
+    ((peer, why),) = daemon.engine.take_closings()[-1:]
+    assert peer is runner.me
+    assert peer is not client.me
+    assert "silent for 60 s" in why
+
+
+def test_status_counts_and_measures() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    client.submit("a", delay_ms=10)
+    client.submit("b", delay_ms=10)
+    client.submit("c", delay_ms=90_000)
+    client.submit("x", func="nobody", delay_ms=70)
+    daemon.later(13)
+    runner = worker(daemon)
+    runner.take().respond({"outcome": "failed", "retry": False})
+    client.submit("b")
+    status = client.ask("status")
+    assert status["connections"] == 2
+    f, nobody = status["functions"]
+    due_ms = daemon.now.wall_ms - 13 + 90_000
+    assert f == {
+        "func": "f", "workers": 1, "waiting": 2, "running": 1, "dead": 1, "due_ms": due_ms,
+        "started": 2, "lateness_p50_ms": 3, "lateness_p99_ms": 3, "lateness_max_ms": 3,
+    }  # fmt: skip
+    assert (nobody["waiting"], nobody["due_ms"], nobody["started"]) == (1, daemon.now.wall_ms - 13 + 70, 0)

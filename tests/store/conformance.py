@@ -1,0 +1,237 @@
+"""What every store must do, one promise a test: ``test_memory.py`` and ``test_sqlite.py`` run them on their store."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from periodicd import ops
+from periodicd.job import Job, State
+from periodicd.ops import Key, Op
+from periodicd.retry import Retry
+from periodicd.store import Store
+
+RETRY = Retry(limit=16, backoff="quadratic", jitter_percent=10)
+
+
+def job(job_id: int, name: str = "a", func: str = "f", **fields: Any) -> Job:
+    workload = fields.pop("workload", b"w")
+    return Job(job_id, func, name, fields.pop("due_ms", 100), 50, workload, len(workload), **fields)
+
+
+def release(job_id: int, **fields: Any) -> ops.Release:
+    return ops.Release(job_id, "f", 200, "1-1-1", 1, 0, 0, False, None)._replace(**fields)
+
+
+def bury(job_id: int, ended_ms: int = 300) -> ops.Bury:
+    return ops.Bury(job_id, "f", ended_ms, "1-1-1", 1, 1, 0, "broken")
+
+
+def claim(job_id: int) -> ops.Claim:
+    return ops.Claim(job_id, f"1-{job_id}-{job_id}", 1, 9_000)
+
+
+class Conformance:
+    @pytest.fixture
+    def store(self) -> Store:
+        raise NotImplementedError
+
+    def do(self, store: Store, *asked: Op) -> Any:
+        """Apply and commit; the answer to the last."""
+        results = store.apply(list(asked))
+        store.commit()
+        assert len(results) == len(asked)
+        return results[-1]
+
+    def fetch(self, store: Store, job_id: int) -> Job:
+        found = self.do(store, ops.Fetch(job_id))
+        assert isinstance(found, Job)
+        return found
+
+    def test_a_job_comes_back_with_every_field(self, store: Store) -> None:
+        put = job(
+            7, "näme\x00", "fünc", workload=b"\x00\xff", due_ms=2**53, priority=-100, lease_ms=86_400_000, retry=RETRY
+        )
+        assert self.do(store, ops.Put(put)) == ops.PutResult("created")
+        assert self.fetch(store, 7) == put
+        assert self.do(store, ops.Get("fünc", "näme\x00")) == ops.GetResult(put, False)
+        self.do(store, ops.Claim(7, "2-3-7", 1, 9_000))
+        assert self.fetch(store, 7) == replace(
+            put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_ms=9_000
+        )
+        self.do(store, ops.Release(7, "fünc", 2**53 + 1, "2-3-7", 1, 2, 3, True, "why"))
+        released = replace(
+            put, due_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, suspect=True, reason="why"
+        )
+        assert self.fetch(store, 7) == released
+        self.do(store, ops.Bury(7, "fünc", 400, "2-4-7", 2, 3, 3, "ende"))
+        assert self.fetch(store, 7) == replace(
+            released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, reason="ende", ended_ms=400
+        )
+
+    @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 100_000])
+    def test_a_workload_of_any_size_follows_its_job(self, store: Store, size: int) -> None:
+        workload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        self.do(store, ops.Put(job(1, workload=workload)))
+        assert self.fetch(store, 1).workload == workload
+        self.do(store, ops.Put(job(2, workload=workload + b"2")))
+        assert self.fetch(store, 2).workload == workload + b"2"
+        self.do(store, claim(2), bury(2), ops.Requeue("f", "a", 3, 500))
+        assert self.fetch(store, 3).workload == workload + b"2"
+        page = self.do(store, ops.Page("f", 0, None, 10, 4096, 10**6))
+        assert page.jobs[0].workload == (workload + b"2" if size + 1 <= 4096 else None)
+        self.do(store, ops.Finish(3, "f"))
+        assert self.do(store, ops.Fetch(3)) is None
+
+    def test_put_says_what_was_there(self, store: Store) -> None:
+        assert self.do(store, ops.Put(job(1))) == ops.PutResult("created")
+        assert self.do(store, ops.Put(job(2), keep=True)) == ops.PutResult("kept")
+        assert self.do(store, ops.Put(job(3))) == ops.PutResult("replaced", 1)
+        assert self.do(store, ops.Fetch(1)) is None
+        self.do(store, claim(3))
+        assert self.do(store, ops.Put(job(4))) == ops.PutResult("queued_behind")
+        assert self.do(store, ops.Put(job(5))) == ops.PutResult("queued_behind")
+        assert self.do(store, ops.Put(job(6), keep=True)) == ops.PutResult("kept")
+        assert self.do(store, ops.Fetch(4)) is None
+        assert self.fetch(store, 5).state is State.BEHIND
+        front = self.do(store, ops.Get("f", "a"))
+        assert (front.job.id, front.successor) == (3, True)
+
+    def test_put_supersedes_the_dead(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), bury(1))
+        assert self.do(store, ops.Put(job(2), keep=True)) == ops.PutResult("kept")
+        assert self.do(store, ops.Put(job(3))) == ops.PutResult("created")
+        assert self.do(store, ops.Fetch(1)) is None
+        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 100)
+
+    def test_ops_of_one_step_see_each_other(self, store: Store) -> None:
+        results = store.apply([ops.Put(job(1)), ops.Put(job(2)), ops.Finish(2, "f"), ops.Put(job(3)), ops.Fetch(3)])
+        assert [type(result).__name__ for result in results] == ["PutResult", "PutResult", "Ended", "PutResult", "Job"]
+        assert results[3] == ops.PutResult("created")
+
+    def test_a_claim_is_granted_once(self, store: Store) -> None:
+        assert self.do(store, claim(1)) is False
+        self.do(store, ops.Put(job(1)))
+        assert self.do(store, claim(1)) is True
+        assert self.do(store, claim(1)) is False
+        assert self.do(store, ops.Extend(1, 10_000)) is True
+        assert self.fetch(store, 1).lease_until_ms == 10_000
+        self.do(store, release(1))
+        assert self.do(store, ops.Extend(1, 11_000)) is False
+        assert self.do(store, claim(1)) is True
+
+    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
+    def test_a_run_s_end_hands_over_to_the_job_behind(self, store: Store, end: Op) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_ms=700, priority=4)))
+        ended = self.do(store, end)
+        assert ended.found
+        assert ended.successor == replace(job(2, due_ms=700, priority=4), workload=None)
+        assert self.do(store, ops.Fetch(1)) is None
+        assert self.fetch(store, 2).state is State.WAITING
+        assert self.do(store, ops.Get("f", "a")).successor is False
+        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 700)
+
+    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
+    def test_the_end_of_a_job_that_is_gone_is_not_found(self, store: Store, end: Op) -> None:
+        assert self.do(store, end) == ops.Ended(False)
+
+    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
+    def test_a_run_may_end_before_its_claim_was_written(self, store: Store, end: Op) -> None:
+        self.do(store, ops.Put(job(1)))
+        assert self.do(store, end) == ops.Ended(True)
+
+    def test_remove_takes_any_state_and_what_is_behind(self, store: Store) -> None:
+        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("absent")
+        self.do(store, ops.Put(job(1)))
+        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 1)
+        self.do(store, ops.Put(job(2)), claim(2), ops.Put(job(3)))
+        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 2)
+        self.do(store, ops.Put(job(4)), bury(4))
+        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 4)
+        assert self.do(store, ops.Count()).get("f", ops.FunctionCount()) == ops.FunctionCount()
+        assert store.list_jobs(ops.Listing()).jobs == []
+
+    def test_requeue_starts_the_dead_anew(self, store: Store) -> None:
+        assert self.do(store, ops.Requeue("f", "a", 2, 500)) == ops.RequeueResult("absent")
+        self.do(store, ops.Put(job(1, priority=3, retry=RETRY, workload=b"x" * 9_000)))
+        assert self.do(store, ops.Requeue("f", "a", 2, 500)) == ops.RequeueResult("not_dead")
+        self.do(store, bury(1))
+        fresh = job(3, priority=3, retry=RETRY, workload=b"x" * 9_000, due_ms=500)
+        assert self.do(store, ops.Requeue("f", "a", 3, 500)) == ops.RequeueResult(
+            "requeued", replace(fresh, workload=None)
+        )
+        assert self.fetch(store, 3) == fresh
+        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 500)
+
+    def test_pages_are_in_order_and_say_whether_there_is_more(self, store: Store) -> None:
+        for job_id, due_ms in ((1, 30), (2, 10), (3, 20), (4, 10), (5, 40)):
+            self.do(store, ops.Put(job(job_id, str(job_id), due_ms=due_ms)))
+        self.do(store, ops.Put(job(6, "6", priority=1)), ops.Put(job(7, "7", "g")), claim(1))
+        first = self.do(store, ops.Page("f", 0, None, 2, 4096, 10**6))
+        assert ([found.id for found in first.jobs], first.more) == ([2, 4], True)
+        second = self.do(store, ops.Page("f", 0, Key(10, 4), 2, 4096, 10**6))
+        assert ([found.id for found in second.jobs], second.more) == ([3, 5], False)
+        assert self.do(store, ops.Lanes("f")) == [0, 1]
+        assert self.do(store, ops.Lanes("nobody")) == []
+
+    def test_a_page_ends_early_when_its_workloads_are_large_but_not_before_its_first(self, store: Store) -> None:
+        for job_id in range(1, 6):
+            self.do(store, ops.Put(job(job_id, str(job_id), workload=b"x" * 3_000)))
+        page = self.do(store, ops.Page("f", 0, None, 10, 4096, 5_000))
+        assert ([found.id for found in page.jobs], page.more) == ([1, 2], True)
+        page = self.do(store, ops.Page("f", 0, None, 10, 4096, 0))
+        assert ([found.id for found in page.jobs], page.more) == ([1], True)
+
+    def test_count_tells_live_dead_and_the_earliest_due(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, "1", due_ms=30)), ops.Put(job(2, "2", due_ms=20, priority=7)))
+        self.do(store, ops.Put(job(3, "3", due_ms=1)), claim(3), ops.Put(job(4, "3", due_ms=0)))
+        self.do(store, ops.Put(job(5, "5", due_ms=2)), bury(5))
+        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(4, 1, 20)
+        self.do(store, ops.Finish(5, "f"))
+        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(4, 0, 20)
+
+    def test_listings_filter_and_page_by_id(self, store: Store) -> None:
+        for job_id in range(1, 8):
+            self.do(store, ops.Put(job(job_id, str(job_id), "f" if job_id % 2 else "g")))
+        self.do(store, claim(1), bury(3))
+        assert [found.id for found in store.list_jobs(ops.Listing()).jobs] == [1, 2, 3, 4, 5, 6, 7]
+        first = store.list_jobs(ops.Listing("f", limit=2))
+        assert ([found.id for found in first.jobs], first.next) == ([1, 3], 3)
+        second = store.list_jobs(ops.Listing("f", limit=5, after=3))
+        assert ([found.id for found in second.jobs], second.next) == ([5, 7], None)
+        assert [found.id for found in store.list_jobs(ops.Listing(state=State.DEAD)).jobs] == [3]
+        assert [found.id for found in store.list_jobs(ops.Listing("f", State.RUNNING)).jobs] == [1]
+        assert all(found.workload is None for found in store.list_jobs(ops.Listing()).jobs)
+
+    def test_boots_count_and_tell_who_runs(self, store: Store) -> None:
+        assert self.do(store, ops.Boot()) == ops.BootResult(1, 1, [])
+        self.do(store, ops.Reserve(1_000_001), ops.Put(job(2, "2")), ops.Put(job(1, "1")), claim(2), claim(1))
+        boot = self.do(store, ops.Boot())
+        assert (boot.boot, boot.next_id) == (2, 1_000_001)
+        assert [(found.id, found.handle, found.workload) for found in boot.running] == [
+            (1, "1-1-1", None), (2, "1-2-2", None),
+        ]  # fmt: skip
+
+    def test_purge_forgets_the_old_and_the_many(self, store: Store) -> None:
+        for job_id in range(1, 7):
+            self.do(store, ops.Put(job(job_id, str(job_id))), bury(job_id, ended_ms=100 * job_id))
+        assert self.do(store, ops.Purge(250, 3)) == 3
+        assert [found.id for found in store.list_jobs(ops.Listing()).jobs] == [4, 5, 6]
+        assert self.do(store, ops.Purge(0, 3)) == 0
+
+    def test_reads_alone_need_no_commit_and_writes_do(self, store: Store) -> None:
+        store.apply([ops.Get("f", "a"), ops.Count(), ops.Lanes("f")])
+        assert not store.uncommitted
+        store.apply([ops.Put(job(1))])
+        assert store.uncommitted
+        store.commit()
+        assert not store.uncommitted
+
+    def test_values_are_copies(self, store: Store) -> None:
+        put = job(1)
+        self.do(store, ops.Put(put))
+        put.workload, put.due_ms = None, 0
+        found = self.fetch(store, 1)
+        assert (found.workload, found.due_ms) == (b"w", 100)
+        found.failures = 9
+        assert self.fetch(store, 1).failures == 0

@@ -1,0 +1,158 @@
+"""The SQLite store keeps the promises of every store, and its own: files, locks, durability, what a restart finds."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from periodicd import ops
+from periodicd.store import Store, StoreError
+from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
+from tests.store.conformance import Conformance, claim, job
+
+
+class TestSqlite(Conformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        store = SqliteStore(tmp_path / "periodic.db", "relaxed")
+        yield store
+        store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "periodic.db"
+
+
+def reopened(store: SqliteStore) -> SqliteStore:
+    store.close()
+    return SqliteStore(store.path)
+
+
+def test_what_was_committed_is_there_after_a_reopen_and_the_rest_is_not(path: Path) -> None:
+    store = SqliteStore(path)
+    store.apply([ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, "b", workload=b"x" * 9_000))])
+    store.commit()
+    store.apply([ops.Put(job(4, "c"))])
+    store = reopened(store)
+    assert store.apply([ops.Get("f", "c")]) == [ops.GetResult(None)]
+    (front,) = store.apply([ops.Get("f", "a")])
+    assert isinstance(front, ops.GetResult)
+    assert front.successor, "what waits behind is known again"
+    assert store.apply([ops.Count()]) == [{"f": ops.FunctionCount(3, 0, 100)}]
+    (ended,) = store.apply([ops.Finish(1, "f")])
+    assert isinstance(ended, ops.Ended)
+    assert ended.successor is not None
+    store.close()
+
+
+def test_full_durability_syncs_each_commit_and_relaxed_does_not(path: Path) -> None:
+    for durability, number in (("full", 2), ("relaxed", 1)):
+        store = SqliteStore(path, durability)  # type: ignore[arg-type]
+        assert store._db.execute("PRAGMA synchronous").fetchone() == (number,)
+        assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        store.close()
+
+
+def test_a_second_opener_is_refused_and_told_who_has_it(path: Path) -> None:
+    code = f"from pathlib import Path; from periodicd.store.sqlite import SqliteStore; SqliteStore(Path({str(path)!r}))"
+    store = SqliteStore(path)
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "in use by another periodicd (process" in second.stderr
+    store.close()
+    SqliteStore(path).close()
+
+
+def test_a_directory_a_foreign_file_and_a_foreign_database_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("this is no database, it is a longer text than any header\n" * 100)
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE mine (a)")
+    other.close()
+    for name, message in (
+        ("folder.db", "is a directory"),
+        ("text.db", "is not a SQLite database"),
+        ("other.db", "is a database of another program"),
+        ("missing/periodic.db", "cannot open"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            SqliteStore(tmp_path / name)
+    assert (tmp_path / "text.db").read_text().startswith("this is no database")
+
+
+def test_a_refused_file_can_be_opened_once_it_is_well(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+    path.rmdir()
+    SqliteStore(path).close()
+
+
+def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
+    SqliteStore(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('periodicd', 'holograms', '2030')"
+        )
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"newer periodicd \(it has holograms\)"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None:
+    store = SqliteStore(path, "relaxed")
+    wal = path.with_name("periodic.db-wal")
+    sizes = []
+    for _ in range(3):
+        while not store.checkpoint_due:
+            store.apply([ops.Put(job(1, workload=b"x" * 3_000)), ops.Finish(1, "f")] * 100)
+            store.commit()
+        store.checkpoint()
+        sizes.append(wal.stat().st_size)
+    assert CHECKPOINT_WEIGHT > 0
+    assert sizes[0] == sizes[1] == sizes[2]
+    store.close()
+
+
+def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("periodicd.store.sqlite.LISTING_CHUNK", 10)
+    monkeypatch.setattr("periodicd.store.sqlite.LISTING_S", -1)
+    store = SqliteStore(path, "relaxed")
+    store.apply([ops.Put(job(number, str(number), "rare" if number in (3, 35) else "f")) for number in range(1, 41)])
+    store.commit()
+    found, pages, after = [], 0, 0
+    while True:
+        page = store.list_jobs(ops.Listing("rare", after=after))
+        found += [one.id for one in page.jobs]
+        pages += 1
+        if page.next is None:
+            break
+        after = page.next
+    assert (found, pages) == ([3, 35], 5)
+    store.close()
+
+
+def test_the_hot_statements_use_their_indexes(path: Path) -> None:
+    from periodicd.store import sqlite as module
+
+    store = SqliteStore(path, "relaxed")
+    for statement, index in (
+        (module._FRONT, "jobs_identity"),
+        (module._PAGE, "jobs_waiting"),
+        (module._NEXT_PRIORITY, "jobs_waiting"),
+        (module._FIRST_DUE, "jobs_waiting"),
+        (module._RUNNING, "jobs_running"),
+        (module._OLD_DEAD, "jobs_dead"),
+        (module._SURPLUS_DEAD, "jobs_dead"),
+        (module._DELETE, "INTEGER PRIMARY KEY"),
+        (module._CLAIM, "INTEGER PRIMARY KEY"),
+    ):
+        plan = store._db.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")).fetchall()
+        assert index in str(plan), f"{statement}: {plan}"
+        assert "TEMP B-TREE" not in str(plan), f"{statement}: {plan}"
+    store.close()
