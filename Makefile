@@ -20,6 +20,12 @@ $(VENV)/ready: pyproject.toml
 		|| echo 'guetzli is not installed: as root, apt-get install guetzli'
 	@touch $@
 
+demo: setup  ## photographs through the whole chain: saved, resized, compressed, uploaded
+	$(BIN)/python -m demo
+
+bench: setup  ## what the daemon does in a second on this machine; JSON=file writes the figures there
+	$(BIN)/python -m bench $(if $(JSON),--json $(JSON))
+
 test: setup  ## run all tests
 	$(BIN)/python -m pytest -q
 

@@ -1,0 +1,108 @@
+"""Starts the real programs, each in a process of its own, for benchmarks and tests: start, kill, stop, look at."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from periodic_client import Client
+
+STOP_S = 30.0
+
+
+class DidNotStart(Exception):
+    """The daemon ended before it listened. The message is what it said, ``code`` its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Daemon:
+    """``periodicd`` on a store below ``folder``, listening on a port of its own and on what ``arguments`` add."""
+
+    def __init__(self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0") -> None:
+        self.store = folder / "periodic.db"
+        self._log = folder / "periodicd.log"
+        self.url = ""
+        self._listen = listen
+        self._arguments = arguments
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.stop()
+
+    def start(self) -> None:
+        """Returns when it listens. Raises DidNotStart."""
+        self._log.touch()
+        begin = self._log.stat().st_size
+        command = [sys.executable, "-m", "periodicd", "--listen", self._listen, "--store", str(self.store)]
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen([*command, *self._arguments], stdin=subprocess.DEVNULL, stderr=log)
+        while ": store " not in (said := self.said[begin:]):
+            # Another process's file has no event to wait for.
+            time.sleep(0.01)
+            if self._process.poll() is not None:
+                raise DidNotStart(self.said[begin:], self._process.returncode)
+        found = re.search(r"listening on ((tcp|unix)://\S+)", said)
+        assert found is not None
+        self.url = self._listen = self.url or found.group(1)
+
+    @property
+    def said(self) -> str:
+        """All that it ever said; its log is in ASCII."""
+        return self._log.read_text()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def cpu_s(self) -> float:
+        """User and system time so far; proc(5), stat."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    def rss_mb(self) -> float:
+        """Resident memory now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self._process.kill()
+        self._process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """Returns the exit code."""
+        self._process.terminate()
+        return self._process.wait(STOP_S)
+
+    def wait(self) -> int:
+        """Until it ends by itself. Returns the exit code."""
+        return self._process.wait(STOP_S)
+
+
+@contextmanager
+def worker(url: str, limit: int = 500, sleep_ms: int = 0) -> Iterator["subprocess.Popen[bytes]"]:
+    """Our library's Worker in a process, serving the function "bench"."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.worker", url, str(limit), str(sleep_ms)])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+
+
+async def figures(client: Client) -> tuple[int, int]:
+    """The daemon's commits, and jobs of "bench" that are not done."""
+    status = await client.status()
+    left = sum(each["waiting"] + each["running"] for each in status["functions"] if each["func"] == "bench")
+    return status["commits"], left

@@ -1,0 +1,47 @@
+"""Run the jobs of examples/submit.py: `python examples/worker.py`. Ctrl-C or SIGTERM lets running jobs finish first."""
+
+import logging
+import signal
+
+import trio
+
+from periodic_client import Done, GiveUp, Job, NewJob, Worker
+
+worker = Worker(name="example")
+
+
+@worker.function("remind", limit=10)
+async def remind(job: Job) -> None:
+    """An async function runs in a task."""
+    print(f"{job.name}: {job.workload.decode()}")
+
+
+@worker.function("shout", limit=4)
+def shout(job: Job) -> Done:
+    """A sync function runs in a thread. The next job is stored in the commit that ends this one, or not at all."""
+    if not job.workload:
+        raise GiveUp("there is nothing to shout")
+    return Done(submit=[NewJob("print", job.name, job.workload.upper(), delay_ms=1000)])
+
+
+@worker.function("print", inline=True)
+def print_workload(job: Job) -> None:
+    """So short that it may run in the event loop itself."""
+    print(job.workload.decode())
+
+
+async def main() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_on_signal)
+        await worker.run()
+        nursery.cancel_scope.cancel()
+
+
+async def stop_on_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            worker.stop()
+
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+trio.run(main)

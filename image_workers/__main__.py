@@ -1,0 +1,18 @@
+"""The command `image-workers`. Says what to install if the packages it needs are missing; all else is in `cli`."""
+
+import sys
+
+
+def main() -> None:
+    try:
+        from image_workers.cli import command
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "PIL", "yaml"):
+            raise
+        sys.stderr.write(f"image-workers: {error.name} is not installed; run: pip install 'periodicd[images]'\n")
+        sys.exit(2)
+    command()
+
+
+if __name__ == "__main__":
+    main()

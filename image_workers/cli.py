@@ -1,0 +1,87 @@
+"""Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else.
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 if the configuration, or something it asks for, cannot be used.
+"""
+
+import logging
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+import trio
+
+from image_workers.config import Config, load
+from image_workers.errors import ConfigError
+from image_workers.files import Root
+from image_workers.functions import Function, ImageFunctions
+from image_workers.guetzli import Guetzli
+from image_workers.storage import DirectoryBucket
+from periodic_client import Worker
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("config", default="config.yml", type=click.Path(path_type=Path))
+def command(config: Path) -> None:
+    """Save, upload, resize and compress pictures, as the configuration file CONFIG says (default: config.yml)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        settings = load(config)
+        functions = prepare(settings).served()
+        _warn(settings)
+        trio.run(serve, settings, functions)
+    except ConfigError as error:
+        click.echo(f"image-workers: {error}", err=True)
+        sys.exit(2)
+
+
+def prepare(config: Config) -> ImageFunctions:
+    """Make the folders and find guetzli. Raises `ConfigError` if one cannot be had."""
+    guetzli = None
+    if config.guetzli == "here":
+        program = shutil.which("guetzli")
+        if program is None:
+            raise ConfigError(
+                "enable-guetzli: the program guetzli was not found; install it (Debian: apt install guetzli) "
+                "or set enable-guetzli: false"
+            )
+        run = config.guetzli_run
+        guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose)
+    try:
+        root = Root(config.root)
+        bucket = DirectoryBucket(config.bucket.directory, config.bucket.root_path)
+    except OSError as error:
+        raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
+    return ImageFunctions(config, root, bucket, guetzli)
+
+
+async def serve(config: Config, functions: list[Function]) -> None:
+    """Perform jobs until SIGTERM or SIGINT; then finish the running ones in the time that the worker gives them."""
+    worker = Worker(config.url, credit=config.thread)
+    for function in functions:
+        worker.function(function.func, limit=function.limit)(function.call)
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            nursery.start_soon(_stop_on_signal, signals, worker)
+            await worker.run()
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], worker: Worker) -> None:
+    async for number in signals:
+        _log.info("stopping on %s", signal.Signals(number).name)
+        worker.stop()
+
+
+def _warn(config: Config) -> None:
+    run = config.guetzli_run
+    if config.guetzli == "here" and run.lock_name:
+        _log.info(
+            "guetzli.lock-name %r: lock-count %d is the limit of this worker alone; others have their own",
+            run.lock_name,
+            run.lock_count,
+        )

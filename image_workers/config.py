@@ -1,0 +1,208 @@
+"""The keys of the configuration file. All of it is checked before anything is started, made or connected.
+
+The keys are those of the original image workers, so that their files go on working, and a few more; the example
+configuration explains each. Every key but the name of a resize function has a default. A key that is not known is an
+error, since a misspelt one would otherwise quietly do nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from image_workers.errors import ConfigError
+from image_workers.guetzli import MIN_QUALITY
+from image_workers.names import MAX_NAME_BYTES, Layout
+from image_workers.values import (
+    REQUIRED,
+    Section,
+    boolean,
+    duration_ms,
+    folder,
+    integer,
+    megapixels,
+    read_document,
+    text,
+    url,
+)
+
+Enabled = Literal["here", "elsewhere", "off"]
+"""Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
+
+_FIXED_FUNCTIONS = ("save", "upload", "upload-next-guetzli", "guetzli", "upload-next-remove", "remove")
+_OSS_KEYS = ("access_id", "access_key", "name", "endpoint")
+_DAY_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeConfig:
+    """A resize function: `width` in pixels, `output` below root, `quality` of the JPEG from 1 to 100."""
+
+    func: str
+    width: int
+    output: str
+    suffix: str
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuetzliConfig:
+    """`memlimit_mb` and `time_limit_s` hold for one run; a picture of more than `max_pixels` gets none."""
+
+    output: str
+    lock_name: str | None
+    lock_count: int
+    verbose: bool
+    quality: int
+    memlimit_mb: int
+    max_pixels: int
+    time_limit_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketConfig:
+    """Objects are files below `directory`/`root_path`."""
+
+    directory: Path
+    root_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file said, with the defaults filled in. `url` is `None` for the client library's default."""
+
+    url: str | None
+    thread: int
+    root: Path
+    save: Enabled
+    remove: Enabled
+    guetzli: Enabled
+    guetzli_run: GuetzliConfig
+    resizes: tuple[ResizeConfig, ...]
+    bucket: BucketConfig
+    cache_ms: int
+    max_pixels: int
+    max_bytes: int
+    layout: Layout
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file. Raises `ConfigError`, which names the file and the key."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not a text in UTF-8: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse(yaml_text: str) -> Config:
+    """The configuration in a YAML text. Raises `ConfigError`, which names the key."""
+    top = read_document(yaml_text)
+    quality = top.take("quality", 80, integer(1, 100))
+    resizes = tuple(_resize(section, quality) for section in top.sections("resizes"))
+    guetzli = _guetzli(top.section("guetzli"))
+    config = Config(
+        url=top.take("periodic", None, url),
+        thread=top.take("thread", 2, integer(1, 1000)),
+        root=Path(top.take("root", "images", text)),
+        save="here" if top.take("enable-save", False, boolean) else "off",
+        remove=top.take("enable-remove", "off", _enabled),
+        guetzli=top.take("enable-guetzli", "off", _enabled),
+        guetzli_run=guetzli,
+        resizes=resizes,
+        bucket=_bucket(top.section("bucket")),
+        cache_ms=top.take("cache", 5 * _DAY_S * 1000, duration_ms(1, 3650 * _DAY_S)),
+        max_pixels=top.take("max-megapixels", 64_000_000, megapixels(1000)),
+        max_bytes=top.take("max-megabytes", 64, integer(1, 1024)) * 1_000_000,
+        layout=_layout(guetzli, resizes),
+    )
+    top.finish()
+    _check_separate(config.root.resolve(), config.bucket.directory.resolve())
+    return config
+
+
+def _resize(section: Section, default_quality: int) -> ResizeConfig:
+    resize = ResizeConfig(
+        func=section.take("func", REQUIRED, _function),
+        width=section.take("width", 100, integer(1, 16_384)),
+        output=section.take("output", "resize-image", folder),
+        suffix=section.take("suffix", "_fw100.jpg", _suffix),
+        quality=section.take("quality", default_quality, integer(1, 100)),
+    )
+    section.finish()
+    return resize
+
+
+def _guetzli(section: Section) -> GuetzliConfig:
+    guetzli = GuetzliConfig(
+        output=section.take("output", "guetzli", folder),
+        lock_name=section.take("lock-name", None, text),
+        lock_count=section.take("lock-count", 1, integer(1, 1000)),
+        verbose=section.take("verbose", 0, integer(0, 1)) == 1,
+        quality=section.take("quality", 95, integer(MIN_QUALITY, 100)),
+        memlimit_mb=section.take("memlimit_mb", 6000, integer(100, 1_000_000)),
+        max_pixels=section.take("max-megapixels", 2_000_000, megapixels(1000)),
+        time_limit_s=section.take("time-limit", 600_000, duration_ms(1, 20 * 3600)) // 1000,
+    )
+    section.finish()
+    return guetzli
+
+
+def _bucket(section: Section) -> BucketConfig:
+    if given := [key for key in _OSS_KEYS if section.take(key, None, _anything) is not None]:
+        raise ConfigError(
+            f"{section.where(given[0])}: this version cannot upload to a cloud bucket, it stores into a directory; "
+            f"replace {', '.join(given)} by `directory: ./bucket`"
+        )
+    bucket = BucketConfig(
+        directory=Path(section.take("directory", "bucket", text)), root_path=section.take("root_path", "", _root_path)
+    )
+    section.finish()
+    return bucket
+
+
+def _layout(guetzli: GuetzliConfig, resizes: tuple[ResizeConfig, ...]) -> Layout:
+    for key in ("func", "suffix"):
+        values = [getattr(resize, key) for resize in resizes]
+        for index, value in enumerate(values):
+            if (first := values.index(value)) < index:
+                raise ConfigError(f"resizes[{index}].{key}: {value!r} is that of resizes[{first}]; give each its own")
+    return Layout(guetzli.output, {resize.suffix: resize.output for resize in resizes})
+
+
+def _check_separate(root: Path, bucket: Path) -> None:
+    if root.is_relative_to(bucket) or bucket.is_relative_to(root):
+        raise ConfigError(f"bucket.directory: {bucket} and root, {root}, must not be inside one another")
+
+
+def _enabled(value: Any, where: str) -> Enabled:
+    if isinstance(value, bool):
+        return "here" if value else "off"
+    if value != "elsewhere":
+        raise ConfigError(f"{where}: must be true, false or elsewhere, not {value!r}")
+    return "elsewhere"
+
+
+def _function(value: Any, where: str) -> str:
+    if len(text(value, where).encode()) > MAX_NAME_BYTES:
+        raise ConfigError(f"{where}: is longer than {MAX_NAME_BYTES} bytes")
+    if value in _FIXED_FUNCTIONS:
+        raise ConfigError(f"{where}: {value} is a function of its own; choose another name, such as resize-{value}")
+    return str(value)
+
+
+def _suffix(value: Any, where: str) -> str:
+    if "/" in folder(value, where):
+        raise ConfigError(f"{where}: {value!r} contains a /; a folder goes into output")
+    return str(value)
+
+
+def _root_path(value: Any, where: str) -> str:
+    path = text(value, where).strip("/")
+    return folder(path, where) if path else ""
+
+
+def _anything(value: Any, _where: str) -> Any:
+    return value

@@ -1,0 +1,147 @@
+"""What a job's name may be, and which files and which object belong to it. Pure text: nothing here touches a disk.
+
+A job's name is a path relative to the root folder. A name is taken as it is or refused; it is never cleaned, since a
+cleaned name is another picture's name.
+
+Every picture has one object in the bucket, which its compressed form later replaces. For the original `NAME`:
+
+    what                 file below root            key of the object
+    the original         NAME                       NAME
+    a thumbnail          OUTPUT/BASE+SUFFIX         BASE+SUFFIX
+    compressed           COMPRESSED/KEY             KEY, the same object
+
+`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. Any other name stays whole and gets a `~`:
+`x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
+
+No two pictures share a file or a key, because every step can be undone: the suffix of a thumbnail is known (no suffix
+ends with another one, and no original may end with one), the `~` tells the two forms of `BASE` apart (a `.jpg` whose
+base itself ends with `~` counts as any other name), and the output folders hold nothing but results.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
+
+from image_workers.errors import ConfigError, Refused
+
+MAX_NAME_BYTES = 255
+"""Of a job's name in the protocol, and of a file's name in the usual file systems."""
+
+SCRATCH_FOLDER = ".incoming"
+"""Below root and below the bucket's folder: where files are written before they get their name."""
+
+_WHOLE_NAME_MARK = "~"
+
+
+def check_name(name: str) -> None:
+    """Raise `Refused` unless `name` is a relative path made of plain parts that stays below its root."""
+    if not name:
+        raise Refused("the name is empty; it must be the path of a file below root")
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        raise Refused(f"the name {name!r} is not valid Unicode") from None
+    if len(encoded) > MAX_NAME_BYTES:
+        raise Refused(f"the name {name!r} is {len(encoded)} bytes long; {MAX_NAME_BYTES} are allowed")
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        raise Refused(f"the name {name!r} contains a control character")
+    if "\\" in name:
+        raise Refused(f"the name {name!r} contains a backslash; folders are separated by /")
+    if name.startswith("/"):
+        raise Refused(f"the name {name!r} is absolute; it must be relative to root")
+    for part in name.split("/"):
+        if part in ("", ".", ".."):
+            raise Refused(f"the name {name!r} has the part {part!r}; only names of folders and files are allowed")
+        if part == SCRATCH_FOLDER:
+            raise Refused(f"the name {name!r} uses {SCRATCH_FOLDER}, the folder of unfinished files")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the results of a picture go.
+
+    `thumbnail_folders` maps each suffix to the folder of its thumbnails, relative to root. Raises `ConfigError` if two
+    pictures could get the same file or the same key.
+    """
+
+    compressed_folder: str
+    thumbnail_folders: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        folders = [self.compressed_folder, *dict.fromkeys(self.thumbnail_folders.values())]
+        for inner, outer in permutations(folders, 2):
+            if _inside(inner, outer):
+                raise ConfigError(
+                    f"the output {inner!r} is inside the output {outer!r}; results would overwrite each other, "
+                    "so give guetzli and the resizes separate folders"
+                )
+        for suffix, other in permutations(self.thumbnail_folders, 2):
+            if suffix.endswith(other):
+                raise ConfigError(
+                    f"the suffix {suffix!r} ends with the suffix {other!r}; "
+                    "two pictures could get the same thumbnail, so choose another one"
+                )
+
+    def check_original(self, name: str) -> None:
+        """Raise `Refused` unless `name` may be an uploaded picture, with room for the names of all its results."""
+        check_name(name)
+        if folder := self._folder(name):
+            raise Refused(f"the name {name!r} is inside {folder}, which holds results only")
+        if suffix := self._suffix(name):
+            raise Refused(f"the name {name!r} ends with {suffix}, which marks a thumbnail")
+        self.compressed(name)
+        for suffix in self.thumbnail_folders:
+            self.compressed(self.thumbnail(name, suffix))
+
+    def thumbnail(self, name: str, suffix: str) -> str:
+        """The file of the thumbnail of the original `name` that has this suffix."""
+        base = name.removesuffix(".jpg")
+        if base == name or base.endswith(_WHOLE_NAME_MARK):
+            base = name + _WHOLE_NAME_MARK
+        thumbnail = f"{self.thumbnail_folders[suffix]}/{base}{suffix}"
+        check_name(thumbnail)
+        return thumbnail
+
+    def key(self, name: str) -> str:
+        """The key of the object that the file `name` is put to. Raises `Refused` if no picture has such a file."""
+        check_name(name)
+        folder = self._folder(name)
+        key = name.removeprefix(f"{folder}/") if folder else name
+        suffix = self._suffix(key)
+        if folder and (key == name or self._folder(key)):
+            raise Refused(f"the name {name!r} is not the name of a result in {folder}")
+        if folder != self.compressed_folder and folder != (self.thumbnail_folders[suffix] if suffix else None):
+            raise Refused(
+                f"the name {name!r} is inside {folder} but does not end as a thumbnail there"
+                if folder
+                else f"the name {name!r} ends with {suffix}, which marks a thumbnail"
+            )
+        return key
+
+    def compressed(self, name: str) -> str:
+        """The file of the compressed form of `name`, an original or a thumbnail."""
+        compressed = f"{self.compressed_folder}/{self.key(name)}"
+        if _inside(name, self.compressed_folder):
+            raise Refused(f"the name {name!r} is inside {self.compressed_folder}: it is compressed already")
+        check_name(compressed)
+        return compressed
+
+    def source(self, compressed: str) -> str:
+        """The file that `compressed` was made from: the inverse of `compressed()`."""
+        key = self.key(compressed)
+        if not _inside(compressed, self.compressed_folder):
+            raise Refused(f"the name {compressed!r} is not inside {self.compressed_folder}: it was not compressed")
+        suffix = self._suffix(key)
+        return f"{self.thumbnail_folders[suffix]}/{key}" if suffix else key
+
+    def _folder(self, name: str) -> str | None:
+        folders = (self.compressed_folder, *self.thumbnail_folders.values())
+        return next((folder for folder in folders if _inside(name, folder)), None)
+
+    def _suffix(self, name: str) -> str | None:
+        return next((suffix for suffix in self.thumbnail_folders if name.endswith(suffix)), None)
+
+
+def _inside(name: str, folder: str) -> bool:
+    return name == folder or name.startswith(f"{folder}/")

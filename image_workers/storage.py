@@ -1,0 +1,33 @@
+"""Where pictures are published: a bucket is a store of whole objects under keys. The workers know only `Bucket`.
+
+A bucket decides nothing: which file goes to which key, and when, is the functions' business. There is one kind so far,
+a folder, which a web server can serve.
+"""
+
+import shutil
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from image_workers.files import Root
+
+
+class Bucket(Protocol):
+    """A store of objects; used from several threads at once."""
+
+    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+        """Store the rest of `content` under `key`, in place of what was there.
+
+        A reader of the key sees the old object or the new one, never a part; when this returns, the new one is stored.
+        Raises `OSError` if that failed and may be tried again, `Refused` if `key` will never do.
+        """
+
+
+class DirectoryBucket:
+    """Objects as files below a folder. The content type is not kept: web servers tell it from the name."""
+
+    def __init__(self, directory: Path, root_path: str) -> None:
+        self._root = Root(directory / root_path)
+
+    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+        with self._root.replacing(key) as file:
+            shutil.copyfileobj(content, file)

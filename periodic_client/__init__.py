@@ -1,0 +1,53 @@
+"""The Python library of periodicd: submit timed jobs, and run them.
+
+Client and worker need trio. ``periodic_client.wire`` needs msgpack only, so what needs trio is imported when it is
+used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from periodic_client.outcomes import Done, Failed, GiveUp, Later, NewJob, Outcome, Retry
+from periodic_client.wire import Invalid, LeaseLost, PeriodicError
+
+if TYPE_CHECKING:
+    from periodic_client.client import Client
+    from periodic_client.job import Job
+    from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
+    from periodic_client.worker import Worker
+
+__all__ = [
+    "CannotConnect",
+    "Client",
+    "ConnectionLost",
+    "Done",
+    "Failed",
+    "GiveUp",
+    "Invalid",
+    "Job",
+    "Later",
+    "LeaseLost",
+    "NewJob",
+    "Outcome",
+    "PeriodicError",
+    "Retry",
+    "TimedOut",
+    "Worker",
+]
+
+
+_HOMES = {
+    "CannotConnect": "session",
+    "Client": "client",
+    "ConnectionLost": "session",
+    "Job": "job",
+    "TimedOut": "session",
+    "Worker": "worker",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs trio on first use (https://peps.python.org/pep-0562/)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,309 @@
+"""The ``periodic`` command: what a client can do, from a shell.
+
+Commands ask the daemon through Client and show the answer; they know no rule of their own. Standard output carries data
+only, messages go to standard error, and the exit code tells a script what happened (EXIT_CODES).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import click
+import trio
+
+from periodic_client.cli_output import (
+    FUNCTION_COLUMNS,
+    JOB_COLUMNS,
+    job_as_json,
+    show_json,
+    show_map,
+    show_table,
+    visible,
+)
+from periodic_client.cli_values import Duration, Time, Workload
+from periodic_client.client import PAGE_JOBS, Client, JobMaps
+from periodic_client.outcomes import NewJob, Retry
+from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
+from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
+from periodic_client.wire import PeriodicError
+
+REFUSED, USAGE, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 2, 3, 5, 6, 130
+
+FAILURES = {"absent": (ABSENT, "does not exist"), "not_dead": (REFUSED, "is not dead")}
+"""Results of remove and requeue that are not what was asked for."""
+
+EXIT_CODES = """\b
+Exit codes:
+  0    it was done
+  1    the daemon refused, or the job to requeue is not dead
+  2    the command is not used as it should be
+  3    there is no such job
+  5    there is no daemon, or the connection was lost
+  6    the daemon did not answer in time
+  130  interrupted
+After 5 and 6 it may or may not have happened; submitting the same name again is safe.
+With several names the first that failed decides.
+
+\b
+Durations are written 500ms, 5m, 1h30m, 2d.
+"""
+
+Answer = TypeVar("Answer")
+
+
+def stop(exit_code: int, message: str) -> NoReturn:
+    click.echo(f"periodic: {message}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The daemon that is to be asked, and for how long."""
+
+    url: str
+    timeout_ms: int
+
+    def ask(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer:
+        async def main() -> Answer:
+            async with Client(self.url, timeout_s=self.timeout_ms / 1000) as client:
+                return await question(client)
+
+        try:
+            return trio.run(main)
+        except PeriodicError as error:
+            stop(REFUSED, error.to_wire())
+        except (CannotConnect, ConnectionLost) as error:
+            stop(UNREACHABLE, str(error))
+        except TimedOut as error:
+            stop(TIMED_OUT, str(error))
+        except KeyboardInterrupt:
+            stop(INTERRUPTED, "interrupted")
+
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print the answer as JSON, with the keys of the protocol."
+)
+
+
+def check_url(_: click.Context, __: click.Parameter, url: str) -> str:
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return url
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url",
+    envvar=URL_VARIABLE,
+    show_envvar=True,
+    default=DEFAULT_URL,
+    show_default=True,
+    callback=check_url,
+    help="The daemon: tcp://host:port or unix:///path.",
+)
+@click.option("--timeout", type=Duration(), default="30s", show_default=True, help="How long an answer may take.")
+@click.version_option(package_name="periodicd")
+@click.pass_context
+def cli(context: click.Context, url: str, timeout: int) -> None:
+    """Submit timed jobs to periodicd and look after them."""
+    context.obj = Target(url, timeout)
+
+
+@cli.command()
+@click.argument("func")
+@click.argument("name")
+@click.option(
+    "-w",
+    "--workload",
+    type=Workload(),
+    default="",
+    metavar="TEXT|@FILE|-",
+    help="What the worker is given: a text, what is in FILE, or standard input.",
+)
+@click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now.")
+@click.option(
+    "--at",
+    "due_ms",
+    type=Time(),
+    metavar="ISO8601",
+    help="When it is due, as in 2030-01-31T18:00; without a zone it is local time.",
+)
+@click.option(
+    "--priority", type=int, default=0, help="Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"
+)
+@click.option("--lease", "lease_ms", type=Duration(), help="How long a run may take.  [default: 10m]")
+@click.option("--keep", is_flag=True, help="If there is a job of this name already, leave it alone.")
+@click.option("--retry-limit", type=int, help="How many times it is tried again.  [default: 15]")
+@click.option(
+    "--retry-backoff",
+    type=click.Choice(["fixed", "exponential", "quadratic"]),
+    help="How the wait grows.  [default: exponential]",
+)
+@click.option("--retry-delay", type=Duration(), help="The unit of the wait.  [default: 1s]")
+@as_json
+@click.pass_obj
+def submit(
+    target: Target,
+    /,
+    func: str,
+    name: str,
+    as_json: bool,
+    retry_limit: int | None,
+    retry_backoff: Any,
+    retry_delay: int | None,
+    **options: Any,
+) -> None:
+    """Put a job. Prints what became of it: created, replaced, queued_behind or kept."""
+    if options["delay_ms"] is not None and options["due_ms"] is not None:
+        raise click.UsageError("--in and --at both say when the job is due; give one of them")
+    chosen = {"limit": retry_limit, "backoff": retry_backoff, "delay_ms": retry_delay}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    job = NewJob(func, name, retry=Retry(**chosen) if chosen else None, **options)
+    outcome = target.ask(lambda client: client.submit(job))
+    if as_json:
+        show_json({"func": func, "name": name, "outcome": outcome})
+    else:
+        click.echo(outcome)
+
+
+@cli.command()
+@click.argument("func")
+@click.argument("name")
+@click.option("--workload", is_flag=True, help="Print the workload's bytes as they are, and nothing else.")
+@as_json
+@click.pass_obj
+def get(target: Target, func: str, name: str, workload: bool, as_json: bool) -> None:
+    """Show one job.
+
+    In JSON a workload that is not UTF-8 is under "workload_base64" instead of "workload". Prints null if there is no
+    such job.
+    """
+    if workload and as_json:
+        raise click.UsageError("--workload and --json exclude each other")
+    job = target.ask(lambda client: client.get(func, name))
+    if as_json:
+        show_json(job and job_as_json(job))
+    if job is None:
+        stop(ABSENT, f"{func} {name} does not exist")
+    if workload:
+        click.echo(job["workload"], nl=False)
+    elif not as_json:
+        show_map({key: value for key, value in job.items() if key != "workload"})
+
+
+@cli.command("list")
+@click.option("--func", help="Jobs of this function only.")
+@click.option("--state", type=click.Choice(["waiting", "running", "behind", "dead"]), help="Jobs in this state only.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most jobs to show.")
+@as_json
+@click.pass_obj
+def list_(target: Target, func: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """Show jobs, oldest first."""
+
+    async def first_jobs(client: Client) -> tuple[JobMaps, bool]:
+        jobs: JobMaps = []
+        after: int | None = None
+        while len(jobs) < limit:
+            page, after = await client.list_page(func, state, after, min(PAGE_JOBS, limit - len(jobs)))
+            jobs += page
+            if after is None:
+                break
+        return jobs, after is not None
+
+    jobs, may_be_more = target.ask(first_jobs)
+    if as_json:
+        show_json(jobs)
+    else:
+        show_table(JOB_COLUMNS, jobs)
+    if may_be_more:
+        click.echo(f"the first {len(jobs)} jobs; see --limit for more", err=True)
+
+
+@cli.command()
+@as_json
+@click.pass_obj
+def status(target: Target, as_json: bool) -> None:
+    """Show what the daemon is doing, function by function."""
+    answer = target.ask(lambda client: client.status())
+    if as_json:
+        show_json(answer)
+        return
+    functions = answer.pop("functions")
+    show_map(answer)
+    click.echo()
+    show_table(FUNCTION_COLUMNS, functions)
+
+
+@cli.command()
+@click.argument("func")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@as_json
+@click.pass_obj
+def remove(target: Target, func: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Take jobs away, in any state. A run in progress is not interrupted, but its report is refused."""
+    _for_each_name(target, Client.remove, func, names, as_json)
+
+
+@cli.command()
+@click.argument("func")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@as_json
+@click.pass_obj
+def requeue(target: Target, func: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Give dead jobs a new life, due now."""
+    _for_each_name(target, Client.requeue, func, names, as_json)
+
+
+@cli.command()
+@as_json
+@click.pass_obj
+def ping(target: Target, as_json: bool) -> None:
+    """See whether the daemon answers."""
+    answer = target.ask(lambda client: client.request("ping"))
+    if as_json:
+        show_json({"result": answer})
+    else:
+        click.echo(answer)
+
+
+@cli.command()
+@as_json
+@click.pass_obj
+def shutdown(target: Target, as_json: bool) -> None:
+    """Stop the daemon. It waits a while for the jobs that are running."""
+    target.ask(lambda client: client.shutdown())
+    if as_json:
+        show_json({"result": None})
+    else:
+        click.echo("the daemon is stopping", err=True)
+
+
+def _for_each_name(
+    target: Target,
+    request: Callable[[Client, str, str], Awaitable[str]],
+    func: str,
+    names: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    results: list[dict[str, str]] = []
+
+    async def ask_all(client: Client) -> None:
+        for name in names:
+            result = await request(client, func, name)
+            results.append({"func": func, "name": name, "result": result})
+
+    try:
+        target.ask(ask_all)
+    finally:
+        # What was done before an error is done, and is told.
+        if as_json:
+            show_json(results)
+        else:
+            for each in results:
+                click.echo(f"{visible(each['name'])}: {each['result']}")
+    for each in results:
+        if each["result"] in FAILURES:
+            exit_code, why = FAILURES[each["result"]]
+            stop(exit_code, f"{func} {each['name']} {why}")

@@ -1,0 +1,96 @@
+"""How ``periodic`` shows what the daemon said: JSON for programs, tables for a terminal, tab-separated lines otherwise.
+
+Data goes to standard output and nothing else does. Names and reasons come from strangers, so what a terminal could take
+as a command is shown escaped.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+JobMap = dict[str, Any]
+
+JOB_COLUMNS = ("func", "name", "state", "due_ms", "priority", "attempt", "failures", "crashes", "reason")
+FUNCTION_COLUMNS = (
+    "func",
+    "workers",
+    "waiting",
+    "running",
+    "dead",
+    "due_ms",
+    "started",
+    "lateness_p50_ms",
+    "lateness_p99_ms",
+    "lateness_max_ms",
+)
+TIMES = ("due_ms", "submitted_ms", "ended_ms", "now_ms")
+"""Keys whose value is a point in time; any other ``..._ms`` is a duration."""
+
+
+def show_json(value: Any) -> None:
+    click.echo(json.dumps(value))
+
+
+def job_as_json(job: JobMap) -> JobMap:
+    """The job with its workload as text under ``workload``, or, if that is not UTF-8, under ``workload_base64``."""
+    shown = dict(job)
+    workload = shown.pop("workload")
+    try:
+        return shown | {"workload": workload.decode()}
+    except UnicodeDecodeError:
+        return shown | {"workload_base64": base64.b64encode(workload).decode()}
+
+
+def show_map(values: dict[str, Any]) -> None:
+    """A line for each key. Maps within are shown as JSON, points in time as local time."""
+    for key, value in values.items():
+        click.echo(f"{_title(key)}: {_cell(key, value)}")
+
+
+def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    titles = [_title(column) for column in columns]
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    if not sys.stdout.isatty():
+        for line in [titles, *cells]:
+            click.echo("\t".join(line))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
+    for line in cells:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+def _title(key: str) -> str:
+    """A time is shown as such, so its title has no unit."""
+    return key.removesuffix("_ms") if key in TIMES else key
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key in TIMES:
+        return _local_time(value)
+    if isinstance(value, dict | bool):
+        return json.dumps(value)
+    return visible(str(value))
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be printed escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _local_time(time_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(time_ms / 1000).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"

@@ -1,0 +1,74 @@
+"""What can be written on the command line of ``periodic`` besides plain words: durations, times and workloads.
+
+Everything that is wrong here is the user's usage (exit code 2) and is found before the daemon is asked anything.
+"""
+
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from periodic_client.wire import Limits
+
+UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+WORKLOAD_BYTES_MAX = Limits().message_bytes
+"""No daemon accepts more, so more is not read."""
+
+_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+
+
+class Duration(click.ParamType[int]):
+    """``500ms``, ``5m``, ``1h30m``, ``2d``: milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if not _DURATION.fullmatch(value):
+            self.fail(f"{value!r} is not a duration such as 500ms, 5m, 1h30m or 2d", param, ctx)
+        return sum(int(count) * UNITS_MS[unit] for count, unit in _PART.findall(value))
+
+
+class Time(click.ParamType[int]):
+    """ISO 8601; without a zone it is local time: milliseconds since 1970-01-01T00:00Z."""
+
+    name = "time"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return round(datetime.fromisoformat(value).timestamp() * 1000)
+        except (ValueError, OverflowError, OSError) as error:
+            self.fail(f"{value!r} is not a time such as 2030-01-31T18:00 or 2030-01-31T17:00Z ({error})", param, ctx)
+
+
+class Workload(click.ParamType[bytes]):
+    """The text itself, ``@FILE`` for what is in a file, ``-`` for standard input."""
+
+    name = "workload"
+
+    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        try:
+            if value == "-":
+                return self._read(sys.stdin.buffer, "standard input", param, ctx)
+            if value.startswith("@"):
+                with Path(value[1:]).open("rb") as file:
+                    return self._read(file, value[1:], param, ctx)
+        except OSError as error:
+            self.fail(f"{value.removeprefix('@')} cannot be read: {error.strerror or error}", param, ctx)
+        # What is not UTF-8 on the command line comes as surrogates, and goes out as the bytes it was.
+        return value.encode("utf-8", "surrogateescape")
+
+    def _read(self, file: BinaryIO, what: str, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        data = file.read(WORKLOAD_BYTES_MAX + 1)
+        if len(data) > WORKLOAD_BYTES_MAX:
+            self.fail(f"{what} has more than {WORKLOAD_BYTES_MAX} bytes", param, ctx)
+        return data

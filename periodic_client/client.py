@@ -1,0 +1,265 @@
+"""The client: submit jobs, look at them, take them away.
+
+Every method is one request of protocol.md under the same name. The client connects when a request needs it, and never
+sends a request twice by itself: whether to submit again is for the caller to say, who is told when an answer was lost.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from periodic_client.outcomes import BATCH_JOBS_MAX, NewJob
+from periodic_client.session import (
+    MAYBE,
+    CannotConnect,
+    ConnectionLost,
+    Session,
+    StreamOpener,
+    TimedOut,
+    open_stream,
+)
+from periodic_client.url import default_url, parse_url
+from periodic_client.wire import PeriodicError
+
+JobMap = dict[str, Any]
+"""A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
+JobMaps = list[JobMap]
+Outcomes = list[str]
+"""What became of submitted jobs: "created", "replaced", "queued_behind" or "kept"."""
+
+PAGE_JOBS = 1000
+
+
+class Client:
+    """One connection to a daemon, for any number of tasks at once.
+
+        async with Client("tcp://127.0.0.1:5000") as client:
+            await client.submit(NewJob("resize", "a.jpg", picture))
+
+    ``url``: ``tcp://host:port`` or ``unix:///path``; without it the environment variable PERIODIC_URL, or
+    ``tcp://127.0.0.1:5000``. ``timeout_s`` limits each call, connecting included. ``open_stream`` is what connects,
+    given the url: another one can put TLS or a tunnel between.
+
+    Every call raises CannotConnect if there is no daemon; ConnectionLost if the connection ended before the answer, and
+    TimedOut if none came: then it may or may not have happened; and a PeriodicError if the daemon refused, or if the
+    request can not be sent. The next call after a lost connection connects again.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, timeout_s: float = 30.0, open_stream: StreamOpener = open_stream
+    ) -> None:
+        self.url = url or default_url()
+        parse_url(self.url)
+        self.timeout_s = timeout_s
+        self._open_stream = open_stream
+        self._connecting = trio.Lock()
+        self._session: Session | None = None
+        self._nursery: trio.Nursery | None = None
+
+    async def __aenter__(self) -> Self:
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # The nursery is not told of the caller's error: it would come out wrapped in an ExceptionGroup.
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+        self._nursery = self._session = None
+        await self._nursery_manager.__aexit__(None, None, None)
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    async def submit(self, job: NewJob) -> str:
+        """Put one job. The answer, one of Outcomes, means that it is on disk."""
+        outcome: str = await self.request("submit", job.to_wire())
+        return outcome
+
+    async def submit_batch(self, jobs: Iterable[NewJob]) -> Outcomes:
+        """Put up to 1,000 jobs in one commit, all or none; the outcomes in the order of the jobs.
+
+        Raises ValueError for more. For any number of jobs there is ``submit_many``.
+        """
+        batch = [job.to_wire() for job in jobs]
+        if len(batch) > BATCH_JOBS_MAX:
+            raise ValueError(
+                f"a batch of {len(batch)} jobs; {BATCH_JOBS_MAX} are the most, submit_many takes any number"
+            )
+        outcomes: Outcomes = await self.request("submit", batch)
+        return outcomes
+
+    async def submit_many(self, jobs: Iterable[NewJob], window: int = 1000) -> Outcomes:
+        """Put any number of jobs, each by itself, without waiting for one answer before the next is sent.
+
+        ``window``: how many may be unanswered at once. The outcomes are in the order of the jobs. ``timeout_s`` limits
+        not the whole but the time in which half a window must be answered. If a job is refused no more are sent, and
+        the error is raised once all that were sent are answered; its note tells which job it was.
+        """
+        if window < 1:
+            raise ValueError(f"window is {window}; it must be at least 1")
+        with self._time_limit("submit"):
+            session = await self._connected()
+        pipeline = _Pipeline(session)
+        for job in jobs:
+            pipeline.submit(job)
+            if pipeline.in_flight >= window or session.is_full:
+                with self._time_limit("submit"):
+                    await session.room()
+                    await pipeline.wait_until(window // 2)
+            if pipeline.failure is not None:
+                break
+        with self._time_limit("submit"):
+            await pipeline.wait_until(0)
+        if pipeline.failure is not None:
+            raise pipeline.failure
+        return pipeline.outcomes
+
+    async def remove(self, func: str, name: str) -> str:
+        """Take a job away in any state: "removed" or "absent". A run in progress is not interrupted."""
+        result: str = await self.request("remove", func, name)
+        return result
+
+    async def requeue(self, func: str, name: str) -> str:
+        """Give a dead job a new life, due now: "requeued", "not_dead" or "absent"."""
+        result: str = await self.request("requeue", func, name)
+        return result
+
+    async def get(self, func: str, name: str) -> JobMap | None:
+        """One job with its workload, or None if there is none."""
+        job: JobMap | None = await self.request("get", func, name)
+        return job
+
+    async def list_page(
+        self, func: str | None = None, state: str | None = None, after: int | None = None, limit: int = 100
+    ) -> tuple[JobMaps, int | None]:
+        """A page of jobs, oldest first, and what to pass as ``after`` for the next one: None after the last.
+
+        ``state``: "waiting", "running", "behind" or "dead". A page may be short, even empty, and not be the last.
+        """
+        query = {"func": func, "state": state, "after": after, "limit": limit}
+        page = await self.request("list", {key: value for key, value in query.items() if value is not None})
+        return page["jobs"], page["next"]
+
+    def list(self, func: str | None = None, state: str | None = None) -> AsyncIterator[JobMap]:
+        """All jobs, oldest first, fetched a page at a time; what is submitted or removed meanwhile may show or not."""
+        return _Listing(lambda after: self.list_page(func, state, after, PAGE_JOBS))
+
+    # -- the daemon ----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """What the daemon is doing; the keys are in protocol.md."""
+        status: dict[str, Any] = await self.request("status")
+        return status
+
+    async def ping(self) -> None:
+        """Return if the daemon answers."""
+        await self.request("ping")
+
+    async def hello(self) -> dict[str, Any]:
+        """The daemon's version, limits and durability; the keys are in protocol.md."""
+        answer: dict[str, Any] = await self.request("hello")
+        return answer
+
+    async def shutdown(self) -> None:
+        """Stop the daemon. It was told; it may still wait for running jobs."""
+        await self.request("shutdown")
+
+    async def request(self, method: str, *params: Any) -> Any:
+        """Any request, by the words of protocol.md; its result."""
+        with self._time_limit(method):
+            session = await self._connected()
+            return await session.request(method, *params)
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> Session:
+        if self._session is not None and self._session.lost is None:
+            return self._session
+        async with self._connecting:
+            if self._session is None or self._session.lost is not None:
+                if self._nursery is None:
+                    raise RuntimeError("this client is not open; use it as: async with Client() as client")
+                self._session = None
+                self._session = Session(await self._open_stream(self.url))
+                self._nursery.start_soon(self._session.run)
+        return self._session
+
+    @contextmanager
+    def _time_limit(self, method: str) -> Iterator[None]:
+        try:
+            with trio.fail_after(self.timeout_s):
+                yield
+        except trio.TooSlowError:
+            session = self._session
+            if session is None:
+                raise CannotConnect(f"cannot connect to {self.url}: no answer in {self.timeout_s:g} s") from None
+            if session.last_received_s + self.timeout_s <= trio.current_time():
+                # Nothing at all came: the connection may be dead without anyone having said so.
+                session.close(f"the daemon was silent for {self.timeout_s:g} s")
+            raise TimedOut(f"{self.url} did not answer {method} in {self.timeout_s:g} s; {MAYBE}") from None
+
+
+class _Listing:
+    """An iterator and not a generator: those want to be closed by whoever stops early, and complain if they are not."""
+
+    def __init__(self, fetch: Callable[[int | None], Awaitable[tuple[JobMaps, int | None]]]) -> None:
+        self._fetch = fetch
+        self._jobs: deque[JobMap] = deque()
+        self._after: int | None = None
+        self._is_last = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> JobMap:
+        while not self._jobs:
+            if self._is_last:
+                raise StopAsyncIteration
+            jobs, self._after = await self._fetch(self._after)
+            self._jobs.extend(jobs)
+            self._is_last = self._after is None
+        return self._jobs.popleft()
+
+
+class _Pipeline:
+    """Submits in flight: what was answered, what failed first, and how many are not answered yet."""
+
+    def __init__(self, session: Session) -> None:
+        self.outcomes: Outcomes = []
+        self.failure: Exception | None = None
+        self.in_flight = 0
+        self._session = session
+        self._goal = 0
+        self._reached = trio.Event()
+
+    def submit(self, job: NewJob) -> None:
+        answer = partial(self._answer, len(self.outcomes), job)
+        self.outcomes.append("")
+        self.in_flight += 1
+        try:
+            self._session.call("submit", (job.to_wire(),), answer)
+        except (PeriodicError, ConnectionLost) as error:
+            answer(error, "")
+
+    def _answer(self, index: int, job: NewJob, error: Exception | None, outcome: str) -> None:
+        self.in_flight -= 1
+        if error is None:
+            self.outcomes[index] = outcome
+        elif self.failure is None:
+            error.add_note(f"submit_many: jobs[{index}], {job.func} {job.name}")
+            self.failure = error
+        if self.in_flight <= self._goal:
+            self._reached.set()
+
+    async def wait_until(self, in_flight: int) -> None:
+        self._goal = in_flight
+        while self.in_flight > in_flight:
+            self._reached = trio.Event()
+            await self._reached.wait()

@@ -1,0 +1,70 @@
+"""A job as a worker's function sees it: what it was given, and the lease it runs under. The worker does the rest."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from periodic_client.wire import Invalid
+
+Extend = Callable[["Job", int | None], Awaitable[None]]
+
+
+class Job:
+    """One run of a job.
+
+    ``workload`` is its bytes; ``due_ms`` is when it was due (milliseconds since 1970-01-01T00:00Z); ``lease_ms`` is how
+    long the run may take unless it is extended. ``attempt`` counts the runs given out, this one included; ``failures``
+    those that failed or whose lease ran out; ``crashes`` those whose worker was lost. ``handle`` stands for this run in
+    the protocol. ``lost`` becomes true when the daemon says that this run no longer counts: it may as well stop.
+    """
+
+    __slots__ = (
+        "_extend",
+        "attempt",
+        "crashes",
+        "due_ms",
+        "failures",
+        "func",
+        "handle",
+        "lease_ms",
+        "lost",
+        "name",
+        "priority",
+        "workload",
+    )
+
+    def __init__(self, given: dict[str, Any], extend: Extend) -> None:
+        """``given``: the parameter of ``perform``. Raises Invalid if it is not a job."""
+        try:
+            self.handle: str = given["handle"]
+            self.func: str = given["func"]
+            self.name: str = given["name"]
+            self.workload: bytes = given["workload"]
+            self.due_ms: int = given["due_ms"]
+            self.priority: int = given["priority"]
+            self.lease_ms: int = given["lease_ms"]
+            self.attempt: int = given["attempt"]
+            self.failures: int = given["failures"]
+            self.crashes: int = given["crashes"]
+        except (KeyError, TypeError) as error:
+            raise Invalid(f"perform has no usable job: {error!r}") from None
+        if not (isinstance(self.handle, str) and isinstance(self.func, str) and isinstance(self.name, str)):
+            raise Invalid("perform has no usable job: handle, func and name must be text")
+        self.lost = False
+        self._extend = extend
+
+    def __repr__(self) -> str:
+        return f"<Job {self.func} {self.name} {self.handle}>"
+
+    async def extend(self, lease_ms: int | None = None) -> None:
+        """The lease now ends ``lease_ms`` from now; without it, the job's own ``lease_ms`` from now.
+
+        While the worker is disconnected this waits for the connection. Raises LeaseLost if the run no longer counts,
+        and TimedOut if there was no answer for 30 s.
+        """
+        await self._extend(self, lease_ms)
+
+    def extend_sync(self, lease_ms: int | None = None) -> None:
+        """``extend`` for a function that runs in a thread. An inline function cannot: it would wait for itself."""
+        trio.from_thread.run(self._extend, self, lease_ms)

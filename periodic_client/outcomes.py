@@ -1,0 +1,198 @@
+"""What a program says to the daemon: jobs to submit, and how a run ended. Values only.
+
+This module knows the shapes of protocol.md (``submit`` and ``perform``) and nothing of connections, threads or time, so
+that a value can be built and looked at anywhere. Ranges are the daemon's to check: it names the field that is wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+BATCH_JOBS_MAX = 1000
+"""How many jobs one message may carry; protocol.md, section 1, limits."""
+REASON_BYTES_MAX = 1000
+"""The daemon keeps so much of a reason; more is not worth sending."""
+
+WireOutcome = bytes | dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What happens after a failure; protocol.md, section 4.
+
+    ``limit``: how many times the job is tried again. ``backoff``: how the wait grows from its unit ``delay_ms``, never
+    beyond ``cap_ms``. ``jitter_percent``: the wait is made longer by up to so much, to spread retries.
+    """
+
+    limit: int = 15
+    backoff: Literal["fixed", "exponential", "quadratic"] = "exponential"
+    delay_ms: int = 1000
+    cap_ms: int = 3_600_000
+    jitter_percent: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "limit": self.limit,
+            "backoff": self.backoff,
+            "delay_ms": self.delay_ms,
+            "cap_ms": self.cap_ms,
+            "jitter_percent": self.jitter_percent,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to submit. ``func`` and ``name`` together are its identity.
+
+    ``workload``: what the worker is given; text stands for its UTF-8 bytes. It is due at ``due_ms`` (milliseconds since
+    1970-01-01T00:00Z), or ``delay_ms`` from now by the daemon's clock, or now. Of the due jobs those with the smallest
+    ``priority`` (-100 to 100) run first. ``lease_ms``: how long a run may take. ``keep``: if there is a job of this
+    name already, leave it alone instead of replacing it. What is None is left to the daemon's defaults.
+
+    Raises ValueError if both ``due_ms`` and ``delay_ms`` are given.
+    """
+
+    func: str
+    name: str
+    workload: bytes | str = b""
+    _: KW_ONLY
+    due_ms: int | None = None
+    delay_ms: int | None = None
+    priority: int = 0
+    lease_ms: int | None = None
+    retry: Retry | None = None
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        if self.due_ms is not None and self.delay_ms is not None:
+            raise ValueError("due_ms and delay_ms both say when the job is due; give one of them")
+
+    def to_wire(self) -> dict[str, Any]:
+        """The job as protocol.md's map; defaults are left out."""
+        wire: dict[str, Any] = {"func": self.func, "name": self.name}
+        if self.workload:
+            wire["workload"] = self.workload
+        if self.due_ms is not None:
+            wire["due_ms"] = self.due_ms
+        if self.delay_ms is not None:
+            wire["delay_ms"] = self.delay_ms
+        if self.priority:
+            wire["priority"] = self.priority
+        if self.lease_ms is not None:
+            wire["lease_ms"] = self.lease_ms
+        if self.retry is not None:
+            wire["retry"] = self.retry.to_wire()
+        if self.keep:
+            wire["keep"] = True
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is done. ``submit``: jobs that are stored in the same commit as this outcome, or not at all."""
+
+    data: bytes | str = b""
+    submit: Sequence[NewJob] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, bytes | str):
+            raise TypeError(f"Done.data is bytes or str, not {type(self.data).__name__}")
+        _check_submit(self.submit)
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {"outcome": "done"}
+        if self.data:
+            wire["data"] = self.data
+        return _with_submit(wire, self.submit)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run failed and the job is tried again by its retry rule, or after ``delay_ms`` if that is given.
+
+    ``retry=False``: not tried again, the job is dead at once. Of ``reason`` the first 1,000 bytes are kept.
+    """
+
+    reason: str
+    retry: bool = True
+    delay_ms: int | None = None
+    submit: Sequence[NewJob] = ()
+
+    def __post_init__(self) -> None:
+        _check_submit(self.submit)
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {"outcome": "failed", "reason": _cut(self.reason)}
+        if not self.retry:
+            wire["retry"] = False
+        if self.delay_ms is not None:
+            wire["delay_ms"] = self.delay_ms
+        return _with_submit(wire, self.submit)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Run it again ``delay_ms`` from now; this counts as no failure. 0 hands back a job that was not begun."""
+
+    delay_ms: int = 0
+    submit: Sequence[NewJob] = ()
+
+    def __post_init__(self) -> None:
+        _check_submit(self.submit)
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {"outcome": "later"}
+        if self.delay_ms:
+            wire["delay_ms"] = self.delay_ms
+        return _with_submit(wire, self.submit)
+
+
+class GiveUp(Exception):
+    """Raised by a worker's function: trying again is useless, the job is dead at once. Its text is the reason."""
+
+
+Outcome = None | bytes | str | Done | Failed | Later
+"""What a worker's function may return. None, bytes and str mean done."""
+
+
+def outcome_to_wire(returned: object, func: str) -> WireOutcome:
+    """What goes over the wire for a returned value. A value that is no outcome is a failure that says so."""
+    if returned is None or type(returned) is bytes:
+        return returned
+    if isinstance(returned, Done | Failed | Later):
+        return returned.to_wire()
+    if isinstance(returned, bytes | str):
+        return Done(returned).to_wire()
+    kind = type(returned).__name__
+    return Failed(f"{func} returned {kind}; a function returns None, bytes, str, Done, Failed or Later").to_wire()
+
+
+def failure_of(error: Exception) -> Failed:
+    """The outcome of a run that raised. A lone error inside groups, as nurseries raise it, speaks for itself."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    try:
+        text = str(error)
+    except Exception:  # an error that cannot tell its text is still only this job's failure
+        text = "(the error's text cannot be shown)"
+    if isinstance(error, GiveUp):
+        return Failed(text, retry=False)
+    return Failed(f"{type(error).__name__}: {text}")
+
+
+def _check_submit(jobs: Sequence[NewJob]) -> None:
+    if not isinstance(jobs, list | tuple) or not all(isinstance(job, NewJob) for job in jobs):
+        raise TypeError("submit takes a list or tuple of NewJob")
+    if len(jobs) > BATCH_JOBS_MAX:
+        raise ValueError(f"submit has {len(jobs)} jobs; an outcome may carry {BATCH_JOBS_MAX}")
+
+
+def _with_submit(wire: dict[str, Any], jobs: Sequence[NewJob]) -> dict[str, Any]:
+    if jobs:
+        wire["submit"] = [job.to_wire() for job in jobs]
+    return wire
+
+
+def _cut(reason: str) -> str:
+    # A reason often quotes a file name, and a name that is not UTF-8 has surrogates, which cannot be sent.
+    return reason.encode("utf-8", "backslashreplace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")

@@ -1,0 +1,171 @@
+"""The runs of a worker: which function runs a job, when it begins, and what is reported in the end.
+
+A run outlives the connection that it came from. This module opens no connection and decides no retry: what happens
+after a run ended is data on the job, and the daemon's to do.
+"""
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from periodic_client.job import Extend, Job
+from periodic_client.outcomes import Later, WireOutcome, failure_of, outcome_to_wire
+from periodic_client.reports import Report, Reports
+from periodic_client.session import Session
+from periodic_client.wire import Invalid, Request
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_FUNC_DELAY_MS = 5000
+HAND_BACK = Later(0).to_wire()
+
+
+class Function:
+    """What a worker runs for the jobs of one func. Raises ValueError for an async function that is to run inline."""
+
+    def __init__(self, call: Callable[[Job], Any], limit: int, inline: bool) -> None:
+        is_async = inspect.iscoroutinefunction(call)
+        if inline and is_async:
+            raise ValueError("an async function cannot be inline")
+        self.call = call
+        self.limit = limit
+        self.inline = inline
+        self.threaded = not is_async and not inline
+        self.running = 0
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    job: Job
+    function: Function
+    session: Session
+    """The connection that the job came from, where its ``perform`` is to be answered as long as it lasts."""
+    msgid: int
+    asked_lease_ms: int | None = None
+    """What the last ``extend`` asked for, to be asked for again over the next connection."""
+
+
+class Runs:
+    nursery: trio.Nursery
+    """Where runs are begun; to be set before any job comes."""
+
+    def __init__(self, reports: Reports, threads: int, extend: Extend) -> None:
+        self.functions: dict[str, Function] = {}
+        self.begun: dict[str, Run] = {}
+        """By handle."""
+        self._not_begun: deque[Run] = deque()
+        """Those that came while all threads, or their function with runs of a lost connection, were busy."""
+        self._threads = trio.CapacityLimiter(threads)
+        self._in_threads = 0
+        self._reports = reports
+        self._extend = extend
+        self._is_stopping = False
+        self._idle = trio.Event()
+
+    def perform(self, session: Session, request: Request) -> None:
+        """Take the job of a ``perform``, which is answered when the run ends."""
+        try:
+            job = Job(request.params[0] if request.params else {}, self._extend)
+        except Invalid as error:
+            log.warning("%s", error)
+            session.refuse(request.msgid, error)
+            return
+        function = self.functions.get(job.func)
+        if function is None:
+            # Another worker may know it, so this is no failure of the job.
+            log.warning("%s %s: this worker has no such function", job.func, job.name)
+            self._reports.respond(session, request.msgid, _report(job, Later(UNKNOWN_FUNC_DELAY_MS).to_wire()))
+        elif self._is_stopping:
+            self._reports.respond(session, request.msgid, _report(job, HAND_BACK))
+        elif function.inline:
+            self._reports.respond(session, request.msgid, _report(job, _run_inline(function, job)))
+        else:
+            self._not_begun.append(Run(job, function, session, request.msgid))
+            self._begin_next()
+
+    def mark_lost(self, job: Job) -> None:
+        """The daemon said that a run no longer counts."""
+        if job.handle in self.begun and not job.lost:
+            job.lost = True
+            log.warning("%s %s: this run no longer counts; another one may be under way", job.func, job.name)
+
+    async def hand_back_not_begun(self) -> None:
+        while self._not_begun:
+            await self._deliver(self._not_begun.popleft(), HAND_BACK)
+
+    def begin_no_more(self) -> None:
+        """From now on every job is handed back at once."""
+        self._is_stopping = True
+
+    async def wait_until_idle(self) -> None:
+        """After ``begin_no_more``: return when the last run has ended."""
+        if self.begun:
+            await self._idle.wait()
+
+    def _begin_next(self) -> None:
+        for index, run in enumerate(self._not_begun):
+            if self._may_begin(run.function):
+                del self._not_begun[index]
+                run.function.running += 1
+                self._in_threads += run.function.threaded
+                self.begun[run.job.handle] = run
+                self.nursery.start_soon(self._perform, run)
+                return
+
+    def _may_begin(self, function: Function) -> bool:
+        thread_free = not function.threaded or self._in_threads < self._threads.total_tokens
+        return thread_free and function.running < function.limit
+
+    async def _perform(self, run: Run) -> None:
+        job, function = run.job, run.function
+        outcome: WireOutcome
+        try:
+            if function.threaded:
+                returned = await trio.to_thread.run_sync(
+                    function.call, job, limiter=self._threads, abandon_on_cancel=True
+                )
+            else:
+                returned = await function.call(job)
+            outcome = outcome_to_wire(returned, job.func)
+        except Exception as error:  # whatever it is, it is this run's failure and not the worker's
+            outcome = _failure(job, error)
+        function.running -= 1
+        self._in_threads -= function.threaded
+        del self.begun[job.handle]
+        if not self._is_stopping:
+            self._begin_next()
+        elif not self.begun:
+            self._idle.set()
+        await self._deliver(run, outcome)
+
+    async def _deliver(self, run: Run, outcome: WireOutcome) -> None:
+        report = _report(run.job, outcome)
+        if run.session.lost is None:
+            self._reports.respond(run.session, run.msgid, report)
+        else:
+            await self._reports.finish(report)
+
+
+def _report(job: Job, outcome: WireOutcome) -> Report:
+    return Report(job.handle, job.func, job.name, outcome)
+
+
+def _run_inline(function: Function, job: Job) -> WireOutcome:
+    try:
+        return outcome_to_wire(function.call(job), job.func)
+    except Exception as error:
+        return _failure(job, error)
+
+
+def _failure(job: Job, error: Exception) -> WireOutcome:
+    failed = failure_of(error)
+    if failed.retry:
+        log.error("%s %s failed: %s", job.func, job.name, failed.reason, exc_info=error)
+    else:
+        log.warning("%s %s is given up: %s", job.func, job.name, failed.reason)
+    return failed.to_wire()

@@ -1,0 +1,48 @@
+"""Where a daemon is: ``tcp://host:port`` or ``unix:///path``. Pure parsing; connecting is session.py's."""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 5000
+DEFAULT_URL = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+URL_VARIABLE = "PERIODIC_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    path: str
+
+
+def default_url() -> str:
+    """The url in the environment variable PERIODIC_URL, or DEFAULT_URL if that is unset or empty."""
+    return os.environ.get(URL_VARIABLE) or DEFAULT_URL
+
+
+def parse_url(url: str) -> TcpAddress | UnixAddress:
+    """Raises ValueError, which quotes the url and says what is wrong with it. Without a port it is 5000."""
+    if url.startswith("unix://"):
+        path = url.removeprefix("unix://")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(f"{url!r}: after unix:// comes an absolute path, as in unix:///run/periodicd.sock")
+        return UnixAddress(path)
+    if not url.startswith("tcp://"):
+        raise ValueError(f"{url!r} is neither tcp://host:port nor unix:///path")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{url!r}: {error}") from None
+    if not host:
+        raise ValueError(f"{url!r} has no host")
+    if port == 0:
+        raise ValueError(f"{url!r}: nothing can be reached at port 0")
+    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} has more than a host and a port")
+    return TcpAddress(host, DEFAULT_PORT if port is None else port)

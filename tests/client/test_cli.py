@@ -1,0 +1,386 @@
+"""The ``periodic`` command against a daemon that says what each test wants: output, exit codes, and what is asked."""
+
+import contextlib
+import json
+import os
+import re
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from periodic_client.cli import cli
+from periodic_client.cli_values import Duration, Time, Workload
+from periodic_client.wire import Decoder, Request, encode_error, encode_response
+
+Answer = Callable[[list[Any]], Any]
+
+JOB = {
+    "id": 1, "func": "f", "name": "n", "state": "dead", "priority": 0, "submitted_ms": 0, "due_ms": 1_700_000_000_000,
+    "lease_ms": 600_000, "attempt": 1, "failures": 1, "crashes": 0, "retry": {"limit": 15}, "reason": "it\tis\x1b[2J",
+    "ended_ms": None, "workload_bytes": 2, "successor": False,
+}  # fmt: skip
+
+
+class ScriptedDaemon(socketserver.ThreadingTCPServer):
+    """Answers each method as it is told: with what a function returns, a refusal if that is an error text, or not."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[tuple[str, list[Any]]] = []
+        self.url = f"tcp://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, request: Request) -> bytes:
+        self.asked.append((request.method, request.params))
+        try:
+            return encode_response(request.msgid, self.answers[request.method](request.params))
+        except ValueError as refusal:
+            return encode_error(request.msgid, str(refusal))
+
+
+class Silence(Exception):
+    """The daemon does not answer."""
+
+
+class Closed(Exception):
+    """The daemon closes the connection."""
+
+
+def raising(error: Exception) -> Answer:
+    def answer(_: list[Any]) -> Any:
+        raise error
+
+    return answer
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: ScriptedDaemon
+
+    def handle(self) -> None:
+        decoder = Decoder()
+        while data := self.request.recv(65536):
+            for message in decoder.feed(data):
+                assert isinstance(message, Request)
+                try:
+                    self.request.sendall(self.server.answer(message))
+                except Silence:
+                    continue
+                except Closed:
+                    return
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedDaemon]:
+    with ScriptedDaemon() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def run(scripted: ScriptedDaemon) -> Callable[..., Result]:
+    def run(*args: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(cli, ["--url", scripted.url, *args], input=stdin)
+
+    return run
+
+
+Run = Callable[..., Result]
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def test_submit(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["submit"] = lambda _: "created"
+    result = run("submit", "f", "n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "created\n", "")
+    assert scripted.asked == [("submit", [{"func": "f", "name": "n"}])]
+    result = run("submit", "f", "n", "--json")
+    assert json.loads(result.stdout) == {"func": "f", "name": "n", "outcome": "created"}
+
+
+def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["submit"] = lambda _: "kept"
+    run(
+        "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--keep",
+        "--retry-limit", "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
+    )  # fmt: skip
+    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000, "jitter_percent": 0}
+    assert scripted.asked[0][1][0] == {
+        "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
+        "keep": True, "retry": retry,
+    }  # fmt: skip
+    run("submit", "f", "n", "--at", "2030-01-31T17:00Z")
+    assert scripted.asked[1][1][0]["due_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
+
+
+def test_workload_from_a_file_and_from_standard_input(scripted: ScriptedDaemon, run: Run, tmp_path: Path) -> None:
+    scripted.answers["submit"] = lambda _: "created"
+    file = tmp_path / "picture"
+    file.write_bytes(b"\xff\x00@")
+    run("submit", "f", "n", "-w", f"@{file}")
+    run("submit", "f", "n", "-w", "-", stdin=b"\xfe-")
+    assert [params[0]["workload"] for _, params in scripted.asked] == [b"\xff\x00@", b"\xfe-"]
+
+
+def test_a_file_that_cannot_be_read_is_named(scripted: ScriptedDaemon, run: Run, tmp_path: Path) -> None:
+    result = run("submit", "f", "n", "-w", f"@{tmp_path}/nothing")
+    assert result.exit_code == 2
+    assert f"{tmp_path}/nothing cannot be read: No such file or directory" in result.stderr
+    assert not scripted.asked
+
+
+def test_get(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["get"] = lambda _: JOB | {"workload": b"hi"}
+    result = run("get", "f", "n")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "state: dead" in lines
+    assert "workload_bytes: 2" in lines
+    assert "reason: it\\tis\\x1b[2J" in lines, "nothing that a terminal would obey"
+    assert "hi" not in result.stdout
+    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload": "hi"}
+    scripted.answers["get"] = lambda _: JOB | {"workload": b"\xff\xfe\n"}
+    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload_base64": "//4K"}
+    assert run("get", "f", "n", "--workload").stdout_bytes == b"\xff\xfe\n"
+    assert run("get", "f", "n", "--workload", "--json").exit_code == 2
+
+
+def test_get_of_an_absent_job(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["get"] = lambda _: None
+    result = run("get", "f", "n")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "periodic: f n does not exist\n")
+    result = run("get", "f", "n", "--json")
+    assert (result.exit_code, result.stdout) == (3, "null\n")
+
+
+def test_list(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
+    result = run("list", "--func", "f", "--state", "dead")
+    assert scripted.asked == [("list", [{"func": "f", "state": "dead", "limit": 100}])]
+    title, row = (line.split("\t") for line in result.stdout.splitlines())
+    assert title[:3] == ["func", "name", "state"]
+    assert row[:3] == ["f", "n", "dead"]
+    assert datetime.fromisoformat(row[3]).timestamp() == 1_700_000_000
+    assert json.loads(run("list", "--json").stdout) == [JOB]
+
+
+def test_list_goes_through_pages_up_to_its_limit(scripted: ScriptedDaemon, run: Run) -> None:
+    def page(params: list[Any]) -> Any:
+        begin = params[0].get("after", 0)
+        count = min(2, params[0]["limit"])
+        return {"jobs": [JOB | {"id": begin + i} for i in range(count)], "next": begin + count}
+
+    scripted.answers["list"] = page
+    result = run("list", "--limit", "5", "--json")
+    assert [job["id"] for job in json.loads(result.stdout)] == [0, 1, 2, 3, 4]
+    assert "the first 5 jobs" in result.stderr
+    assert [params[0]["limit"] for _, params in scripted.asked] == [5, 3, 1]
+
+
+def test_status(scripted: ScriptedDaemon, run: Run) -> None:
+    function = {"func": "f", "workers": 1, "waiting": 2, "running": 3, "dead": 4, "due_ms": None, "started": 5}
+    answer = {"server": "periodicd 1", "uptime_ms": 10, "functions": [function]}
+    scripted.answers["status"] = lambda _: answer
+    assert json.loads(run("status", "--json").stdout) == answer
+    lines = run("status").stdout.splitlines()
+    assert lines[:3] == ["server: periodicd 1", "uptime_ms: 10", ""]
+    assert lines[4].split("\t") == ["f", "1", "2", "3", "4", "-", "5", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("command", "results", "exit_code", "message"),
+    [
+        ("remove", ["removed", "removed"], 0, ""),
+        ("remove", ["removed", "absent"], 3, "periodic: f b does not exist\n"),
+        ("requeue", ["requeued", "requeued"], 0, ""),
+        ("requeue", ["not_dead", "absent"], 1, "periodic: f a is not dead\n"),
+        ("requeue", ["absent", "not_dead"], 3, "periodic: f a does not exist\n"),
+    ],
+)
+def test_remove_and_requeue(
+    scripted: ScriptedDaemon, run: Run, command: str, results: list[str], exit_code: int, message: str
+) -> None:
+    by_name = dict(zip("ab", results, strict=True))
+    scripted.answers[command] = lambda params: by_name[params[1]]
+    result = run(command, "f", "a", "b")
+    assert (result.exit_code, result.stderr) == (exit_code, message)
+    assert result.stdout.splitlines() == [f"{name}: {what}" for name, what in by_name.items()]
+    result = run(command, "f", "a", "b", "--json")
+    assert json.loads(result.stdout) == [{"func": "f", "name": name, "result": by_name[name]} for name in "ab"]
+    assert result.exit_code == exit_code
+
+
+def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Run) -> None:
+    def remove(params: list[Any]) -> str:
+        if params[1] == "b":
+            raise Closed
+        return "removed"
+
+    scripted.answers["remove"] = remove
+    result = run("remove", "f", "a", "b", "c")
+    assert (result.exit_code, result.stdout) == (5, "a: removed\n")
+
+
+def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["ping"] = lambda _: "pong"
+    scripted.answers["shutdown"] = lambda _: None
+    assert run("ping").stdout == "pong\n"
+    assert json.loads(run("ping", "--json").stdout) == {"result": "pong"}
+    result = run("shutdown")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(run("shutdown", "--json").stdout) == {"result": None}
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (ValueError("INVALID: job.name is empty"), 1, "INVALID: job.name is empty"),
+        (Closed(), 5, "may or may not have happened"),
+        (Silence(), 6, "did not answer submit in 0.05 s"),
+    ],
+)
+def test_exit_codes(scripted: ScriptedDaemon, run: Run, error: Exception, exit_code: int, message: str) -> None:
+    scripted.answers["submit"] = raising(error)
+    result = run("--timeout", "50ms" if exit_code == 6 else "30s", "submit", "f", "n", "--json")
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert message in result.stderr
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/nobody"
+    result = CliRunner().invoke(cli, ["ping"], env={"PERIODIC_URL": url})
+    assert (result.exit_code, result.stderr) == (5, f"periodic: cannot connect to {url}: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--url", "http://x", "ping"],
+        ["--timeout", "soon", "ping"],
+        ["dance"],
+        ["submit", "f"],
+        ["submit", "f", "n", "--in", "5m", "--at", "2030-01-01"],
+        ["submit", "f", "n", "--in", "five"],
+        ["submit", "f", "n", "--at", "tomorrow"],
+        ["submit", "f", "n", "--retry-backoff", "linear"],
+        ["list", "--limit", "0"],
+        ["list", "--state", "done"],
+        ["remove", "f"],
+    ],
+)
+def test_wrong_usage(args: list[str]) -> None:
+    result = CliRunner().invoke(cli, args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
+
+
+def test_help_tells_the_exit_codes_and_how_times_are_written() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    for code in (0, 1, 2, 3, 5, 6, 130):
+        assert f"\n    {code} " in text
+    assert "1h30m" in text
+    assert "local time" in CliRunner().invoke(cli, ["submit", "--help"]).stdout
+    assert "workload_base64" in CliRunner().invoke(cli, ["get", "--help"]).stdout
+
+
+def on_a_terminal(program: str, url: str) -> tuple[int, str, str]:
+    """Run a program whose standard output is a terminal: its exit code, output and messages."""
+    ours, theirs = os.openpty()
+    env = os.environ | {"PERIODIC_URL": url, "COLUMNS": "150"}
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=subprocess.PIPE, env=env)
+    os.close(theirs)
+    _, messages = process.communicate()
+    output = b""
+    with contextlib.suppress(OSError):  # reading from a terminal that nobody writes to any more
+        while data := os.read(ours, 65536):
+            output += data
+    os.close(ours)
+    return process.returncode, output.decode(), messages.decode()
+
+
+LIST = "import sys; from periodic_client.__main__ import main; sys.argv[1:] = ['list']; main()"
+
+
+def test_a_terminal_is_shown_a_table(scripted: ScriptedDaemon) -> None:
+    scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
+    exit_code, output, _ = on_a_terminal(LIST, scripted.url)
+    assert exit_code == 0
+    assert "\t" not in output
+    assert "\x1b[2J" not in output
+    title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.splitlines())
+    assert title.index("state") == row.index("dead")
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_a_missing_package_is_named(scripted: ScriptedDaemon, package: str) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; {LIST}"
+    scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
+    exit_code, output, messages = on_a_terminal(program, scripted.url)
+    assert (exit_code, output) == (2, "")
+    assert messages == f"periodic: the package {package} is missing; pip install 'periodicd[cli]'\n"
+
+
+def test_as_a_process(scripted: ScriptedDaemon) -> None:
+    scripted.answers["ping"] = lambda _: "pong"
+    env = os.environ | {"PERIODIC_URL": scripted.url}
+    command = [sys.executable, "-m", "periodic_client", "ping"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "pong\n", "")
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_ms"),
+    [("500ms", 500), ("5m", 300_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1s1ms", 1001)],
+)
+def test_durations(text: str, duration_ms: int) -> None:
+    assert Duration().convert(text, None, None) == duration_ms
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5m ", "\u0665m", "5m\n"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a duration"):
+        Duration().convert(text, None, None)
+
+
+def test_a_time_without_a_zone_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XYZ-3")
+    time.tzset()
+    try:
+        assert Time().convert("2030-07-31T19:00", None, None) == 1_911_744_000_000
+        assert Time().convert("2030-07-31T18:00+02:00", None, None) == 1_911_744_000_000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2030-13-01", "0001-01-01T00:00"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a time"):
+        Time().convert(text, None, None)
+
+
+def test_bytes_on_the_command_line_stay_bytes() -> None:
+    assert Workload().convert("ä\udcff", None, None) == b"\xc3\xa4\xff"

@@ -1,0 +1,421 @@
+"""The client: each method is its request, and whenever no answer comes there is an error that says what it means."""
+
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import periodic_client
+from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, NewJob, TimedOut
+from periodic_client.wire import Request, TooLarge
+from tests.client.peer import Daemon, Peer
+
+JOB = NewJob("f", "n")
+JOB_WIRE = {"func": "f", "name": "n"}
+
+
+class Call:
+    """A call of the client under way in a task of its own."""
+
+    def __init__(self, nursery: trio.Nursery, call: Awaitable[Any]) -> None:
+        self._done = trio.Event()
+        self._result: Any = None
+        self._error: Exception | None = None
+        nursery.start_soon(self._run, call)
+
+    async def _run(self, call: Awaitable[Any]) -> None:
+        try:
+            self._result = await call
+        except Exception as error:
+            self._error = error
+        self._done.set()
+
+    async def result(self) -> Any:
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "params", "answer", "result"),
+    [
+        (lambda c: c.submit(JOB), "submit", [JOB_WIRE], "created", "created"),
+        (
+            lambda c: c.submit_batch([JOB, JOB]),
+            "submit",
+            [[JOB_WIRE, JOB_WIRE]],
+            ["created", "kept"],
+            ["created", "kept"],
+        ),
+        (lambda c: c.submit_batch([]), "submit", [[]], [], []),
+        (lambda c: c.remove("f", "n"), "remove", ["f", "n"], "removed", "removed"),
+        (lambda c: c.requeue("f", "n"), "requeue", ["f", "n"], "not_dead", "not_dead"),
+        (lambda c: c.get("f", "n"), "get", ["f", "n"], None, None),
+        (lambda c: c.get("f", "n"), "get", ["f", "n"], {"id": 1}, {"id": 1}),
+        (lambda c: c.list_page(), "list", [{"limit": 100}], {"jobs": [], "next": None}, ([], None)),
+        (
+            lambda c: c.list_page("f", "dead", 7, 5),
+            "list",
+            [{"func": "f", "state": "dead", "after": 7, "limit": 5}],
+            {"jobs": [{"id": 8}], "next": 8},
+            ([{"id": 8}], 8),
+        ),
+        (lambda c: c.status(), "status", [], {"boot": 1}, {"boot": 1}),
+        (lambda c: c.ping(), "ping", [], "pong", None),
+        (lambda c: c.hello(), "hello", [], {"protocol": 1}, {"protocol": 1}),
+        (lambda c: c.shutdown(), "shutdown", [], None, None),
+        (lambda c: c.request("new", 1, "x"), "new", [1, "x"], [2], [2]),
+    ],
+)
+async def test_methods(
+    daemon: Daemon, nursery: trio.Nursery, call: Callable[[Client], Awaitable[Any]], method: str, params: list[Any],
+    answer: Any, result: Any,
+) -> None:  # fmt: skip
+    async with Client(open_stream=daemon.open_stream) as client:
+        asked = Call(nursery, call(client))
+        peer = await daemon.accept()
+        await peer.serve(method, answer, *params)
+        assert await asked.result() == result
+
+
+async def test_list_goes_through_all_pages(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": 2}, {"func": "f", "limit": 1000})
+        await peer.serve("list", {"jobs": [], "next": 5}, {"func": "f", "after": 2, "limit": 1000})
+        await peer.serve("list", {"jobs": [{"id": 6}], "next": None}, {"func": "f", "after": 5, "limit": 1000})
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert [job["id"] async for job in client.list("f")] == [1, 2, 6]
+
+
+async def test_a_listing_may_be_left_early(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": 2})
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        async for job in client.list():
+            assert job["id"] == 1
+            break
+
+
+async def test_many_tasks_share_one_connection(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        calls = [Call(nursery, client.request("echo", i)) for i in range(20)]
+        peer = await daemon.accept()
+        requests = [await peer.expect("echo") for _ in calls]
+        for request in reversed(requests):
+            await peer.answer(request, request.params[0])
+        assert [await call.result() for call in calls] == list(range(20))
+    assert len(daemon.dialled) == 1
+
+
+async def test_a_refusal_is_raised_and_the_connection_goes_on(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        refused = Call(nursery, client.submit(JOB))
+        peer = await daemon.accept()
+        await peer.refuse(await peer.expect("submit"), "INVALID: job.name is empty")
+        with pytest.raises(Invalid, match=r"^job\.name is empty$"):
+            await refused.result()
+        pinged = Call(nursery, client.ping())
+        await peer.serve("ping", "pong")
+        await pinged.result()
+
+
+async def test_a_batch_has_a_limit() -> None:
+    async with Client() as client:
+        with pytest.raises(ValueError, match=r"1001 jobs.*submit_many"):
+            await client.submit_batch([JOB] * 1001)
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_connection_fails_the_calls_in_flight_and_the_next_call_connects(
+    daemon: Daemon, nursery: trio.Nursery
+) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        calls = [Call(nursery, client.submit(JOB)) for _ in range(3)]
+        peer = await daemon.accept()
+        for _ in calls:
+            await peer.expect("submit")
+        await peer.close()
+        for call in calls:
+            with pytest.raises(ConnectionLost, match="submitting the same name again is safe"):
+                await call.result()
+        again = Call(nursery, client.submit(JOB))
+        await (await daemon.accept()).serve("submit", "replaced")
+        assert await again.result() == "replaced"
+    assert len(daemon.dialled) == 2, "nothing was sent again by itself"
+
+
+async def test_a_refused_connection_names_the_url(daemon: Daemon) -> None:
+    daemon.is_down = True
+    async with Client("tcp://db:5001", open_stream=daemon.open_stream) as client:
+        for _ in range(2):
+            with pytest.raises(CannotConnect, match="tcp://db:5001"):
+                await client.ping()
+    assert daemon.dialled == ["tcp://db:5001"] * 2
+
+
+async def test_nobody_listens_on_a_real_port() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+    url = f"tcp://127.0.0.1:{port}"
+    async with Client(url) as client:
+        with pytest.raises(CannotConnect) as caught:
+            await client.ping()
+    assert str(caught.value) == f"cannot connect to {url}: Connection refused"
+
+
+async def test_tcp_and_unix_sockets(nursery: trio.Nursery, tmp_path: Any) -> None:
+    path = tmp_path / "p.sock"
+    tcp = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    unix = trio.socket.socket(trio.socket.AF_UNIX)
+    await unix.bind(str(path))
+    unix.listen()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        await Peer(stream).serve("ping", "pong")
+        await stream.aclose()
+
+    port = tcp.socket.getsockname()[1]
+    for url, listener in [(f"tcp://127.0.0.1:{port}", tcp), (f"unix://{path}", trio.SocketListener(unix))]:
+        async with Client(url) as client, trio.open_nursery() as serving:
+            serving.start_soon(trio.serve_listeners, serve, [listener])
+            await client.ping()
+            serving.cancel_scope.cancel()
+
+
+async def test_tasks_that_need_a_connection_at_once_make_one(daemon: Daemon, nursery: trio.Nursery) -> None:
+    gate = trio.Event()
+
+    async def slow(url: str) -> trio.abc.Stream:
+        await gate.wait()
+        return await daemon.open_stream(url)
+
+    async with Client(open_stream=slow) as client:
+        calls = [Call(nursery, client.ping()) for _ in range(5)]
+        await wait_all_tasks_blocked()
+        gate.set()
+        peer = await daemon.accept()
+        for _ in calls:
+            await peer.serve("ping", "pong")
+        for call in calls:
+            await call.result()
+    assert len(daemon.dialled) == 1
+
+
+async def test_leaving_closes_the_connection_and_errors_come_out_as_they_are(daemon: Daemon) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with Client(open_stream=daemon.open_stream) as client:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await client.ping()
+            raise KeyError("mine")
+    with trio.move_on_after(0) as scope:
+        async with Client(open_stream=daemon.open_stream):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_a_client_is_used_within_async_with(daemon: Daemon, nursery: trio.Nursery) -> None:
+    client = Client(open_stream=daemon.open_stream)
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.ping()
+    for _ in range(2):
+        async with client:
+            pinged = Call(nursery, client.ping())
+            peer = await daemon.accept()
+            await peer.serve("ping", "pong")
+            await pinged.result()
+        assert await peer.receive() is None
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.ping()
+
+
+def test_a_bad_url_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        Client("nonsense")
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+async def test_no_answer_in_time(daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    async with Client(open_stream=daemon.open_stream, timeout_s=7) as client:
+        began_s = trio.current_time()
+        asked = Call(nursery, client.submit(JOB))
+        peer = await daemon.accept()
+        with pytest.raises(TimedOut, match=r"submit in 7 s; the request may or may not have happened"):
+            await asked.result()
+        assert trio.current_time() - began_s == 7
+        await peer.expect("submit")
+        assert await peer.receive() is None, "a connection on which nothing comes is given up"
+        pinged = Call(nursery, client.ping())
+        await (await daemon.accept()).serve("ping", "pong")
+        await pinged.result()
+
+
+async def test_a_late_answer_on_a_living_connection_harms_nobody(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with Client(open_stream=daemon.open_stream, timeout_s=10) as client:
+        slow = Call(nursery, client.request("slow"))
+        peer = await daemon.accept()
+        late = await peer.expect("slow")
+        await trio.sleep(5)
+        fast = Call(nursery, client.request("fast"))
+        await peer.serve("fast", 1)
+        assert await fast.result() == 1
+        with pytest.raises(TimedOut):
+            await slow.result()
+        await peer.answer(late, 2)
+        fast = Call(nursery, client.request("fast"))
+        await peer.serve("fast", 3)
+        assert await fast.result() == 3
+    assert len(daemon.dialled) == 1
+
+
+async def test_connecting_counts_in_the_time(autojump_clock: trio.testing.MockClock) -> None:
+    async def never(_: str) -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with Client("tcp://far:1", open_stream=never, timeout_s=7) as client:
+        with pytest.raises(CannotConnect, match="tcp://far:1: no answer in 7 s"):
+            await client.ping()
+        with pytest.raises(CannotConnect, match="no answer in 7 s"):
+            await client.submit_many([JOB])
+
+
+# -- submit_many -------------------------------------------------------------------------------------------------------
+
+
+def jobs(count: int, workload: bytes = b"") -> list[NewJob]:
+    return [NewJob("f", str(i), workload) for i in range(count)]
+
+
+def echo(requests: list[Request]) -> list[str]:
+    return [request.params[0]["name"] for request in requests]
+
+
+async def test_submit_many_keeps_a_window_full_and_the_outcomes_in_order(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        many = Call(nursery, client.submit_many(iter(jobs(25)), window=10))
+        peer = await daemon.accept()
+        first = [await peer.expect("submit") for _ in range(10)]
+        assert echo(first) == [str(i) for i in range(10)]
+        await peer.expect_silence()
+        for request in reversed(first):
+            await peer.answer(request, request.params[0]["name"])
+        for _ in range(15):
+            request = await peer.expect("submit")
+            await peer.answer(request, request.params[0]["name"])
+        assert await many.result() == [str(i) for i in range(25)]
+
+
+async def test_submit_many_of_none(daemon: Daemon) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert await client.submit_many([]) == []
+        with pytest.raises(ValueError, match="window"):
+            await client.submit_many([], window=0)
+
+
+async def test_submit_many_stops_at_a_refusal_and_says_which(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        many = Call(nursery, client.submit_many(jobs(100), window=4))
+        peer = await daemon.accept()
+        window = [await peer.expect("submit") for _ in range(4)]
+        await peer.refuse(window[2], "INVALID: job.name is odd")
+        await peer.answer(window[0], "created")
+        await peer.answer(window[1], "created")
+        await peer.answer(window[3], "created")
+        with pytest.raises(Invalid, match=r"job.name is odd") as caught:
+            await many.result()
+        assert caught.value.__notes__ == ["submit_many: jobs[2], f 2"]
+        pinged = Call(nursery, client.ping())
+        await peer.serve("ping", "pong")
+        await pinged.result()
+
+
+async def test_submit_many_with_a_job_that_cannot_be_sent(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        many = Call(nursery, client.submit_many([JOB, NewJob("f", "\udcff"), JOB]))
+        peer = await daemon.accept()
+        await peer.serve("submit", "created")
+        with pytest.raises(Invalid, match="cannot be sent"):
+            await many.result()
+
+
+async def test_submit_many_over_a_lost_connection(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        many = Call(nursery, client.submit_many(jobs(100), window=4))
+        peer = await daemon.accept()
+        await peer.serve("submit", "created")
+        await peer.close()
+        with pytest.raises(ConnectionLost):
+            await many.result()
+
+
+async def test_submit_many_without_answers(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with Client(open_stream=daemon.open_stream, timeout_s=5) as client:
+        many = Call(nursery, client.submit_many(jobs(100), window=4))
+        await daemon.accept()
+        with pytest.raises(TimedOut):
+            await many.result()
+
+
+async def test_submit_many_of_large_jobs_does_not_fill_the_memory(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    daemon.pair = trio.testing.lockstep_stream_pair
+    taken: list[NewJob] = []
+
+    def large() -> Any:
+        for job in jobs(200, bytes(100_000)):
+            taken.append(job)
+            yield job
+
+    async with Client(open_stream=daemon.open_stream) as client:
+        many = Call(nursery, client.submit_many(large()))
+        peer = await daemon.accept()
+        await wait_all_tasks_blocked()
+        assert len(taken) < 30
+        for _ in range(200):
+            await peer.serve("submit", "created")
+        assert await many.result() == ["created"] * 200
+
+
+async def test_a_message_larger_than_any_daemon_takes_is_not_sent(daemon: Daemon) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        with pytest.raises(TooLarge, match="not sent"):
+            await client.submit(NewJob("f", "n", bytes(34_000_000)))
+
+
+# -- the package -------------------------------------------------------------------------------------------------------
+
+
+def test_the_wire_needs_no_trio() -> None:
+    program = "import sys; sys.modules['trio'] = None; import periodic_client.wire; periodic_client.NewJob('f', 'n')"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_all_names_are_there() -> None:
+    for name in periodic_client.__all__:
+        assert getattr(periodic_client, name)
+    with pytest.raises(AttributeError, match="Nonsense"):
+        periodic_client.Nonsense  # noqa: B018

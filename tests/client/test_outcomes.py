@@ -1,0 +1,120 @@
+"""Jobs and outcomes as they go over the wire, and what becomes of whatever a function returns or raises."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from periodic_client import Done, Failed, GiveUp, Later, NewJob, Retry
+from periodic_client.outcomes import failure_of, outcome_to_wire
+from periodic_client.wire import Decoder, encode_request
+
+
+def test_a_job_leaves_out_what_is_default() -> None:
+    assert NewJob("f", "n").to_wire() == {"func": "f", "name": "n"}
+
+
+def test_a_job_says_all_that_is_not_default() -> None:
+    retry = Retry(limit=3, backoff="quadratic", delay_ms=1, cap_ms=2, jitter_percent=50)
+    job = NewJob("f", "n", b"w", due_ms=0, priority=-1, lease_ms=1000, retry=retry, keep=True)
+    assert job.to_wire() == {
+        "func": "f",
+        "name": "n",
+        "workload": b"w",
+        "due_ms": 0,
+        "priority": -1,
+        "lease_ms": 1000,
+        "retry": {"limit": 3, "backoff": "quadratic", "delay_ms": 1, "cap_ms": 2, "jitter_percent": 50},
+        "keep": True,
+    }
+    assert NewJob("f", "n", "text", delay_ms=0).to_wire() == {
+        "func": "f",
+        "name": "n",
+        "workload": "text",
+        "delay_ms": 0,
+    }
+
+
+def test_a_job_has_one_due_time() -> None:
+    with pytest.raises(ValueError, match="due_ms and delay_ms"):
+        NewJob("f", "n", due_ms=1, delay_ms=1)
+
+
+JOB = NewJob("g", "m")
+JOB_WIRE = {"func": "g", "name": "m"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "wire"),
+    [
+        (None, None),
+        (b"x", b"x"),
+        ("ä", {"outcome": "done", "data": "ä"}),
+        (Done(), {"outcome": "done"}),
+        (Done(b"x", [JOB]), {"outcome": "done", "data": b"x", "submit": [JOB_WIRE]}),
+        (Failed("why"), {"outcome": "failed", "reason": "why"}),
+        (
+            Failed("why", retry=False, delay_ms=0, submit=(JOB,)),
+            {"outcome": "failed", "reason": "why", "retry": False, "delay_ms": 0, "submit": [JOB_WIRE]},
+        ),
+        (Later(), {"outcome": "later"}),
+        (Later(5, [JOB]), {"outcome": "later", "delay_ms": 5, "submit": [JOB_WIRE]}),
+    ],
+)
+def test_outcomes(returned: object, wire: object) -> None:
+    assert outcome_to_wire(returned, "f") == wire
+
+
+@pytest.mark.parametrize("returned", [True, 0, {"a": 1}, [], bytearray(b"x"), object(), Done])
+def test_anything_else_is_a_failure_that_names_function_and_type(returned: object) -> None:
+    wire = outcome_to_wire(returned, "resize")
+    assert isinstance(wire, dict)
+    assert wire["outcome"] == "failed"
+    assert wire["reason"].startswith(f"resize returned {type(returned).__name__};")
+
+
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (ValueError("bad"), Failed("ValueError: bad")),
+        (GiveUp("hopeless"), Failed("hopeless", retry=False)),
+        (ExceptionGroup("", [ExceptionGroup("", [GiveUp("deep")])]), Failed("deep", retry=False)),
+        (Untellable(), Failed("Untellable: (the error's text cannot be shown)")),
+    ],
+)
+def test_errors(error: Exception, failed: Failed) -> None:
+    assert failure_of(error) == failed
+
+
+def test_several_errors_stay_a_group() -> None:
+    failed = failure_of(ExceptionGroup("two", [GiveUp("a"), ValueError("b")]))
+    assert failed == Failed("ExceptionGroup: two (2 sub-exceptions)")
+
+
+@given(st.text(st.characters(codec=None), max_size=1500))
+def test_any_reason_can_be_sent(reason: str) -> None:
+    """Names of files that are not UTF-8 come as surrogates, which have no UTF-8; and a cut may fall within a letter."""
+    sent = Failed(reason).to_wire()["reason"]
+    assert len(sent.encode()) <= 1000
+    next(Decoder().feed(encode_request(1, "finish", ["h", sent])))
+
+
+@pytest.mark.parametrize("kind", [Done, Later, lambda submit: Failed("why", submit=submit)])
+def test_follow_on_jobs_are_checked_where_they_are_given(kind: Any) -> None:
+    kind(submit=[JOB] * 1000)
+    with pytest.raises(ValueError, match="1001 jobs"):
+        kind(submit=[JOB] * 1001)
+    for wrong in (JOB, [JOB_WIRE], "jobs"):
+        with pytest.raises(TypeError, match="NewJob"):
+            kind(submit=wrong)
+
+
+def test_done_data_is_checked() -> None:
+    with pytest.raises(TypeError, match="int"):
+        Done(1)  # type: ignore[arg-type]

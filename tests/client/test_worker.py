@@ -1,0 +1,949 @@
+"""The worker: how runs end and are reported, and that neither lost connections nor its own end lose a finished one."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from periodic_client import Done, Failed, GiveUp, Invalid, Job, Later, LeaseLost, NewJob, TimedOut, Worker
+from periodic_client.reconnect import Backoff
+from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
+from periodic_client.wire import Request, encode_request
+from tests.client.peer import HELLO, Daemon, Peer
+
+
+def new_worker(daemon: Daemon, **options: Any) -> Worker:
+    return Worker(open_stream=daemon.open_stream, rng=Random(1), **options)
+
+
+@asynccontextmanager
+async def running(worker: Worker, daemon: Daemon, *subscriptions: tuple[str, int]) -> AsyncIterator[Peer]:
+    """The worker, connected and subscribed; in the end its connection is closed and it is cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(*subscriptions)
+        yield peer
+        await peer.close()
+        nursery.cancel_scope.cancel()
+
+
+class Gate:
+    """A function that begins, says so, and ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.begun: list[Job] = []
+        self.outcomes: dict[str, Any] = {}
+        self._open: dict[str, trio.Event] = {}
+
+    async def __call__(self, job: Job) -> Any:
+        self.begun.append(job)
+        self._open[job.name] = trio.Event()
+        await self._open[job.name].wait()
+        return self.outcomes.get(job.name)
+
+    async def run(self, job: Job) -> Any:
+        return await self(job)
+
+    def let_go(self, name: str, outcome: Any = None) -> None:
+        self.outcomes[name] = outcome
+        self._open[name].set()
+
+    @property
+    def names(self) -> list[str]:
+        return [job.name for job in self.begun]
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+# -- how it begins -----------------------------------------------------------------------------------------------------
+
+
+async def test_it_introduces_itself_subscribes_and_has_started(daemon: Daemon, nursery: trio.Nursery) -> None:
+    worker = new_worker(daemon, name="me", credit=7, disconnect_grace_ms=100)
+    worker.function("b", limit=4)(lambda job: None)
+    worker.function("a", inline=True)(lambda job: None)
+    started = trio.Event()
+
+    async def start() -> None:
+        await nursery.start(worker.run)
+        started.set()
+
+    nursery.start_soon(start)
+    peer = await daemon.accept()
+    await peer.serve("hello", HELLO, {"client": "me", "credit": 7, "disconnect_grace_ms": 100})
+    await peer.serve("subscribe", None, "b", 4)
+    request = await peer.expect("subscribe", "a", 1)
+    await wait_all_tasks_blocked()
+    assert not started.is_set()
+    await peer.answer(request)
+    await started.wait()
+    await peer.close()
+
+
+async def test_it_has_a_name_of_its_own_and_leaves_credit_to_the_daemon(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(lambda job: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        options = (await peer.expect("hello")).params[0]
+        nursery.cancel_scope.cancel()
+    assert options["client"]
+    assert set(options) == {"client", "disconnect_grace_ms"}
+
+
+async def test_functions_are_checked(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    def twice(job: Job) -> None: ...
+
+    assert twice.__name__ == "twice", "the decorator gives the function back"
+    with pytest.raises(ValueError, match="f: this worker has"):
+        worker.function("f")
+    for limit in (0, 1001):
+        with pytest.raises(ValueError, match=f"limit is {limit}"):
+            worker.function("g", limit=limit)
+
+    async def slow(job: Job) -> None: ...
+
+    with pytest.raises(ValueError, match="inline"):
+        worker.function("g", inline=True)(slow)
+    with pytest.raises(ValueError, match="nonsense"):
+        Worker("nonsense")
+
+
+async def test_it_needs_functions_and_runs_once(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+    with pytest.raises(RuntimeError, match="no functions"):
+        await worker.run()
+    worker.function("f")(lambda job: None)
+    worker.stop()
+    await worker.run()
+    with pytest.raises(RuntimeError, match="once"):
+        await worker.run()
+    with pytest.raises(RuntimeError, match="before"):
+        worker.function("g")
+
+
+async def test_a_refused_subscription_is_raised(daemon: Daemon, nursery: trio.Nursery) -> None:
+    worker = new_worker(daemon)
+    worker.function("f" * 300)(lambda job: None)
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.refuse(await peer.expect("subscribe"), "INVALID: func has 300 bytes")
+
+    nursery.start_soon(serve)
+    with pytest.raises(Invalid, match="300 bytes"):
+        await worker.run()
+
+
+async def test_a_draining_daemon_and_a_senseless_hello_are_tried_again(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(lambda job: None)
+    nursery.start_soon(worker.run)
+    peer = await daemon.accept()
+    await peer.serve("hello", HELLO)
+    await peer.refuse(await peer.expect("subscribe"), "DRAINING: the daemon is stopping")
+    assert await peer.receive() is None
+    peer = await daemon.accept()
+    await peer.serve("hello", "good day")
+    assert await peer.receive() is None
+    await (await daemon.accept()).serve_worker(("f", 1))
+
+
+# -- how runs end ------------------------------------------------------------------------------------------------------
+
+KINDS = ["async", "thread", "inline"]
+
+
+def add(worker: Worker, kind: str, function: Callable[[Job], Any], limit: int = 1) -> None:
+    async def in_task(job: Job) -> Any:
+        return function(job)
+
+    worker.function("f", limit=limit, inline=kind == "inline")(in_task if kind == "async" else function)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("returned", "wire"),
+    [
+        (None, None),
+        (b"x", b"x"),
+        ("x", {"outcome": "done", "data": "x"}),
+        (Done(b"y", [NewJob("g", "m")]), {"outcome": "done", "data": b"y", "submit": [{"func": "g", "name": "m"}]}),
+        (Failed("no"), {"outcome": "failed", "reason": "no"}),
+        (Later(7), {"outcome": "later", "delay_ms": 7}),
+        (
+            3,
+            {
+                "outcome": "failed",
+                "reason": "f returned int; a function returns None, bytes, str, Done, Failed or Later",
+            },
+        ),
+    ],
+)
+async def test_returned(daemon: Daemon, kind: str, returned: Any, wire: Any) -> None:
+    worker = new_worker(daemon)
+    add(worker, kind, lambda job: returned)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        assert await peer.run_job() == wire
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_raised(daemon: Daemon, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    worker = new_worker(daemon)
+
+    def fail(job: Job) -> None:
+        if job.name == "hopeless":
+            raise GiveUp("not a picture")
+        raise ValueError("disk full")
+
+    add(worker, kind, fail)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        assert await peer.run_job(workload=b"secret") == {"outcome": "failed", "reason": "ValueError: disk full"}
+        hopeless = await peer.run_job(name="hopeless")
+        assert hopeless == {"outcome": "failed", "reason": "not a picture", "retry": False}
+    assert "f n failed: ValueError: disk full" in caplog.text
+    assert "in fail" in caplog.text, "the traceback"
+    assert "f hopeless is given up: not a picture" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_job(daemon: Daemon, kind: str) -> None:
+    fields = {
+        "handle": "9-9-9", "func": "f", "name": "ä", "workload": b"\xff", "due_ms": 1, "priority": -2, "lease_ms": 3,
+        "attempt": 4, "failures": 5, "crashes": 6,
+    }  # fmt: skip
+    seen: list[Job] = []
+    worker = new_worker(daemon)
+    add(worker, kind, seen.append)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.run_job(**fields, a_later_version="knows more")
+    job = seen[0]
+    assert {key: getattr(job, key) for key in fields} == fields
+    assert not job.lost
+    assert repr(job) == "<Job f ä 9-9-9>"
+
+
+async def test_an_unknown_function_is_left_to_others(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        assert await peer.run_job(func="other") == {"outcome": "later", "delay_ms": 5000}
+    assert "other n: this worker has no such function" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "params", [[], [None], [[]], [{"func": "f"}], [{**dict.fromkeys(Job.__slots__, 1), "func": ["f"]}]]
+)
+async def test_a_perform_without_a_job_is_refused(daemon: Daemon, params: list[Any]) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.send(encode_request(0, "perform", params))
+        assert str((await peer.expect_response()).error).startswith("INVALID: perform has no usable job")
+        assert await peer.run_job() is None
+
+
+async def test_other_requests_are_refused(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.send(encode_request(0, "dance", []))
+        assert str((await peer.expect_response()).error).startswith("UNKNOWN_METHOD: dance")
+
+
+async def test_a_number_used_twice_ends_the_connection(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    worker.function("f", limit=2)(gate.run)
+    async with running(worker, daemon, ("f", 2)) as peer:
+        msgid = await peer.perform(name="a")
+        peer._next_msgid = msgid
+        await peer.perform(name="b")
+        assert await peer.receive() is None
+        await (await daemon.accept()).expect("hello")
+    assert gate.names == ["a"]
+
+
+async def test_an_outcome_that_cannot_be_sent_is_a_failure(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+    returned = {"int": Later(2**70), "name": Done(submit=[NewJob("g", "\udcff")]), "large": bytes(10_000)}
+    add(worker, "inline", lambda job: returned[job.name])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve("hello", {"limits": {"message_bytes": 5000}})
+        await peer.serve("subscribe")
+        for name, symbol in [("int", "INVALID"), ("name", "INVALID"), ("large", "TOO_LARGE")]:
+            outcome = await peer.run_job(name=name)
+            assert outcome["outcome"] == "failed"
+            assert outcome["reason"].startswith(f"the outcome was refused: {symbol}: ")
+        await peer.close()
+        nursery.cancel_scope.cancel()
+
+
+# -- many at once ------------------------------------------------------------------------------------------------------
+
+
+async def test_runs_of_a_function_go_on_side_by_side_and_no_more_than_its_limit(daemon: Daemon, gate: Gate) -> None:
+    worker = new_worker(daemon)
+    worker.function("f", limit=2)(gate.run)
+    async with running(worker, daemon, ("f", 2)) as peer:
+        for name in "abcd":
+            await peer.perform(name=name)
+        await wait_all_tasks_blocked()
+        assert sorted(gate.names) == ["a", "b"]
+        gate.let_go("b", b"b")
+        assert (await peer.expect_response()).result == b"b"
+        await wait_all_tasks_blocked()
+        assert gate.names[2:] == ["c"]
+        for name in "ac":
+            gate.let_go(name)
+            await peer.expect_response()
+        await wait_all_tasks_blocked()
+        assert gate.names[3:] == ["d"]
+
+
+async def test_a_thread_blocks_nobody_and_threads_have_a_limit(daemon: Daemon, gate: Gate) -> None:
+    worker = new_worker(daemon, threads=1)
+    let_go = threading.Event()
+    threads: list[int] = []
+
+    @worker.function("t", limit=5)
+    @worker.function("u", limit=5)
+    def block(job: Job) -> bytes:
+        threads.append(threading.get_ident())
+        assert let_go.wait(60)
+        return job.name.encode()
+
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("u", 5), ("t", 5), ("f", 1)) as peer:
+        await peer.perform(func="t", name="first")
+        await peer.perform(func="u", name="second")
+        await peer.perform(func="f", name="quick")
+        await wait_all_tasks_blocked()
+        gate.let_go("quick", b"quick")
+        assert (await peer.expect_response()).result == b"quick"
+        assert len(threads) <= 1
+        let_go.set()
+        assert (await peer.expect_response()).result == b"first"
+        assert (await peer.expect_response()).result == b"second"
+    assert threading.get_ident() not in threads
+
+
+# -- the lease ---------------------------------------------------------------------------------------------------------
+
+
+async def test_extend(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def extending(job: Job) -> bytes:
+        await job.extend()
+        await job.extend(5000)
+        with pytest.raises(LeaseLost, match="not running"):
+            await job.extend()
+        return b"lost" if job.lost else b"held"
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.serve("extend", None, "h")
+        await peer.serve("extend", None, "h", 5000)
+        await peer.refuse(await peer.expect("extend"), "LEASE_LOST: h is not running")
+        assert (await peer.expect_response()).result == b"lost"
+
+
+async def test_extend_in_a_thread(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    def extending(job: Job) -> None:
+        job.extend_sync()
+        job.extend_sync(5000)
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.serve("extend", None, "h")
+        await peer.refuse(await peer.expect("extend", "h", 5000), "LEASE_LOST: gone")
+        assert (await peer.expect_response()).result == {"outcome": "failed", "reason": "LeaseLost: gone"}
+
+
+async def test_lost_reaches_the_running_job(daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.lost("h")
+        await wait_all_tasks_blocked()
+        assert gate.begun[0].lost
+        gate.let_go("n")
+        await peer.expect_response()
+        await peer.lost("h")
+        await peer.lost("unheard of")
+        await wait_all_tasks_blocked()
+    assert "f n: this run no longer counts" in caplog.text
+    assert "f n: its outcome came too late" in caplog.text
+    assert "unheard of: its outcome came too late" in caplog.text
+
+
+# -- lost connections --------------------------------------------------------------------------------------------------
+
+
+async def test_it_connects_again_for_ever_with_growing_waits(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    daemon.is_down = True
+    times: list[float] = []
+
+    async def dial(url: str) -> trio.abc.Stream:
+        times.append(trio.current_time())
+        return await daemon.open_stream(url)
+
+    worker = Worker(open_stream=dial, rng=Random(5))
+    worker.function("f")(lambda job: None)
+    nursery.start_soon(worker.run)
+    await trio.sleep(60)
+    backoff = Backoff(Random(5))
+    for before, after in pairwise(times):
+        assert after - before == pytest.approx(backoff.next_s())
+    assert len(times) > 15
+    daemon.is_down = False
+    peer = await daemon.accept()
+    await peer.serve_worker(("f", 1))
+    await trio.sleep(6)
+    await peer.close()
+    closed_s = trio.current_time()
+    await daemon.accept()
+    assert times[-1] - closed_s <= 0.1, "a connection that lasted makes the waits short again"
+
+
+async def test_connecting_has_a_time_limit(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    dialled = trio.Event()
+
+    async def never(_: str) -> trio.abc.Stream:
+        if trio.current_time() > began_s:
+            dialled.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    began_s = trio.current_time()
+    worker = Worker(open_stream=never)
+    worker.function("f")(lambda job: None)
+    nursery.start_soon(worker.run)
+    await dialled.wait()
+    assert 30 <= trio.current_time() - began_s < 31
+
+
+async def test_what_ended_while_disconnected_is_delivered_before_anything_new_is_taken(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f", limit=2)(gate.run)
+    async with running(worker, daemon, ("f", 2)) as peer:
+        await peer.perform(name="a", handle="ha")
+        await peer.perform(name="b", handle="hb")
+        await wait_all_tasks_blocked()
+        daemon.is_down = True
+        await peer.close()
+        await wait_all_tasks_blocked()
+        gate.let_go("a", b"result")
+        gate.let_go("b", Failed("why"))
+        await trio.sleep(2)
+        daemon.is_down = False
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        finishes = {request.params[0]: request for request in [await peer.expect("finish") for _ in range(2)]}
+        assert finishes["ha"].params[1] == b"result"
+        assert finishes["hb"].params[1] == {"outcome": "failed", "reason": "why"}
+        await peer.expect_silence()
+        for request in finishes.values():
+            await peer.answer(request)
+        await peer.serve("subscribe", None, "f", 2)
+
+
+async def test_what_is_delivered_once_is_not_delivered_again(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.serve("extend", None, "h")
+        await peer.serve("subscribe")
+        gate.let_go("n", b"x")
+        unanswered = await peer.expect("finish", "h", b"x")
+        assert unanswered
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.serve("finish", None, "h", b"x")
+        await peer.serve("subscribe")
+        await peer.close()
+        await (await daemon.accept()).serve_worker(("f", 1))
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+async def test_an_outcome_that_came_too_late_is_logged(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, was_sent: bool
+) -> None:
+    """Loudly only if it is news: what was sent before the connection broke has mostly arrived."""
+    caplog.set_level(logging.INFO)
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        if was_sent:
+            gate.let_go("n")
+            await peer.expect_response()
+            await peer.close()
+        else:
+            await peer.close()
+            await wait_all_tasks_blocked()
+            gate.let_go("n")
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.refuse(await peer.expect("finish", "h", None), "LEASE_LOST: h is not the latest run of a job")
+        await peer.serve("subscribe")
+    records = [record for record in caplog.records if "too late" in record.getMessage()]
+    assert [record.levelno for record in records] == [logging.INFO if was_sent else logging.WARNING]
+    assert "f n" in records[0].getMessage()
+
+
+async def test_what_a_ping_has_shown_to_be_safe_is_not_sent_again(daemon: Daemon, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: b"x")
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.run_job(handle="safe")
+        await peer.serve("ping", "pong")
+        await peer.run_job(handle="unknown")
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.serve("finish", None, "unknown", b"x")
+        await peer.serve("subscribe")
+
+
+@pytest.mark.parametrize(("count", "data"), [(CONFIRM_REPORTS, b""), (2, bytes(CONFIRM_BYTES // 2))])
+async def test_a_ping_follows_many_outcomes_so_that_few_are_kept(daemon: Daemon, count: int, data: bytes) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: data)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        for i in range(count):
+            await peer.run_job(handle=str(i))
+        await peer.serve("ping", "pong")
+        await peer.run_job()
+
+
+async def test_an_outcome_the_daemon_refuses_becomes_a_failure(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.close()
+        await wait_all_tasks_blocked()
+        gate.let_go("n", Done(submit=[NewJob("g", "")]))
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        await peer.refuse(await peer.expect("finish"), "INVALID: submit[0].name is empty")
+        request = await peer.expect("finish")
+        reason = "the outcome was refused: INVALID: submit[0].name is empty"
+        assert request.params == ["h", {"outcome": "failed", "reason": reason}]
+        await peer.refuse(request, "BUSY: not now either")
+        await peer.serve("subscribe")
+    assert "f n: its outcome is dropped: BUSY" in caplog.text
+
+
+async def test_a_run_that_outlives_its_connection_is_taken_over(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f", limit=2)
+    async def extending(job: Job) -> Any:
+        if job.name == "long":
+            await job.extend(9000)
+        return await gate(job)
+
+    async with running(worker, daemon, ("f", 2)) as peer:
+        await peer.perform(name="long", handle="hl")
+        await peer.serve("extend", None, "hl", 9000)
+        await peer.perform(name="lost", handle="hx")
+        await wait_all_tasks_blocked()
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        extends = {request.params[0]: request for request in [await peer.expect("extend") for _ in range(2)]}
+        assert extends["hl"].params == ["hl", 9000], "what it had asked for"
+        assert extends["hx"].params == ["hx"]
+        await peer.answer(extends["hl"])
+        await peer.refuse(extends["hx"], "LEASE_LOST: hx is not running")
+        await peer.serve("subscribe")
+        assert {job.name: job.lost for job in gate.begun} == {"long": False, "lost": True}
+        await peer.perform(name="new")
+        await wait_all_tasks_blocked()
+        assert "new" not in gate.names, "the limit counts the runs of the connection before"
+        gate.let_go("long", b"x")
+        await peer.serve("finish", None, "hl", b"x")
+        await wait_all_tasks_blocked()
+        assert "new" in gate.names
+
+
+async def test_a_run_not_begun_when_its_connection_is_lost_is_handed_back(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(name="begun", handle="hb")
+        await peer.perform(name="waits", handle="hw")
+        await wait_all_tasks_blocked()
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        asked = {request.method: request for request in [await peer.expect_any() for _ in range(2)]}
+        assert asked["finish"].params == ["hw", {"outcome": "later"}]
+        assert asked["extend"].params == ["hb"]
+
+
+async def test_extend_waits_for_the_connection(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def extending(job: Job) -> bytes:
+        await gate(job)
+        await job.extend(1234)
+        return b"extended"
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        daemon.is_down = True
+        await peer.close()
+        await wait_all_tasks_blocked()
+        gate.let_go("n")
+        await trio.sleep(3)
+        daemon.is_down = False
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        for _ in range(2):
+            await peer.serve("extend", None, "h", 1234)
+        requests = [await peer.expect_any() for _ in range(2)]
+        assert sorted(request.method for request in requests) == ["finish", "subscribe"]
+
+
+async def test_extend_gives_up_in_time(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    failures: list[Exception] = []
+
+    @worker.function("f")
+    async def extending(job: Job) -> None:
+        await gate(job)
+        began_s = trio.current_time()
+        with pytest.raises(TimedOut, match="f n"):
+            await job.extend()
+        assert trio.current_time() - began_s == 30
+        failures.append(TimedOut())
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform()
+        await wait_all_tasks_blocked()
+        daemon.is_down = True
+        await peer.close()
+        await wait_all_tasks_blocked()
+        gate.let_go("n")
+        await trio.sleep(31)
+    assert failures
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------
+
+
+async def test_it_pings_after_15_seconds_of_silence(daemon: Daemon, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        for _ in range(3):
+            before_s = trio.current_time()
+            request = await peer.expect("ping")
+            assert trio.current_time() - before_s == pytest.approx(15)
+            await peer.answer(request, "pong")
+        await trio.sleep(10)
+        await peer.run_job()
+        before_s = trio.current_time()
+        await peer.expect("ping")
+        assert trio.current_time() - before_s == pytest.approx(15), "the response counts as speaking"
+
+
+async def test_a_silent_daemon_is_lost(daemon: Daemon, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.expect("ping")
+        asked_s = trio.current_time()
+        assert await peer.receive() is None
+        assert trio.current_time() - asked_s == pytest.approx(30)
+        await (await daemon.accept()).serve_worker(("f", 1))
+
+
+async def test_a_daemon_that_is_slow_but_speaks_is_not_lost(daemon: Daemon, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.expect("ping")
+        await trio.sleep(20)
+        await peer.run_job()
+        await trio.sleep(20)
+        await peer.serve("ping", "pong")
+        await peer.run_job()
+    assert len(daemon.dialled) == 1
+
+
+async def test_a_daemon_that_never_answers_hello_is_lost(
+    daemon: Daemon, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    nursery.start_soon(worker.run)
+    peer = await daemon.accept()
+    await peer.expect("hello")
+    await peer.expect("ping")
+    assert await peer.receive() is None
+    await (await daemon.accept()).serve_worker(("f", 1))
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+async def test_stop_without_runs(daemon: Daemon, nursery: trio.Nursery) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    over = trio.Event()
+
+    async def run() -> None:
+        await worker.run()
+        over.set()
+
+    nursery.start_soon(run)
+    peer = await daemon.accept()
+    await peer.serve_worker(("f", 1))
+    await peer.run_job()
+    worker.stop()
+    await serve_to_the_end(peer)
+    await over.wait()
+
+
+async def serve_to_the_end(peer: Peer) -> list[Any]:
+    """Answer all requests until the worker closes; what it said."""
+    said = []
+    while (message := await peer.receive()) is not None:
+        said.append(message)
+        if isinstance(message, Request):
+            await peer.answer(message, "pong" if message.method == "ping" else None)
+    return said
+
+
+async def test_stop_hands_back_what_is_not_begun_and_lets_the_rest_finish(
+    daemon: Daemon, nursery: trio.Nursery, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon, drain_s=10)
+    worker.function("f")(gate.run)
+    over = trio.Event()
+
+    async def run() -> None:
+        await worker.run()
+        over.set()
+
+    nursery.start_soon(run)
+    peer = await daemon.accept()
+    await peer.serve_worker(("f", 1))
+    begun = await peer.perform(name="begun")
+    waits = await peer.perform(name="waits")
+    await wait_all_tasks_blocked()
+    worker.stop()
+    response = await peer.expect_response()
+    assert (response.msgid, response.result) == (waits, {"outcome": "later"})
+    await peer.serve("unsubscribe", None)
+    assert await peer.run_job(name="on its way") == {"outcome": "later"}
+    await trio.sleep(9)
+    gate.let_go("begun", b"x")
+    response = await peer.expect_response()
+    assert (response.msgid, response.result) == (begun, b"x")
+    await serve_to_the_end(peer)
+    await over.wait()
+    assert gate.names == ["begun"]
+
+
+async def test_stop_does_not_wait_for_ever(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = new_worker(daemon, drain_s=10)
+    worker.function("f")(gate.run)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        await peer.perform()
+        await wait_all_tasks_blocked()
+        stopped_s = trio.current_time()
+        worker.stop()
+        said = await serve_to_the_end(peer)
+        assert trio.current_time() - stopped_s == pytest.approx(10)
+    assert [message.method for message in said] == ["unsubscribe", "unsubscribe"]
+    assert "1 unfinished runs" in caplog.text
+
+
+async def test_stop_does_not_wait_for_a_thread_for_ever(daemon: Daemon) -> None:
+    worker = new_worker(daemon, drain_s=0)
+    begun, let_go = trio.Event(), threading.Event()
+
+    @worker.function("f")
+    def block(job: Job) -> None:
+        trio.from_thread.run_sync(begun.set)
+        let_go.wait(60)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        await peer.perform()
+        await begun.wait()
+        worker.stop()
+        await serve_to_the_end(peer)
+    let_go.set()
+
+
+async def test_stop_while_disconnected_still_delivers(
+    daemon: Daemon, nursery: trio.Nursery, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    nursery.start_soon(worker.run)
+    peer = await daemon.accept()
+    await peer.serve_worker(("f", 1))
+    await peer.perform(handle="h")
+    await wait_all_tasks_blocked()
+    await peer.close()
+    await wait_all_tasks_blocked()
+    worker.stop()
+    gate.let_go("n", b"x")
+    peer = await daemon.accept()
+    await peer.serve("hello", HELLO)
+    await peer.serve("finish", None, "h", b"x")
+    assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe"]
+
+
+async def test_stop_waits_until_the_last_outcome_has_arrived(
+    daemon: Daemon, nursery: trio.Nursery, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    nursery.start_soon(worker.run)
+    peer = await daemon.accept()
+    await peer.serve_worker(("f", 1))
+    await peer.perform(handle="h")
+    await wait_all_tasks_blocked()
+    worker.stop()
+    await peer.serve("unsubscribe")
+    gate.let_go("n", b"x")
+    await peer.expect_response()
+    await peer.expect("ping")
+    await peer.close()
+    peer = await daemon.accept()
+    await peer.serve("hello", HELLO)
+    await peer.serve("finish", None, "h", b"x")
+    await serve_to_the_end(peer)
+
+
+async def test_stop_before_the_first_connection(daemon: Daemon) -> None:
+    daemon.is_down = True
+    worker = new_worker(daemon)
+    worker.function("f")(lambda job: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_all_tasks_blocked)
+        worker.stop()
+        await nursery.start(worker.run)
+
+
+async def test_a_function_may_stop_its_worker(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    def last(job: Job) -> bytes:
+        trio.from_thread.run_sync(worker.stop)
+        return b"last"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        await peer.perform()
+        said = await serve_to_the_end(peer)
+    assert [message.result for message in said if not isinstance(message, Request)] == [b"last"]
+
+
+async def test_cancelled_it_says_goodbye(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        await peer.perform()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe"]
+
+
+async def test_cancelled_it_waits_little_for_a_silent_daemon(daemon: Daemon, autojump_clock: MockClock) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        cancelled_s = trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - cancelled_s == pytest.approx(2)
+
+
+async def test_a_job_that_comes_while_it_says_goodbye_is_handed_back(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 1))
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            goodbye = await peer.expect("unsubscribe")
+            assert await peer.run_job() == {"outcome": "later"}
+            await peer.answer(goodbye)
+            assert await peer.receive() is None

@@ -1,0 +1,243 @@
+"""The process from outside: start, stop, kill -9, and everything that may be wrong with how it is started."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from bench.daemon import Daemon, DidNotStart
+from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
+
+
+async def test_a_job_goes_through_daemon_store_and_worker(daemon: Daemon) -> None:
+    seen: list[tuple[str, bytes]] = []
+    worker = Worker(daemon.url)
+
+    @worker.function("greet")
+    async def greet(job: Job) -> None:
+        seen.append((job.name, job.workload))
+        worker.stop()
+
+    async with Client(daemon.url) as client:
+        assert await client.submit(NewJob("greet", "world", b"hello")) == "created"
+        await worker.run()
+        assert await client.get("greet", "world") is None
+    assert seen == [("world", b"hello")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_exits_0(daemon: Daemon, number: signal.Signals) -> None:
+    worker = Worker(daemon.url)
+    begun, may_end = trio.Event(), trio.Event()
+
+    @worker.function("f", limit=2)
+    async def slow(job: Job) -> None:
+        begun.set()
+        await may_end.wait()
+
+    async with trio.open_nursery() as nursery, Client(daemon.url) as client:
+        nursery.start_soon(worker.run)
+        await client.submit(NewJob("f", "a"))
+        await begun.wait()
+        os.kill(daemon.pid, number)
+        with pytest.raises(ConnectionLost):
+            while True:
+                # Submits are still taken; the job given out before is waited for.
+                await client.submit(NewJob("f", "b"))
+                may_end.set()
+        nursery.cancel_scope.cancel()
+    assert await trio.to_thread.run_sync(daemon.wait) == 0
+    assert "waiting up to 10 s for running jobs" in daemon.said
+    daemon.start()
+    async with Client(daemon.url) as client:
+        assert await client.get("f", "a") is None
+        left = await client.get("f", "b")
+        assert left is not None
+        assert left["state"] == "waiting"
+
+
+async def test_shutdown_is_answered_and_stops_the_daemon(daemon: Daemon) -> None:
+    async with Client(daemon.url) as client:
+        await client.shutdown()
+    assert await trio.to_thread.run_sync(daemon.wait) == 0
+
+
+def test_a_drain_that_takes_too_long_leaves_the_lease_to_the_next_start(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        worker = Worker(daemon.url, disconnect_grace_ms=60_000)
+        runs = 0
+        begun, may_end, ended = trio.Event(), trio.Event(), trio.Event()
+
+        @worker.function("f")
+        async def slow(job: Job) -> None:
+            nonlocal runs
+            runs += 1
+            begun.set()
+            await may_end.wait()
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.run)
+            async with Client(daemon.url) as client:
+                await client.submit(NewJob("f", "a"))
+                await begun.wait()
+            assert await trio.to_thread.run_sync(daemon.stop) == 0
+            await trio.to_thread.run_sync(daemon.start)
+            may_end.set()
+            async with Client(daemon.url) as client:
+                while await client.get("f", "a") is not None:  # noqa: ASYNC110 - another process
+                    await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+        assert runs == 1
+
+    with Daemon(tmp_path, "--drain", "0.1") as daemon:
+        trio.run(scenario, daemon)
+
+
+def test_kill_9_loses_nothing_acknowledged(daemon: Daemon) -> None:
+    acknowledged: list[str] = []
+
+    async def submit_until_killed() -> None:
+        async with Client(daemon.url) as client, trio.open_nursery() as nursery:
+
+            async def one_after_the_other(prefix: str) -> None:
+                number = 0
+                while True:
+                    name = f"{prefix}-{number}"
+                    try:
+                        await client.submit(NewJob("f", name, os.urandom(50), delay_ms=3_600_000))
+                    except (ConnectionLost, CannotConnect):
+                        return
+                    acknowledged.append(name)
+                    number += 1
+
+            for task in range(20):
+                nursery.start_soon(one_after_the_other, str(task))
+            while len(acknowledged) < 500:  # noqa: ASYNC110 - counts what came from outside
+                await trio.sleep(0.001)
+            daemon.kill()
+
+    async def names() -> set[str]:
+        async with Client(daemon.url) as client:
+            return {job["name"] async for job in client.list("f")}
+
+    for _ in range(3):
+        acknowledged.clear()
+        trio.run(submit_until_killed)
+        daemon.start()
+        assert set(acknowledged) <= trio.run(names)
+
+
+def test_it_listens_on_several_addresses_and_clears_a_stale_socket(tmp_path: Path) -> None:
+    path = tmp_path / "periodic.sock"
+    with Daemon(tmp_path, "--listen", f"unix://{path}") as daemon:
+        for url in (daemon.url, f"unix://{path}"):
+            assert subprocess.run(periodic(url, "ping"), check=False).returncode == 0
+        daemon.kill()
+        assert path.exists()
+        daemon.start()
+        assert subprocess.run(periodic(f"unix://{path}", "ping"), check=False).returncode == 0
+        daemon.stop()
+        assert not path.exists()
+
+
+def periodic(url: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "periodic_client", "--url", url, *arguments]
+
+
+# -- what may be wrong with how it is started --------------------------------------------------------------------------
+
+
+def refused(folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0") -> tuple[int, str]:
+    with pytest.raises(DidNotStart) as refusal, Daemon(folder, *arguments, listen=listen):
+        pass
+    return refusal.value.code, str(refusal.value)
+
+
+def test_a_port_in_use(daemon: Daemon, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    code, said = refused(other, listen=daemon.url)
+    assert code == 4
+    assert f"cannot listen on {daemon.url}: Address already in use; is another periodicd running?" in said
+
+
+def test_a_store_in_use(daemon: Daemon, tmp_path: Path) -> None:
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert f"is in use by another periodicd (process {daemon.pid}); stop it first" in said
+
+
+def test_a_directory_instead_of_a_database(tmp_path: Path) -> None:
+    (tmp_path / "periodic.db").mkdir()
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert "is a directory; --store names a file" in said
+    assert "Traceback" not in said
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "periodic.db").write_bytes(b"\xff\xd8\xff\xe0 a picture" * 1000)
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert "is not a SQLite database" in said
+
+
+def test_a_database_of_somebody_else(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "periodic.db") as other:
+        other.execute("CREATE TABLE recipes (name)")
+    other.close()
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert "is a database of another program" in said
+
+
+@pytest.mark.parametrize(
+    ("listen", "message"),
+    [
+        ("5000", "an address is tcp://HOST:PORT or unix:///PATH"),
+        ("tcp://127.0.0.1", "an address is"),
+        ("tcp://127.0.0.1:99999", "Port out of range"),
+        ("unix://relative.sock", "an address is"),
+        ("udp://127.0.0.1:5000", "an address is"),
+        ("tcp://0.0.0.0:0", "can be reached from other machines"),
+        ("tcp://[::]:0", "can be reached from other machines"),
+    ],
+)
+def test_an_address_that_cannot_be(tmp_path: Path, listen: str, message: str) -> None:
+    code, said = refused(tmp_path, listen=listen)
+    assert code == 2
+    assert message in said
+    assert not (tmp_path / "periodic.db").exists()
+
+
+def test_beyond_this_machine_it_must_be_told_to(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "--insecure-bind", listen="tcp://0.0.0.0:0") as daemon:
+        assert daemon.url.startswith("tcp://0.0.0.0:")
+
+
+def test_a_socket_that_is_alive_or_is_no_socket(tmp_path: Path) -> None:
+    path = tmp_path / "live.sock"
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(path))
+        alive.listen()
+        code, said = refused(tmp_path, listen=f"unix://{path}")
+        assert code == 4
+        assert "Address already in use" in said
+        assert path.exists()
+    (tmp_path / "file").write_text("mine")
+    code, said = refused(tmp_path, listen=f"unix://{tmp_path / 'file'}")
+    assert code == 4
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_unknown_option(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, "--sotre", "x")
+    assert code == 2
+    assert "No such option" in said

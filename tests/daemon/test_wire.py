@@ -1,0 +1,189 @@
+"""The real daemon and bytes of every kind: bad input has a clear error, hostile input ends in a documented way."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import pytest
+
+from bench.daemon import Daemon
+from periodic_client.wire import error_from_wire
+
+
+class Raw:
+    """A connection that sends what it is told, byte for byte."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        host, port = daemon.url.removeprefix("tcp://").split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=20)
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0)
+
+    def send(self, *values: Any) -> None:
+        self.socket.sendall(b"".join(map(msgpack.packb, values)))
+
+    def receive(self) -> list[Any]:
+        while True:
+            for message in self._unpacker:
+                return list(message)
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError
+            self._unpacker.feed(data)
+
+    def ask(self, method: Any, *params: Any, msgid: int = 1) -> Any:
+        self.send([0, msgid, method, list(params)])
+        _, answered, error, result = self.receive()
+        assert answered == msgid
+        if error is not None:
+            raise error_from_wire(error)
+        return result
+
+    def refusal(self, method: Any, *params: Any) -> str:
+        self.send([0, 7, method, list(params)])
+        kind, msgid, error, result = self.receive()
+        assert (kind, msgid, result) == (1, 7, None)
+        return str(error)
+
+    def ends_with(self) -> str:
+        """The last words of a daemon that then closes."""
+        kind, msgid, error, result = self.receive()
+        assert (kind, msgid, result) == (1, None, None)
+        with pytest.raises(EOFError):
+            self.receive()
+        return str(error)
+
+
+@pytest.fixture(scope="module")
+def module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def raw(module_daemon: Daemon) -> Iterator[Raw]:
+    raw = Raw(module_daemon)
+    yield raw
+    raw.socket.close()
+    other = Raw(module_daemon)
+    assert other.ask("ping") == "pong", "whatever was sent, others are served"
+    other.socket.close()
+
+
+JOB = {"func": "f", "name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "error"),
+    [
+        ("sumbit", [JOB], "UNKNOWN_METHOD: there is no method 'sumbit'"),
+        ("submit", [], "INVALID: the params are [job] or [[job, job, ...]]; 0 were given"),
+        ("submit", [JOB, JOB], "INVALID: the params are [job] or [[job, job, ...]]; 2 were given"),
+        ("submit", ["a"], "INVALID: job is a map, not a text"),
+        ("submit", [{"name": "a"}], "INVALID: job.func is missing"),
+        ("submit", [{"func": "f"}], "INVALID: job.name is missing"),
+        ("submit", [JOB | {"nmae": 1}], "INVALID: job.nmae is not a key of a job; did you mean name?"),
+        ("submit", [JOB | {"due": 1}], "INVALID: job.due is not a key of a job; did you mean due_ms?"),
+        ("submit", [JOB | {"due_ms": 1.5}], "INVALID: job.due_ms is an integer, not float"),
+        ("submit", [JOB | {"due_ms": True}], "INVALID: job.due_ms is an integer, not a boolean"),
+        ("submit", [JOB | {"due_ms": -1}], "INVALID: job.due_ms is from 0 to 253402300799999, not -1"),
+        ("submit", [JOB | {"due_ms": 2**64 - 1}], "INVALID: job.due_ms is from 0 to 253402300799999"),
+        ("submit", [JOB | {"delay_ms": 2**63}], "INVALID: job.delay_ms is from 0 to"),
+        ("submit", [JOB | {"due_ms": 1, "delay_ms": 1}], "INVALID: job has both due_ms and delay_ms; give one"),
+        ("submit", [JOB | {"name": ""}], "INVALID: job.name is empty"),
+        ("submit", [JOB | {"name": b"a"}], "INVALID: job.name is a text, not bytes"),
+        ("submit", [JOB | {"name": "ä" * 128}], "INVALID: job.name has 256 bytes, and may have 255"),
+        ("submit", [JOB | {"workload": 5}], "INVALID: job.workload is bytes, not int"),
+        ("submit", [JOB | {"priority": 101}], "INVALID: job.priority is from -100 to 100, not 101"),
+        ("submit", [JOB | {"lease_ms": 0}], "INVALID: job.lease_ms is from 1000 to 86400000, not 0"),
+        ("submit", [JOB | {"retry": []}], "INVALID: job.retry is a map, not an array"),
+        ("submit", [JOB | {"retry": {"limit": -1}}], "INVALID: job.retry.limit is from 0 to 1000, not -1"),
+        ("submit", [JOB | {"retry": {"backoff": "square"}}], "INVALID: job.retry.backoff is one of fixed, exponential"),
+        ("submit", [JOB | {"keep": 1}], "INVALID: job.keep is true or false, not int"),
+        ("submit", [[JOB, JOB | {"x": 1}]], "INVALID: jobs[1].x is not a key of a job"),
+        ("get", ["f"], "INVALID: the params are [func, name]; 1 were given"),
+        ("remove", ["f", 7], "INVALID: name is a text, not int"),
+        ("list", [{"state": "done"}], "INVALID: query.state is one of waiting, running, dead, behind, not 'done'"),
+        ("list", [{"limit": 0}], "INVALID: query.limit is from 1 to 1000, not 0"),
+        ("subscribe", ["f", 0], "INVALID: limit is from 1 to 1000, not 0"),
+        ("subscribe", ["f"], "INVALID: the params are [func, limit]; 1 were given"),
+        ("hello", [{"version": 3}], "INVALID: options.version is not a key of hello's options; they are client"),
+        ("finish", ["1-1-1", 7], "INVALID: outcome is a map, not int"),
+        ("extend", [7], "INVALID: handle is a text, not int"),
+        ("ping", [1], "INVALID: the params are []; 1 were given"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_the_connection_stays(
+    raw: Raw, method: str, params: list[Any], error: str
+) -> None:
+    assert raw.refusal(method, *params).startswith(error)
+    assert raw.ask("get", "f", "a") is None, "nothing has changed"
+
+
+def test_an_oversized_workload_is_refused_and_the_connection_stays(raw: Raw) -> None:
+    workload = bytes(16 * 1024 * 1024 + 1)
+    assert raw.refusal("submit", JOB | {"workload": workload}) == (
+        "INVALID: job.workload has 16777217 bytes, and may have 16777216"
+    )
+    assert raw.ask("ping") == "pong"
+
+
+def test_the_largest_workload_comes_back_whole(raw: Raw) -> None:
+    workload = bytes(range(256)) * 65536
+    assert raw.ask("submit", {"func": "large", "name": "a", "workload": workload}) == "created"
+    assert raw.ask("get", "large", "a")["workload"] == workload
+    raw.ask("subscribe", "large", 1)
+    _, msgid, method, (job,) = raw.receive()
+    assert (method, job["workload"] == workload) == ("perform", True)
+    raw.send([1, msgid, None, None])
+    assert raw.ask("get", "large", "a", msgid=2) is None
+
+
+def test_an_oversized_message_ends_the_connection(raw: Raw) -> None:
+    raw.socket.sendall(b"\x94\x00\x01\xa6submit\x91\xc6\x7f\xff\xff\xff")
+    try:
+        for _ in range(40):
+            raw.socket.sendall(bytes(1024 * 1024))
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    assert raw.ends_with() == "TOO_LARGE: a message may have 33554432 bytes at the most"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        msgpack.packb([9, 1, "ping", []]),
+        msgpack.packb([0, 1, "ping", {}]),
+        b"\xa1\xff",
+    ],
+)
+def test_noise_ends_the_connection_with_a_reason_after_the_answers_before_it(raw: Raw, noise: bytes) -> None:
+    raw.socket.sendall(msgpack.packb([0, 5, "ping", []]) + noise)
+    assert raw.receive() == [1, 5, None, "pong"]
+    assert raw.ends_with().startswith("BAD_MESSAGE: ")
+
+
+def test_a_msgid_that_is_still_unanswered_ends_the_connection(raw: Raw) -> None:
+    raw.send(*[[0, 5, "submit", [JOB | {"func": "twice"}]]] * 2)
+    assert raw.receive()[:3] == [1, 5, None]
+    assert raw.ends_with() == "DUPLICATE_MSGID: request 5 is still unanswered"
+
+
+def test_notifications_and_stray_responses_are_ignored(raw: Raw) -> None:
+    raw.send([2, "hello?", []], [1, 99, None, None], [1, None, "what", None])
+    assert raw.ask("ping") == "pong"
+
+
+def test_a_thousand_requests_at_once_are_all_answered(raw: Raw) -> None:
+    raw.send(*([0, number, "submit", [{"func": "many", "name": str(number)}]] for number in range(5000)))
+    answers = {raw.receive()[1] for _ in range(5000)}
+    assert answers == set(range(5000))
+
+
+def test_closing_in_the_middle_of_a_message_harms_nobody(raw: Raw) -> None:
+    raw.socket.sendall(msgpack.packb([0, 1, "submit", [JOB]])[:-3])
+    raw.socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(EOFError):
+        raw.receive()

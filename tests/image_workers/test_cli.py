@@ -1,0 +1,86 @@
+"""The command itself, as a process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "image_workers"]
+
+
+def run(folder: Path, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": path} if path is not None else None
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_bad_configuration_exits_2_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("enable-guetzly: true")
+    ended = run(tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "image-workers: config.yml: enable-guetzly: is not a known key; did you mean enable-guetzli?\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml"], "nothing was made"
+
+
+def test_a_missing_configuration_exits_2(tmp_path: Path) -> None:
+    ended = run(tmp_path, "other.yml")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "image-workers: other.yml: cannot be read: No such file or directory\n",
+    )
+
+
+def test_a_missing_guetzli_exits_2(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("enable-guetzli: true")
+    ended = run(tmp_path, path=str(tmp_path))
+    assert ended.returncode == 2
+    assert "enable-guetzli: the program guetzli was not found; install it" in ended.stderr
+
+
+def test_a_root_that_is_a_file_exits_2(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("root: images")
+    (tmp_path / "images").write_bytes(b"")
+    ended = run(tmp_path)
+    assert ended.returncode == 2
+    assert "images cannot be used: File exists" in ended.stderr
+
+
+def test_a_missing_package_exits_2_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError(\"No module named 'yaml'\", name='yaml')")
+    ended = run(tmp_path)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "image-workers: yaml is not installed; run: pip install 'periodicd[images]'\n",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0(tmp_path: Path, number: int) -> None:
+    # No daemon is there: the worker goes on trying to connect, and must end all the same.
+    (tmp_path / "config.yml").write_text(f"periodic: unix://{tmp_path}/none.sock\nguetzli: {{lock-name: g}}")
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "connecting again" in line:
+                break
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(30) == 0
+    assert f"stopping on {signal.Signals(number).name}" in rest
+    assert "Traceback" not in rest
+
+
+def test_a_lock_name_is_told_to_be_this_worker_s_alone(tmp_path: Path, guetzli_program: str) -> None:
+    (tmp_path / "config.yml").write_text(
+        f"periodic: unix://{tmp_path}/none.sock\nenable-guetzli: true\nguetzli: {{lock-name: g, lock-count: 3}}"
+    )
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "lock-count 3 is the limit of this worker alone" in process.stderr.readline()
+        process.kill()

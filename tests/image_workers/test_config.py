@@ -1,0 +1,172 @@
+"""What the configuration file may say; and that every mistake is told with its key and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from image_workers.config import Config, ResizeConfig, load, parse
+from image_workers.errors import ConfigError
+
+EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
+
+ORIGINAL = """
+periodic: unix:///tmp/periodic.sock
+thread: 10
+root: images
+enable-save: true
+enable-remove: true
+enable-guetzli: true
+guetzli:
+  output: guetzli
+  lock-name: guetzli
+  lock-count: 1
+  verbose: 0
+  quality: 95
+  memlimit_mb: 6000
+resizes:
+  - func: resize-1024
+    width: 1024
+    output: resize-image
+    suffix: _fw1024.jpg
+  - func: resize-64
+    width: 64
+    output: resize-image
+    suffix: _fw64.jpg
+bucket:
+  directory: ./bucket
+  root_path: /
+"""
+
+
+def test_an_empty_file_is_the_original_s_defaults() -> None:
+    config = parse("")
+    assert (config.url, config.thread, config.root) == (None, 2, Path("images"))
+    assert (config.save, config.remove, config.guetzli) == ("off", "off", "off")
+    run = config.guetzli_run
+    assert (run.output, run.lock_name, run.lock_count, run.verbose) == ("guetzli", None, 1, False)
+    assert (run.quality, run.memlimit_mb, run.max_pixels, run.time_limit_s) == (95, 6000, 2_000_000, 600)
+    assert config.resizes == ()
+    assert (config.bucket.directory, config.bucket.root_path) == (Path("bucket"), "")
+    assert (config.cache_ms, config.max_pixels, config.max_bytes) == (432_000_000, 64_000_000, 64_000_000)
+
+
+def test_the_original_s_file_is_understood() -> None:
+    config = parse(ORIGINAL)
+    assert (config.url, config.thread) == ("unix:///tmp/periodic.sock", 10)
+    assert (config.save, config.remove, config.guetzli) == ("here", "here", "here")
+    assert config.resizes == (
+        ResizeConfig("resize-1024", 1024, "resize-image", "_fw1024.jpg", 80),
+        ResizeConfig("resize-64", 64, "resize-image", "_fw64.jpg", 80),
+    )
+
+
+def test_a_resize_needs_a_function_only() -> None:
+    assert parse("resizes: [{func: small}]").resizes == (ResizeConfig("small", 100, "resize-image", "_fw100.jpg", 80),)
+
+
+def test_a_resize_may_have_a_quality_of_its_own() -> None:
+    config = parse("quality: 90\nresizes: [{func: a, suffix: a}, {func: b, suffix: b, quality: 98}]")
+    assert [resize.quality for resize in config.resizes] == [90, 98]
+
+
+def test_a_step_may_be_run_elsewhere() -> None:
+    config = parse("enable-guetzli: elsewhere\nenable-remove: elsewhere")
+    assert (config.guetzli, config.remove) == ("elsewhere", "elsewhere")
+
+
+def test_the_example_is_valid() -> None:
+    config = load(EXAMPLE)
+    assert len(config.resizes) == 4
+
+
+def test_yaml_anchors_and_merges_work() -> None:
+    config = parse("resizes: [&a {func: a, width: 7, suffix: a}, {<<: *a, func: b, suffix: b}]")
+    assert [(resize.func, resize.width) for resize in config.resizes] == [("a", 7), ("b", 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "cache_ms"),
+    [("90", 90_000), ("1.5", 1500), ("'20s'", 20_000), ("15m", 900_000), ("12 h", 43_200_000), ("5d", 432_000_000)],
+)
+def test_durations(text: str, cache_ms: int) -> None:
+    assert parse(f"cache: {text}").cache_ms == cache_ms
+
+
+@pytest.mark.parametrize("path", ["/", "//", "photos/2024", "/photos/2024/"])
+def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
+    assert parse(f"bucket: {{root_path: '{path}'}}").bucket.root_path == path.strip("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thraed: 2", "thraed: is not a known key; did you mean thread?"),
+        ("enable-guetzly: true", "enable-guetzly: is not a known key; did you mean enable-guetzli?"),
+        ("guetzli: {qualty: 95}", "guetzli.qualty: is not a known key; did you mean quality?"),
+        ("resizes: [{func: a}, {func: b, widht: 3}]", "resizes[1].widht: is not a known key; did you mean width?"),
+        ("bucket: {dir: x}", "bucket.dir: is not a known key; did you mean directory?"),
+        ("zzz: 1", "zzz: is not a known key; known are bucket, cache, enable-guetzli, "),
+        ("7: 1", "7: is not a known key; known are"),
+        ("thread: 1\nthread: 2", "thread: is given twice, the second time in line 2"),
+        ("- a", "the file: must be a mapping of keys and values, not ['a']"),
+        ("guetzli: 7", "guetzli: must be a mapping of keys and values, not 7"),
+        ("resizes: {func: a}", "resizes: must be a list of 100 mappings at most, not {'func': 'a'}"),
+        ("resizes: [7]", "resizes[0]: must be a mapping of keys and values, not 7"),
+        ("resizes: [{width: 7}]", "resizes[0].func: is missing"),
+        ("resizes: [{func: upload}]", "resizes[0].func: upload is a function of its own; choose another name"),
+        ("resizes: [{func: a, suffix: x}, {func: a}]", "resizes[1].func: 'a' is that of resizes[0]; give each its own"),
+        ("resizes: [{func: a}, {func: b}]", "resizes[1].suffix: '_fw100.jpg' is that of resizes[0]; give each its own"),
+        ("resizes: [{func: a, suffix: a/b}]", "resizes[0].suffix: 'a/b' contains a /"),
+        ("resizes: [{func: a, output: ../x}]", "resizes[0].output: the name '../x' has the part '..'"),
+        ("resizes: [{func: a, output: /x}]", "resizes[0].output: the name '/x' is absolute"),
+        ("resizes: [{func: a, width: 0}]", "resizes[0].width: must be a whole number from 1 to 16384, not 0"),
+        ("resizes: [{func: a, width: 2.5}]", "resizes[0].width: must be a whole number"),
+        ("resizes: [{func: a, quality: 101}]", "resizes[0].quality: must be a whole number from 1 to 100, not 101"),
+        ("resizes: [{func: a, output: guetzli}]", "the output 'guetzli' is inside the output 'guetzli'"),
+        ("guetzli: {quality: 83}", "guetzli.quality: must be a whole number from 84 to 100, not 83"),
+        ("guetzli: {time-limit: soon}", "guetzli.time-limit: must be a duration like 90s, 15m, 12h or 5d, not 'soon'"),
+        ("guetzli: {max-megapixels: 0}", "guetzli.max-megapixels: must be a number of millions of pixels up to 1000"),
+        ("thread: true", "thread: must be a whole number from 1 to 1000, not True"),
+        ("thread: two", "thread: must be a whole number from 1 to 1000, not 'two'"),
+        ("enable-save: 1", "enable-save: must be true or false, not 1"),
+        ("enable-save: elsewhere", "enable-save: must be true or false, not 'elsewhere'"),
+        ("enable-remove: perhaps", "enable-remove: must be true, false or elsewhere, not 'perhaps'"),
+        ("root: 7", "root: must be a text, not 7"),
+        ("cache: 0", "cache: must be from 1 to 315360000 seconds, not 0"),
+        ("cache: true", "cache: must be a duration"),
+        ("cache: -5d", "cache: must be a duration"),
+        ("periodic: http://x", "periodic: 'http://x' is neither tcp://host:port nor unix:///path"),
+        ("bucket: {root_path: ../x}", "bucket.root_path: the name '../x' has the part '..'"),
+        ("bucket: {access_id: a, access_key: b, name: c, endpoint: d}", "bucket.access_id: this version cannot upload"),
+        ("root: a\nbucket: {directory: a/b}", "must not be inside one another"),
+        ("root: a/b\nbucket: {directory: a}", "must not be inside one another"),
+        ("a: [", "is not YAML"),
+        ("!!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert message in str(error.value)
+
+
+def test_a_mistake_in_a_file_is_told_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yml"
+    for content, message in [(b"thread: 0", "c.yml: thread: must be"), (b"\xff", "c.yml: is not a text in UTF-8")]:
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=message):
+            load(path)
+    with pytest.raises(ConfigError, match=r"missing\.yml: cannot be read: No such file or directory"):
+        load(tmp_path / "missing.yml")
+
+
+def test_secrets_of_a_bucket_are_not_repeated_in_the_message() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse("bucket: {access_id: a, access_key: the-secret}")
+    assert "the-secret" not in str(error.value)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config: Config = parse("")
+    with pytest.raises(AttributeError):
+        config.thread = 3  # type: ignore[misc]

@@ -1,0 +1,479 @@
+"""Which jobs follow from which step, and what is in root and in the bucket at each moment."""
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from image_workers.config import Config, parse
+from image_workers.errors import Refused
+from image_workers.files import Root
+from image_workers.functions import ImageFunctions, Step, perform
+from image_workers.guetzli import Guetzli
+from image_workers.pictures import thumbnail
+from image_workers.storage import DirectoryBucket
+from periodic_client import Done, Failed, NewJob, Retry
+
+Picture = Callable[[str], bytes]
+
+ALL = """
+enable-save: true
+enable-remove: true
+enable-guetzli: true
+cache: 5d
+quality: 98
+guetzli: {time-limit: 10m}
+resizes:
+  - {func: resize-96, width: 96, suffix: _fw96.jpg}
+  - {func: resize-64, width: 64, suffix: _fw64.jpg}
+"""
+CACHE_MS = 432_000_000
+RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
+
+
+@dataclass
+class Place:
+    """Image functions on folders of their own."""
+
+    folder: Path
+    config: Config
+    guetzli: Guetzli | None
+    functions: ImageFunctions = field(init=False)
+    root: Root = field(init=False)
+    bucket: DirectoryBucket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = Root(self.folder / "root")
+        self.bucket = DirectoryBucket(self.folder / "bucket", "photos")
+        self.functions = ImageFunctions(self.config, self.root, self.bucket, self.guetzli)
+
+    def files(self, of: str = "root") -> dict[str, bytes]:
+        folder = self.folder / of
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    async def run_guetzli(self, name: str) -> Step:
+        assert self.guetzli is not None
+        return await self.functions.guetzli(self.guetzli, name, b"")
+
+    def resize(self, func: str, name: str) -> Step:
+        resize = next(resize for resize in self.config.resizes if resize.func == func)
+        return self.functions.resize(resize, name, b"")
+
+
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> MakePlace:
+    def make_place(text: str = ALL, guetzli: Guetzli | None = None) -> Place:
+        return Place(tmp_path, parse(text), guetzli)
+
+    return make_place
+
+
+def short(job: NewJob) -> str:
+    """A job as `func name`, and when it is due if that is not now."""
+    return f"{job.func} {job.name}" + (f" +{job.delay_ms} ms" if job.delay_ms is not None else "")
+
+
+def follow_ons(step: Step) -> list[str]:
+    return [short(job) for job in step.submit]
+
+
+def test_save_writes_the_file_and_starts_the_chain(make: MakePlace) -> None:
+    place = make()
+    step = place.functions.save("a/x.jpg", b"bytes")
+    assert place.files() == {"a/x.jpg": b"bytes"}
+    assert follow_ons(step) == [
+        "upload-next-guetzli a/x.jpg",
+        "resize-96 a/x.jpg",
+        "resize-64 a/x.jpg",
+        f"remove a/x.jpg +{CACHE_MS} ms",
+    ]
+
+
+def test_resize_writes_the_thumbnail_and_uploads_it(make: MakePlace, picture: Picture) -> None:
+    place = make()
+    place.root.write("a/x.png", picture("palette-transparent.png"))
+    step = place.resize("resize-96", "a/x.png")
+    assert Image.open(io.BytesIO(place.files()["resize-image/a/x.png~_fw96.jpg"])).size == (96, 54)
+    assert follow_ons(step) == [
+        "upload-next-guetzli resize-image/a/x.png~_fw96.jpg",
+        f"remove resize-image/a/x.png~_fw96.jpg +{CACHE_MS} ms",
+    ]
+
+
+def test_upload_next_guetzli_puts_the_file_and_then_compresses_it(make: MakePlace) -> None:
+    place = make()
+    place.root.write("a/x.jpg", b"one")
+    place.root.write("resize-image/a/x_fw96.jpg", b"two")
+    assert follow_ons(place.functions.upload_next_guetzli("a/x.jpg", b"")) == ["guetzli a/x.jpg"]
+    place.functions.upload_next_guetzli("resize-image/a/x_fw96.jpg", b"")
+    assert place.files("bucket") == {"photos/a/x.jpg": b"one", "photos/a/x_fw96.jpg": b"two"}
+
+
+async def test_guetzli_writes_a_smaller_file_and_uploads_it(
+    make: MakePlace, picture: Picture, guetzli_program: str
+) -> None:
+    place = make(guetzli=Guetzli(guetzli_program))
+    place.root.write("x.jpg", picture("progressive-444.jpg"))
+    place.resize("resize-64", "x.jpg")
+    step = await place.run_guetzli("resize-image/x_fw64.jpg")
+    files = place.files()
+    assert 0 < len(files["guetzli/x_fw64.jpg"]) < len(files["resize-image/x_fw64.jpg"])
+    assert follow_ons(step) == ["upload-next-remove guetzli/x_fw64.jpg", f"remove guetzli/x_fw64.jpg +{CACHE_MS} ms"]
+
+
+def test_upload_next_remove_puts_over_the_earlier_object(make: MakePlace) -> None:
+    place = make()
+    place.bucket.put("x_fw64.jpg", io.BytesIO(b"earlier"), "image/jpeg")
+    place.root.write("guetzli/x_fw64.jpg", b"compressed")
+    step = place.functions.upload_next_remove("guetzli/x_fw64.jpg", b"")
+    assert place.files("bucket") == {"photos/x_fw64.jpg": b"compressed"}
+    assert follow_ons(step) == [f"remove guetzli/x_fw64.jpg +{CACHE_MS} ms"]
+
+
+def test_upload_only_puts(make: MakePlace) -> None:
+    place = make()
+    place.root.write("x.bin", b"any bytes")
+    assert place.functions.upload("x.bin", b"") == Step("9 bytes")
+    assert place.files("bucket") == {"photos/x.bin": b"any bytes"}
+
+
+def test_remove_removes_what_there_is(make: MakePlace) -> None:
+    place = make()
+    place.root.write("a/x.jpg", b"x")
+    assert place.functions.remove("a/x.jpg", b"") == Step("removed")
+    assert place.functions.remove("a/x.jpg", b"") == Step("there is no such file")
+    assert place.files() == {}
+
+
+def test_every_follow_on_is_retried_by_the_one_rule_and_has_time_for_its_step(make: MakePlace) -> None:
+    place = make()
+    place.root.write("x.jpg", b"x")
+    jobs = [
+        *place.functions.save("x.jpg", b"x").submit,
+        *place.functions.upload_next_guetzli("x.jpg", b"").submit,
+    ]
+    assert {job.func for job in jobs} == {"upload-next-guetzli", "resize-96", "resize-64", "remove", "guetzli"}
+    for job in jobs:
+        assert job.retry == RETRY
+        assert job.lease_ms is not None
+        assert job.lease_ms >= (600_000 + 1000 if job.func == "guetzli" else 60_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("enable-save: true\nenable-guetzli: true", "remove"),
+        ("enable-save: true\nenable-remove: true", "guetzli"),
+    ],
+)
+def test_a_step_that_nobody_performs_is_not_submitted(make: MakePlace, text: str, missing: str) -> None:
+    place = make(text)
+    place.root.write("x.jpg", b"x")
+    jobs = [*place.functions.save("x.jpg", b"x").submit, *place.functions.upload_next_guetzli("x.jpg", b"").submit]
+    assert {"remove", "guetzli", "upload-next-guetzli"} - {job.func for job in jobs} == {missing}
+
+
+def test_a_step_that_another_worker_performs_is_submitted_but_not_served(make: MakePlace) -> None:
+    place = make("enable-remove: elsewhere\nenable-guetzli: elsewhere")
+    place.root.write("x.jpg", b"x")
+    jobs = [*place.functions.save("x.jpg", b"x").submit, *place.functions.upload_next_guetzli("x.jpg", b"").submit]
+    assert {job.func for job in jobs} == {"upload-next-guetzli", "remove", "guetzli"}
+    assert {function.func for function in place.functions.served()} == {
+        "upload",
+        "upload-next-guetzli",
+        "upload-next-remove",
+    }
+
+
+def test_what_is_enabled_is_served_with_its_limit(make: MakePlace) -> None:
+    place = make(ALL + "thread: 7\n", Guetzli("guetzli"))
+    limits = {function.func: function.limit for function in place.functions.served()}
+    assert limits == {
+        "save": 7, "upload": 7, "upload-next-guetzli": 7, "upload-next-remove": 7, "remove": 7,
+        "resize-96": 7, "resize-64": 7, "guetzli": 1,
+    }  # fmt: skip
+
+
+class TestTheWholeChain:
+    async def run(self, place: Place, waiting: list[NewJob]) -> dict[str, Done | Failed]:
+        """Run jobs and what follows from them, but removals, as the daemon would; the outcomes by job."""
+        calls = {function.func: function for function in place.functions.served()}
+        outcomes: dict[str, Done | Failed] = {}
+        while waiting:
+            job = waiting.pop(0)
+            if job.func == "remove":
+                continue
+            assert isinstance(job.workload, bytes)
+            outcome = await calls[job.func].call(StandInJob(job.name, job.workload))  # type: ignore[arg-type]
+            outcomes[short(job)] = outcome
+            waiting.extend(outcome.submit)
+        return outcomes
+
+    async def test_pictures_end_compressed_in_the_bucket(
+        self, make: MakePlace, picture: Picture, guetzli_program: str
+    ) -> None:
+        place = make(ALL.replace("10m", "10m, max-megapixels: 0.01"), Guetzli(guetzli_program))
+        small = thumbnail(picture("photo.webp"), width=100, quality=100, max_pixels=1_000_000)
+        originals = {"x.jpg": picture("orientation-6.jpg"), "x.png": picture("alpha.png"), "a/x.jpg": small}
+        jobs = [NewJob("save", name, content) for name, content in originals.items()]
+        outcomes = await self.run(place, jobs)
+        assert all(isinstance(outcome, Done) for outcome in outcomes.values())
+        root, bucket = place.files(), place.files("bucket")
+        for name in ("x", "x.png~", "a/x"):
+            for suffix in ("_fw96.jpg", "_fw64.jpg"):
+                uncompressed = root[f"resize-image/{name}{suffix}"]
+                assert len(bucket[f"photos/{name}{suffix}"]) < 0.8 * len(uncompressed)
+                assert bucket[f"photos/{name}{suffix}"] == root[f"guetzli/{name}{suffix}"]
+        assert bucket["photos/x.png"] == originals["x.png"], "transparency is not given up for fewer bytes"
+        assert bucket["photos/x.jpg"] == originals["x.jpg"], "it has too many pixels"
+        assert bucket["photos/a/x.jpg"] == root["guetzli/a/x.jpg"]
+        assert len(bucket) == 9
+
+    async def test_a_broken_picture_fails_at_once_and_alone(
+        self, make: MakePlace, picture: Picture, guetzli_program: str
+    ) -> None:
+        place = make(ALL.replace("10m", "10m, max-megapixels: 0.6"), Guetzli(guetzli_program))
+        jobs = [NewJob("save", name, picture(name)) for name in ("truncated.jpg", "not-an-image.jpg", "photo.webp")]
+        outcomes = await self.run(place, jobs)
+        failed = {job: outcome for job, outcome in outcomes.items() if isinstance(outcome, Failed)}
+        assert set(failed) == {
+            f"{func} {name}.jpg"
+            for func in ("resize-96", "resize-64", "guetzli")
+            for name in ("truncated", "not-an-image")
+        }
+        for outcome in failed.values():
+            assert isinstance(outcome, Failed)
+            assert not outcome.retry
+            assert not outcome.submit
+        assert "truncated" in failed["resize-96 truncated.jpg"].reason
+        assert len(place.files("bucket")) == 5
+
+
+@dataclass
+class StandInJob:
+    """What the functions read of a job."""
+
+    name: str
+    workload: bytes
+
+
+class TestNothingOldWins:
+    def test_a_removal_leaves_a_newer_file_its_own_time(self, make: MakePlace) -> None:
+        place = make()
+        removal = place.functions.save("x.jpg", b"old").submit[-1]
+        newer = place.functions.save("x.jpg", b"newer").submit[-1]
+        assert isinstance(removal.workload, bytes)
+        step = place.functions.remove("x.jpg", removal.workload)
+        assert place.files() == {"x.jpg": b"newer"}
+        assert step.submit == (newer,)
+        assert isinstance(newer.workload, bytes)
+        assert place.functions.remove("x.jpg", newer.workload) == Step("removed")
+
+    async def test_guetzli_drops_its_result_if_the_source_was_saved_anew(self, make: MakePlace, tmp_path: Path) -> None:
+        Image.effect_noise((32, 32), 50).save(tmp_path / "old.png")
+        place = make()
+
+        class SavedAnewMeanwhile(Guetzli):
+            async def compress(self, _: object) -> bytes:
+                place.root.write("x.png", b"new")
+                return b"small"
+
+        place.guetzli = SavedAnewMeanwhile("guetzli")
+        place.root.write("x.png", (tmp_path / "old.png").read_bytes())
+        assert await place.run_guetzli("x.png") == Step(
+            "left as it is: it was saved anew, and its own compression follows"
+        )
+        assert place.files() == {"x.png": b"new"}
+
+    def test_an_old_result_is_not_uploaded_and_the_new_source_is(self, make: MakePlace) -> None:
+        place = make()
+        version = place.root.write("resize-image/x_fw64.jpg", b"old").encode()
+        place.root.write("guetzli/x_fw64.jpg", b"old compressed")
+        place.root.write("resize-image/x_fw64.jpg", b"newer")
+        place.functions.upload_next_guetzli("resize-image/x_fw64.jpg", b"")
+        step = place.functions.upload_next_remove("guetzli/x_fw64.jpg", version)
+        assert place.files("bucket") == {"photos/x_fw64.jpg": b"newer"}
+        assert follow_ons(step) == ["upload-next-guetzli resize-image/x_fw64.jpg"]
+
+    def test_a_source_saved_anew_during_the_upload_is_uploaded_after_it(self, make: MakePlace) -> None:
+        place = make()
+        version = place.root.write("x.jpg", b"old").encode()
+        place.root.write("guetzli/x.jpg", b"old compressed")
+
+        class SlowBucket:
+            def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+                place.root.write("x.jpg", b"newer")
+                place.functions.upload_next_guetzli("x.jpg", b"")
+                place.bucket.put(key, content, content_type)
+
+        slow = ImageFunctions(place.config, place.root, SlowBucket(), None)
+        step = slow.upload_next_remove("guetzli/x.jpg", version)
+        assert place.files("bucket") == {"photos/x.jpg": b"old compressed"}
+        assert follow_ons(step) == ["upload-next-guetzli x.jpg"]
+        place.functions.upload_next_guetzli("x.jpg", b"")
+        assert place.files("bucket") == {"photos/x.jpg": b"newer"}
+
+    def test_a_result_whose_source_is_gone_is_uploaded(self, make: MakePlace) -> None:
+        place = make()
+        version = place.root.write("x.jpg", b"source").encode()
+        place.root.remove("x.jpg")
+        place.root.write("guetzli/x.jpg", b"compressed")
+        step = place.functions.upload_next_remove("guetzli/x.jpg", version)
+        assert place.files("bucket") == {"photos/x.jpg": b"compressed"}
+        assert follow_ons(step) == [f"remove guetzli/x.jpg +{CACHE_MS} ms"]
+
+
+async def test_a_result_that_is_not_smaller_is_dropped(make: MakePlace, picture: Picture, guetzli_program: str) -> None:
+    place = make(ALL.replace("quality: 98", "quality: 20"), Guetzli(guetzli_program))
+    place.root.write("x.jpg", picture("gray.jpg"))
+    place.resize("resize-64", "x.jpg")
+    once = await place.run_guetzli("resize-image/x_fw64.jpg")
+    if once.submit:  # guetzli gained a little; of its own result it gains nothing
+        place.root.write("resize-image/x_fw64.jpg", place.files()["guetzli/x_fw64.jpg"])
+        place.root.remove("guetzli/x_fw64.jpg")
+        once = await place.run_guetzli("resize-image/x_fw64.jpg")
+    assert "not be smaller" in once.note
+    assert not once.submit
+    assert "guetzli/x_fw64.jpg" not in place.files()
+
+
+async def test_a_large_picture_is_left_without_running_guetzli(make: MakePlace, picture: Picture) -> None:
+    place = make(guetzli=Guetzli("/does/not/exist"))
+    place.root.write("x.jpg", picture("extreme-desert-hike.jpg"))
+    assert await place.run_guetzli("x.jpg") == Step(
+        "left as it is: 3840 x 2560 pixels are more than the 2000000 to be compressed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("alpha.png", "image/png"), ("svg-script.jpg", "application/octet-stream"), ("polyglot.jpg", "image/jpeg")],
+)
+def test_the_bucket_is_told_the_type_of_the_content(
+    make: MakePlace, picture: Picture, name: str, content_type: str
+) -> None:
+    place = make()
+    put: list[tuple[str, bytes, str]] = []
+
+    class NotingBucket:
+        def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+            put.append((key, content.read(), content_type))
+
+    place.root.write("x.jpg", picture(name))
+    ImageFunctions(place.config, place.root, NotingBucket(), None).upload("x.jpg", b"")
+    assert put == [("x.jpg", picture(name), content_type)]
+
+
+class TestOutcomes:
+    async def outcome_of(self, error: Exception) -> Failed:
+        async def step(_name: str, _workload: bytes) -> Step:
+            raise error
+
+        outcome = await perform("resize", step, "x.jpg", b"")
+        assert isinstance(outcome, Failed)
+        return outcome
+
+    async def test_done_carries_what_follows(self, caplog: pytest.LogCaptureFixture) -> None:
+        job = NewJob("upload", "x.jpg")
+
+        async def step(name: str, workload: bytes) -> Step:
+            return Step(f"{name} {workload!r}", (job,))
+
+        with caplog.at_level(logging.INFO):
+            assert await perform("resize", step, "x.jpg", b"w") == Done(submit=(job,))
+        assert "resize 'x.jpg': x.jpg b'w', 0 ms" in caplog.text
+
+    @pytest.mark.parametrize(
+        "error", [Refused("not a picture"), NotADirectoryError(20, "Not a directory"), IsADirectoryError(21, "Is one")]
+    )
+    async def test_what_will_never_do_is_given_up(self, error: Exception) -> None:
+        outcome = await self.outcome_of(error)
+        assert (outcome.reason, outcome.retry, outcome.submit) == (str(error), False, ())
+
+    @pytest.mark.parametrize(
+        "error",
+        [OSError(28, "No space left"), FileNotFoundError(2, "No such file"), MemoryError("no memory"), KeyError("bug")],
+    )
+    async def test_what_may_do_later_is_tried_again(self, error: Exception) -> None:
+        outcome = await self.outcome_of(error)
+        assert outcome.retry
+        assert outcome.delay_ms is None, "the job's retry rule decides"
+        assert not outcome.submit
+        assert type(error).__name__ in outcome.reason
+
+    async def test_a_name_cannot_forge_a_line_of_the_log(
+        self, caplog: pytest.LogCaptureFixture, make: MakePlace
+    ) -> None:
+        async def step(name: str, workload: bytes) -> Step:
+            return make().functions.save(name, workload)
+
+        await perform("save", step, "x\n2026 INFO save 'y': done", b"w")
+        assert len(caplog.text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "", "a/../../x", "a\\b", "a\0", "x" * 256, ".incoming/x"])
+async def test_every_function_refuses_a_hostile_name(make: MakePlace, name: str) -> None:
+    place = make(guetzli=Guetzli("guetzli"))
+    for function in place.functions.served():
+        outcome = await function.call(StandInJob(name, b"w"))  # type: ignore[arg-type]
+        assert isinstance(outcome, Failed), function.func
+        assert not outcome.retry
+        assert "name" in outcome.reason
+    assert place.files() == {}
+
+
+@pytest.mark.parametrize("name", ["guetzli/x.jpg", "resize-image/x.jpg", "x_fw64.jpg", "x" * 250])
+def test_save_refuses_a_name_that_belongs_to_results(make: MakePlace, name: str) -> None:
+    place = make()
+    with pytest.raises(Refused):
+        place.functions.save(name, b"w")
+    assert place.files() == {}
+
+
+def test_save_refuses_an_empty_file(make: MakePlace) -> None:
+    place = make()
+    with pytest.raises(Refused, match="empty"):
+        place.functions.save("x.jpg", b"")
+    assert place.files() == {}
+
+
+@given(
+    name=st.lists(
+        st.sampled_from(["a", "..", ".", "", "/", "guetzli", "resize-image", "x_fw64.jpg", "x.jpg"]), max_size=5
+    ).map("/".join)
+    | st.text(max_size=12)
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_name_only_root_and_bucket_are_touched(make: MakePlace, picture: Picture, name: str) -> None:
+    place = make()
+    (place.folder / "x.jpg").write_bytes(b"beside root")
+    steps = [
+        partial(place.functions.save, name, picture("one-pixel.png")),
+        partial(place.resize, "resize-64", name),
+        partial(place.functions.upload_next_guetzli, name, b""),
+        partial(place.functions.upload_next_remove, name, b""),
+        partial(place.functions.upload, name, b""),
+        partial(place.functions.remove, name, b""),
+    ]
+    for step in steps:
+        try:
+            follows = step().submit
+        except (Refused, OSError):
+            continue
+        for job in follows:
+            assert 0 < len(job.name.encode()) <= 255
+    beside = {path.name for path in place.folder.iterdir()}
+    assert beside == {"root", "bucket", "x.jpg"}
+    assert (place.folder / "x.jpg").read_bytes() == b"beside root"
+    assert {path.name for path in (place.folder / "bucket").iterdir()} == {"photos"}
