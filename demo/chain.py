@@ -115,11 +115,16 @@ class Chain:
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def wait(self, until: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
-        """Ask for the status, over a restart of the daemon too, until it is as wanted. Returns it."""
-        return trio.run(self._wait, until, timeout_s)
+    def wait(
+        self, until: Callable[[dict[str, Any]], bool], timeout_s: float, *, may_fail: bool = False
+    ) -> dict[str, Any]:
+        """Ask for the status, over a restart of the daemon too, until it is as wanted. Returns it.
 
-    async def _wait(self, until: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
+        Raises ChainError if it takes too long, if a program ended, or, unless jobs may fail, if one was given up.
+        """
+        return trio.run(self._wait, until, timeout_s, may_fail)
+
+    async def _wait(self, until: Callable[[dict[str, Any]], bool], timeout_s: float, may_fail: bool) -> dict[str, Any]:
         with trio.move_on_after(timeout_s):
             async with Client(self.url) as client:
                 while True:
@@ -129,8 +134,8 @@ class Chain:
                         if self._processes["periodicd"].poll() is not None:
                             raise ChainError(f"the daemon ended; see {self._log('periodicd')}") from error
                     else:
-                        if any(function["dead"] for function in status["functions"]):
-                            raise ChainError(f"jobs were given up: {await self._dead(client)}")
+                        if not may_fail and any(function["dead"] for function in status["functions"]):
+                            raise ChainError(f"jobs were given up: {await self._reasons(client)}")
                         if until(status):
                             return status
                     if self._processes["image-workers"].poll() is not None:
@@ -138,17 +143,21 @@ class Chain:
                     await trio.sleep(0.2)
         raise ChainError(f"not finished after {timeout_s:g} s; see the logs in {self.run}")
 
-    async def _dead(self, client: Client) -> str:
+    async def _reasons(self, client: Client) -> str:
         return "; ".join([f"{job['func']} {job['name']}: {job['reason']}" async for job in client.list(state="dead")])
 
-    def removals(self) -> list[dict[str, Any]]:
-        """The planned removals."""
+    def jobs(self, func: str | None, state: str) -> list[dict[str, Any]]:
+        """The jobs of a function, or of all, in this state."""
 
         async def listed() -> list[dict[str, Any]]:
             async with Client(self.url) as client:
-                return [job async for job in client.list("remove", "waiting")]
+                return [job async for job in client.list(func, state)]
 
         return trio.run(listed)
+
+    def removals(self) -> list[dict[str, Any]]:
+        """The planned removals."""
+        return self.jobs("remove", "waiting")
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
