@@ -18,7 +18,7 @@ from image_workers.errors import ConfigError
 from image_workers.files import Root
 from image_workers.functions import Function, ImageFunctions
 from image_workers.guetzli import Guetzli
-from image_workers.storage import DirectoryBucket
+from image_workers.storage import open_bucket
 from periodic_client import Worker
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 def command(config: Path) -> None:
     """Save, upload, resize and compress pictures, as the configuration file CONFIG says (default: config.yml)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.captureWarnings(True)
     try:
         settings = load(config)
         functions = prepare(settings).served()
@@ -40,7 +41,7 @@ def command(config: Path) -> None:
 
 
 def prepare(config: Config) -> ImageFunctions:
-    """Make the folders and find guetzli. Raises `ConfigError` if one cannot be had."""
+    """Make the folders and the bucket, and find guetzli. Raises `ConfigError` if one cannot be had."""
     guetzli = None
     if config.guetzli == "here":
         program = shutil.which("guetzli")
@@ -53,7 +54,7 @@ def prepare(config: Config) -> ImageFunctions:
         guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose)
     try:
         root = Root(config.root)
-        bucket = DirectoryBucket(config.bucket.directory, config.bucket.root_path)
+        bucket = open_bucket(config)
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
     return ImageFunctions(config, root, bucket, guetzli)
@@ -61,7 +62,10 @@ def prepare(config: Config) -> ImageFunctions:
 
 async def serve(config: Config, functions: list[Function]) -> None:
     """Perform jobs until SIGTERM or SIGINT; then finish the running ones in the time that the worker gives them."""
-    worker = Worker(config.url, credit=config.thread)
+    try:
+        worker = Worker(config.url, credit=config.thread)
+    except ValueError as error:  # a url in the file has been checked, so this one is the environment's
+        raise ConfigError(f"PERIODIC_URL: {error}") from error
     for function in functions:
         worker.function(function.func, limit=function.limit)(function.call)
     async with trio.open_nursery() as nursery:

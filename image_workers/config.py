@@ -5,7 +5,9 @@ configuration explains each. Every key but the name of a resize function has a d
 error, since a misspelt one would otherwise quietly do nothing.
 """
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +23,7 @@ from image_workers.values import (
     integer,
     megapixels,
     read_document,
+    secret,
     text,
     url,
 )
@@ -29,7 +32,8 @@ Enabled = Literal["here", "elsewhere", "off"]
 """Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
 
 _FIXED_FUNCTIONS = ("save", "upload", "upload-next-guetzli", "guetzli", "upload-next-remove", "remove")
-_OSS_KEYS = ("access_id", "access_key", "name", "endpoint")
+_ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+(?::\d+)?)/?")
+_ENDPOINT_OF_REGION = re.compile(r"https?://oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 _DAY_S = 24 * 3600
 
 
@@ -59,11 +63,28 @@ class GuetzliConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class BucketConfig:
+class DirectoryConfig:
     """Objects are files below `directory`/`root_path`."""
 
     directory: Path
     root_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class OssConfig:
+    """Objects are those of the OSS bucket `name`, below `root_path`. `region` is only `None` with signature v1."""
+
+    access_id: str
+    access_key: str = field(repr=False)
+    name: str
+    endpoint: str
+    """With its scheme, as in `https://oss-cn-hangzhou.aliyuncs.com`."""
+    region: str | None
+    signature: Literal["v4", "v1"]
+    root_path: str
+
+
+BucketConfig = DirectoryConfig | OssConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +140,8 @@ def parse(yaml_text: str) -> Config:
         layout=_layout(guetzli, resizes),
     )
     top.finish()
-    _check_separate(config.root.resolve(), config.bucket.directory.resolve())
+    if isinstance(config.bucket, DirectoryConfig):
+        _check_separate(config.root.resolve(), config.bucket.directory.resolve())
     return config
 
 
@@ -151,16 +173,44 @@ def _guetzli(section: Section) -> GuetzliConfig:
 
 
 def _bucket(section: Section) -> BucketConfig:
-    if given := [key for key in _OSS_KEYS if section.take(key, None, _anything) is not None]:
-        raise ConfigError(
-            f"{section.where(given[0])}: this version cannot upload to a cloud bucket, it stores into a directory; "
-            f"replace {', '.join(given)} by `directory: ./bucket`"
-        )
-    bucket = BucketConfig(
-        directory=Path(section.take("directory", "bucket", text)), root_path=section.take("root_path", "", _root_path)
-    )
+    root_path = section.take("root_path", "", _root_path)
+    directory = section.take("directory", None, text)
+    oss = {
+        "access_id": section.take("access_id", None, secret),
+        "access_key": section.take("access_key", None, secret),
+        "name": section.take("name", None, _bucket_name),
+        "endpoint": section.take("endpoint", None, _endpoint),
+        "region": section.take("region", None, _region),
+        "signature": section.take("signature", None, _signature),
+    }
     section.finish()
-    return bucket
+    given = [key for key, value in oss.items() if value is not None]
+    if given and directory is not None:
+        raise ConfigError(
+            f"{section.where('directory')}: a bucket is either a directory or one of OSS; "
+            f"remove this key, or {', '.join(given)}"
+        )
+    return _oss(section, oss, root_path) if given else DirectoryConfig(Path(directory or "bucket"), root_path)
+
+
+def _oss(section: Section, values: dict[str, Any], root_path: str) -> OssConfig:
+    for key, variable in (("access_id", "OSS_ACCESS_KEY_ID"), ("access_key", "OSS_ACCESS_KEY_SECRET")):
+        if values[key] is None and variable in os.environ:
+            values[key] = secret(os.environ[variable], variable)
+        if values[key] is None:
+            raise ConfigError(f"{section.where(key)}: is missing; give it, or set the environment variable {variable}")
+    for key in ("name", "endpoint"):
+        if values[key] is None:
+            raise ConfigError(f"{section.where(key)}: is missing")
+    values["signature"] = values["signature"] or "v4"
+    if values["region"] is None and (match := _ENDPOINT_OF_REGION.fullmatch(values["endpoint"])):
+        values["region"] = match[1]
+    if values["region"] is None and values["signature"] == "v4":
+        raise ConfigError(
+            f"{section.where('region')}: is missing, and {values['endpoint']} does not tell it; "
+            "give it, as in cn-hangzhou, or set signature: v1, which needs none"
+        )
+    return OssConfig(**values, root_path=root_path)
 
 
 def _layout(guetzli: GuetzliConfig, resizes: tuple[ResizeConfig, ...]) -> Layout:
@@ -204,5 +254,26 @@ def _root_path(value: Any, where: str) -> str:
     return folder(path, where) if path else ""
 
 
-def _anything(value: Any, _where: str) -> Any:
-    return value
+def _bucket_name(value: Any, where: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", text(value, where)):
+        raise ConfigError(f"{where}: must be 3 to 63 small letters, digits and inner hyphens, not {value!r}")
+    return str(value)
+
+
+def _endpoint(value: Any, where: str) -> str:
+    match = _ENDPOINT.fullmatch(text(value, where))
+    if match is None:
+        raise ConfigError(f"{where}: must be a host, as in oss-cn-hangzhou.aliyuncs.com, or its url, not {value!r}")
+    return (match[1] or "https://") + match[2]
+
+
+def _region(value: Any, where: str) -> str:
+    if not re.fullmatch(r"(?!oss-)[a-z0-9-]+", text(value, where)):
+        raise ConfigError(f"{where}: must be a region as in cn-hangzhou, without oss-, not {value!r}")
+    return str(value)
+
+
+def _signature(value: Any, where: str) -> str:
+    if value not in ("v4", "v1"):
+        raise ConfigError(f"{where}: must be v4 or v1, not {value!r}")
+    return str(value)

@@ -122,7 +122,9 @@ class Root:
 
 
 def _version(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns}-{status.st_size}"
+    # The time alone is not enough: its steps are some milliseconds. The old file and the new one exist side by side for
+    # a moment, so they have different inodes.
+    return f"{status.st_mtime_ns}-{status.st_ino}-{status.st_size}"
 
 
 def _sync_folder(folder: Path) -> None:

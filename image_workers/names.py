@@ -88,9 +88,7 @@ class Layout:
         check_name(name)
         if folder := self._folder(name):
             raise Refused(f"the name {name!r} is inside {folder}, which holds results only")
-        if suffix := self._suffix(name):
-            raise Refused(f"the name {name!r} ends with {suffix}, which marks a thumbnail")
-        self.compressed(name)
+        self.compressed(name)  # refuses the name of a thumbnail too
         for suffix in self.thumbnail_folders:
             self.compressed(self.thumbnail(name, suffix))
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageCms, ImageStat, JpegImagePlugin, Unident
 
 from image_workers.errors import Refused
 
-# Pillow's own guard is for the whole process and only warns at first; `_open` checks each picture.
+# Pillow's own guard is for the whole process and only warns at first; here each picture is checked by itself.
 Image.MAX_IMAGE_PIXELS = None
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
@@ -105,7 +105,7 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
     """
     with _decoding(content, None) as image:
         if image.format not in (*_JPEGS, "PNG"):
-            raise LeftAsIs(f"a {image.format} is not compressed")
+            raise LeftAsIs(f"{image.format} is not compressed, only JPEG and PNG are")
         if image.width * image.height > max_pixels:
             raise LeftAsIs(f"{image.width} x {image.height} pixels are more than the {max_pixels} to be compressed")
         if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:

@@ -1,13 +1,15 @@
 """Where pictures are published: a bucket is a store of whole objects under keys. The workers know only `Bucket`.
 
-A bucket decides nothing: which file goes to which key, and when, is the functions' business. There is one kind so far,
-a folder, which a web server can serve.
+A bucket decides nothing: which file goes to which key, and when, is the functions' business. There are two kinds: a
+folder, which a web server can serve, and a bucket of Aliyun OSS, whose packages are needed only if one is configured.
 """
 
 import shutil
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from image_workers.config import Config, DirectoryConfig
+from image_workers.errors import ConfigError
 from image_workers.files import Root
 
 
@@ -31,3 +33,17 @@ class DirectoryBucket:
     def put(self, key: str, content: BinaryIO, content_type: str) -> None:
         with self._root.replacing(key) as file:
             shutil.copyfileobj(content, file)
+
+
+def open_bucket(config: Config) -> Bucket:
+    """The bucket that is configured; made if there is none yet.
+
+    Raises `OSError` if the folder cannot be had, `ConfigError` if the bucket of OSS cannot.
+    """
+    if isinstance(config.bucket, DirectoryConfig):
+        return DirectoryBucket(config.bucket.directory, config.bucket.root_path)
+    try:
+        from image_workers.oss import OssBucket
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"bucket: {error.name} is not installed; run: pip install 'periodicd[oss]'") from error
+    return OssBucket(config.bucket, connections=config.thread)

@@ -32,6 +32,10 @@ def read_document(text: str) -> "Section":
     try:
         # _Loader is a SafeLoader: it makes plain values only.
         document = yaml.load(text, Loader=_Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        # Not its whole text, which quotes the line: a password may be in it.
+        mark = error.problem_mark
+        raise ConfigError(f"is not YAML: {error.problem}" + (f", line {mark.line + 1}" if mark else "")) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {error}") from error
     return Section(document, "")
@@ -42,7 +46,8 @@ class Section:
 
     def __init__(self, values: object, name: str) -> None:
         if not isinstance(values, dict | None):
-            raise ConfigError(f"{name or 'the file'}: must be a mapping of keys and values, not {values!r}")
+            kind = type(values).__name__  # the values themselves may be secret
+            raise ConfigError(f"{name or 'the file'}: must be a mapping of keys and values, not of type {kind}")
         self._values = values or {}
         self._name = name
         self._known: list[str] = []
@@ -78,6 +83,13 @@ class Section:
 def text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ConfigError(f"{where}: must be a text, not {value!r}")
+    return value
+
+
+def secret(value: Any, where: str) -> str:
+    """A text that is never repeated, and fits into a header."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
+        raise ConfigError(f"{where}: must be a text of ASCII letters, digits and signs, without spaces")
     return value
 
 

@@ -11,10 +11,15 @@ import pytest
 COMMAND = [sys.executable, "-m", "image_workers"]
 
 
-def run(folder: Path, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": path} if path is not None else None
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
 
@@ -38,9 +43,16 @@ def test_a_missing_configuration_exits_2(tmp_path: Path) -> None:
 
 def test_a_missing_guetzli_exits_2(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("enable-guetzli: true")
-    ended = run(tmp_path, path=str(tmp_path))
+    ended = run(tmp_path, PATH=str(tmp_path))
     assert ended.returncode == 2
     assert "enable-guetzli: the program guetzli was not found; install it" in ended.stderr
+
+
+def test_a_bad_url_in_the_environment_exits_2(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("")
+    ended = run(tmp_path, PERIODIC_URL="http://localhost")
+    assert ended.returncode == 2
+    assert "image-workers: PERIODIC_URL: 'http://localhost' is neither tcp://" in ended.stderr
 
 
 def test_a_root_that_is_a_file_exits_2(tmp_path: Path) -> None:

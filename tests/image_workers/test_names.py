@@ -93,6 +93,16 @@ def test_the_longest_name_leaves_room_for_all_results() -> None:
     assert len(LAYOUT.thumbnail(longest, "_fw1024.jpg")) == MAX_NAME_BYTES
 
 
+def test_room_is_needed_for_the_compressed_forms_too() -> None:
+    of_original = Layout("g" * 50, {})
+    of_thumbnail = Layout("g" * 50, {"_fw64.jpg": "r"})
+    of_original.check_original("x" * 204)
+    of_thumbnail.check_original("x" * 195 + ".jpg")
+    for layout, name in [(of_original, "x" * 205), (of_thumbnail, "x" * 196 + ".jpg")]:
+        with pytest.raises(Refused, match="256 bytes long"):
+            layout.check_original(name)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageStat
+from PIL.JpegImagePlugin import JpegImageFile
 
 from image_workers.errors import Refused
 from image_workers.pictures import LeftAsIs, check_jpeg, compressible, content_type, thumbnail
@@ -158,6 +159,24 @@ def test_a_photograph_of_a_camera(picture: Picture, width: int) -> None:
     assert bool(shown.info.get("progressive")) == (width >= 500)
 
 
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_is_wide_enough(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[tuple[int, int]] = []
+    draft = JpegImageFile.draft
+
+    def noting_draft(image: JpegImageFile, mode: str | None, size: tuple[int, int]) -> object:
+        done = draft(image, mode, size)
+        decoded.append(image.size)
+        return done
+
+    monkeypatch.setattr(JpegImageFile, "draft", noting_draft)
+    thumb(picture("extreme-desert-hike.jpg"), width=64)
+    thumb(picture("orientation-6.jpg"), width=240)  # lies on its side
+    thumb(saved(Image.new("RGB", (512, 379)), "JPEG"), width=128)  # 95 high: a little more than a quarter
+    assert decoded == [(480, 320), (135, 240), (128, 95)]
+
+
 def test_more_quality_is_more_bytes_and_full_colour_from_90_on(picture: Picture) -> None:
     contents = [
         thumbnail(picture("photo.webp"), width=192, quality=quality, max_pixels=MAX_PIXELS)
@@ -247,6 +266,11 @@ class TestCompressible:
             found = compressible(picture(name), 2_000_000)
             assert (found.content, found.width, found.height) == (picture(name), 960, 540)
 
+    def test_the_jpeg_of_a_phone_is_a_jpeg(self, picture: Picture) -> None:
+        first = opened(picture("progressive-444.jpg"))
+        content = saved(first, "MPO", save_all=True, append_images=[Image.new("RGB", (99, 99))])
+        assert compressible(content, 2_000_000).content == content
+
     @pytest.mark.parametrize(
         ("name", "size"),
         [
@@ -279,9 +303,9 @@ class TestCompressible:
         ("name", "reason"),
         [
             ("extreme-desert-hike.jpg", "3840 x 2560 pixels are more than the 2000000"),
-            ("photo.webp", "a WEBP is not"),
-            ("animated.gif", "a GIF is not"),
-            ("photo.avif", "an? AVIF is not"),
+            ("photo.webp", "WEBP is not"),
+            ("animated.gif", "GIF is not"),
+            ("photo.avif", "AVIF is not"),
             ("alpha.png", "transparency"),
             ("palette-transparent.png", "transparency"),
         ],

@@ -1,0 +1,88 @@
+"""A bucket of Aliyun OSS, through the vendor's library oss2. Imported only when such a bucket is configured.
+
+oss2 signs, sends and compares checksums. It neither retries nor hides what it logs, so here every failure becomes one of
+our errors, which names status, error code and request id; the job's rule retries. Nothing that holds the key or a
+signature may leave this module: oss2's errors and log lines hold signatures.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+from xml.etree.ElementTree import ParseError
+
+import oss2
+from oss2.exceptions import ClientError, InconsistentError, NoSuchBucket, RequestError, ServerError
+
+from image_workers.config import OssConfig
+from image_workers.errors import ConfigError, Refused
+from image_workers.names import check_name
+
+TIMEOUT_S = 10.0
+"""To connect, and for each part to be sent or received. Not for the whole, which takes as long as the line is slow."""
+
+_NEVER_DOES = ("InvalidObjectName", "InvalidArgument", "EntityTooLarge")
+"""Any other error may be gone the next time. That includes 403: keys are exchanged, rights given, clocks set."""
+_MESSAGE_CHARACTERS = 200
+
+_log = logging.getLogger(__name__)
+# It logs whole requests, with their signatures, as DEBUG, and answers that repeat a wrong one as INFO.
+logging.getLogger("oss2").setLevel(logging.CRITICAL)
+
+
+class OssBucket:
+    """Objects of one bucket, which is made, readable by its owner only, if it does not exist.
+
+    At most `connections` are kept open. Raises `ConfigError` if the bucket cannot be used.
+    """
+
+    def __init__(self, config: OssConfig, connections: int, timeout_s: float = TIMEOUT_S) -> None:
+        auth = oss2.AuthV4 if config.signature == "v4" else oss2.Auth
+        self._prefix = f"{config.root_path}/" if config.root_path else ""
+        self._bucket = oss2.Bucket(
+            auth(config.access_id, config.access_key),
+            config.endpoint,
+            config.name,
+            session=oss2.Session(pool_size=connections),
+            connect_timeout=timeout_s,  # of reading too
+            region=config.region,
+        )
+        try:
+            self._make()
+        except (OSError, Refused) as error:
+            raise ConfigError(f"bucket: {config.name} at {config.endpoint} cannot be used: {error}") from None
+
+    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+        check_name(key)
+        with _errors_as_ours():
+            result = self._bucket.put_object(self._prefix + key, content, headers={"Content-Type": content_type})
+        if result.crc is None:  # which oss2 lets pass; a proxy that answers everything with a page of its own does this
+            raise OSError(f"the answer {result.status} has no checksum, so it does not come from OSS")
+
+    def _make(self) -> None:
+        with _errors_as_ours():
+            try:
+                self._bucket.get_bucket_info()
+            except NoSuchBucket:
+                # Only then: for a bucket that exists this would change who may read it.
+                self._bucket.create_bucket(oss2.BUCKET_ACL_PRIVATE)
+                _log.info("the bucket %s was made; only its owner can read it", self._bucket.bucket_name)
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    """Without the errors of oss2 as their cause: a traceback would show them."""
+    try:
+        yield
+    except ServerError as error:
+        message = " ".join(error.message.split())[:_MESSAGE_CHARACTERS]
+        reason = f"OSS answered {error.status} {error.code} ({message}), request id {error.request_id or 'none'}"
+        raise (Refused if error.code in _NEVER_DOES else OSError)(reason) from None
+    except RequestError as error:
+        raise OSError(f"OSS cannot be reached: {error.exception}") from None
+    except InconsistentError as error:
+        raise OSError(f"OSS stored something else: {error.body}") from None
+    except ClientError as error:
+        raise Refused(str(error.body)) from None
+    except (ParseError, RuntimeError) as error:  # what oss2 raises for an answer that is not the XML it expects
+        raise OSError(f"the answer does not come from OSS: {error}") from None
