@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# guetzli for the image workers; Go and its MessagePack-RPC for the tests with a foreign client.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench clean
@@ -16,8 +18,9 @@ setup: $(VENV)/ready  ## make the virtual environment and install all that the o
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
-	@command -v guetzli >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends guetzli; } >/dev/null \
-		|| echo 'guetzli is not installed: as root, apt-get install guetzli'
+	@command -v guetzli >/dev/null && command -v go >/dev/null && test -d /usr/share/gocode/src/github.com/ugorji/go/codec \
+		|| { apt-get update -q && apt-get install -qy --no-install-recommends $(DEBIAN); } >/dev/null \
+		|| echo 'not all could be installed: as root, apt-get install $(DEBIAN)'
 	@touch $@
 
 demo: setup  ## photographs through the whole chain: saved, resized, compressed, uploaded

@@ -27,7 +27,7 @@ from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import PeriodicError
 
-REFUSED, USAGE, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 2, 3, 5, 6, 130
+REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 3, 5, 6, 130
 
 FAILURES = {"absent": (ABSENT, "does not exist"), "not_dead": (REFUSED, "is not dead")}
 """Results of remove and requeue that are not what was asked for."""
@@ -52,7 +52,7 @@ Answer = TypeVar("Answer")
 
 
 def stop(exit_code: int, message: str) -> NoReturn:
-    click.echo(f"periodic: {message}", err=True)
+    click.echo(f"periodic: {visible(message)}", err=True)
     raise click.exceptions.Exit(exit_code)
 
 
@@ -69,7 +69,8 @@ class Target:
                 return await question(client)
 
         try:
-            return trio.run(main)
+            # At checkpoints only: in the midst of the client's own tasks it would come out in an exception group.
+            return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
         except PeriodicError as error:
             stop(REFUSED, error.to_wire())
         except (CannotConnect, ConnectionLost) as error:

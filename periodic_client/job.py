@@ -61,7 +61,7 @@ class Job:
         """The lease now ends ``lease_ms`` from now; without it, the job's own ``lease_ms`` from now.
 
         While the worker is disconnected this waits for the connection. Raises LeaseLost if the run no longer counts,
-        and TimedOut if there was no answer for 30 s.
+        Invalid if ``lease_ms`` is out of range, and TimedOut if there was no answer for 30 s.
         """
         await self._extend(self, lease_ms)
 

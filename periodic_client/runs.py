@@ -88,6 +88,12 @@ class Runs:
             self._not_begun.append(Run(job, function, session, request.msgid))
             self._begin_next()
 
+    def note_extension(self, job: Job, lease_ms: int | None) -> None:
+        """The daemon granted what ``extend`` asked for."""
+        run = self.begun.get(job.handle)
+        if run is not None:
+            run.asked_lease_ms = lease_ms
+
     def mark_lost(self, job: Job) -> None:
         """The daemon said that a run no longer counts."""
         if job.handle in self.begun and not job.lost:

@@ -319,9 +319,6 @@ class Worker:
 
     async def _extend(self, job: Job, lease_ms: int | None) -> None:
         params = () if lease_ms is None else (lease_ms,)
-        run = self._runs.begun.get(job.handle)
-        if run is not None:
-            run.asked_lease_ms = lease_ms
         with trio.move_on_after(SILENCE_S):
             while True:
                 await self._connected.wait()
@@ -329,6 +326,7 @@ class Worker:
                 try:
                     if session is not None:
                         await session.request("extend", job.handle, *params)
+                        self._runs.note_extension(job, lease_ms)
                         return
                 except ConnectionLost:
                     # Until the link has noticed too, there is nothing to wait for but its turn.

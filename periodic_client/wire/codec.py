@@ -153,7 +153,10 @@ class Decoder:
 
 def _shape(value: Any) -> Message:
     """The message that an unpacked value is; raises BadMessage if it is none."""
-    if type(value) is list:
+    if type(value) is list and len(value) >= 3:
+        if type(value[-2]) is bytes:
+            # Libraries from before msgpack told text from bytes send a method as bytes.
+            value[-2] = value[-2].decode("utf-8", "replace")
         if len(value) == 4 and _is_type(value[0], 0):
             _, msgid, method, params = value
             if type(msgid) is int and 0 <= msgid <= MSGID_MAX and type(method) is str and type(params) is list:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socketserver
 import subprocess
 import sys
@@ -256,12 +257,12 @@ def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
     [
         (ValueError("INVALID: job.name is empty"), 1, "INVALID: job.name is empty"),
         (Closed(), 5, "may or may not have happened"),
-        (Silence(), 6, "did not answer submit in 0.05 s"),
+        (Silence(), 6, "did not answer submit in 0.5 s"),
     ],
 )
 def test_exit_codes(scripted: ScriptedDaemon, run: Run, error: Exception, exit_code: int, message: str) -> None:
     scripted.answers["submit"] = raising(error)
-    result = run("--timeout", "50ms" if exit_code == 6 else "30s", "submit", "f", "n", "--json")
+    result = run("--timeout", "500ms" if exit_code == 6 else "30s", "submit", "f", "n", "--json")
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert message in result.stderr
 
@@ -346,6 +347,22 @@ def test_as_a_process(scripted: ScriptedDaemon) -> None:
     command = [sys.executable, "-m", "periodic_client", "ping"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert (result.returncode, result.stdout, result.stderr) == (0, "pong\n", "")
+
+
+def test_interrupted(scripted: ScriptedDaemon) -> None:
+    asked = threading.Event()
+
+    def never(_: list[Any]) -> None:
+        asked.set()
+        raise Silence
+
+    scripted.answers["ping"] = never
+    command = [sys.executable, "-m", "periodic_client", "--url", scripted.url, "ping"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "periodic: interrupted\n")
+    assert process.returncode == 130
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from periodic_client import Done, Failed, GiveUp, Later, NewJob, Retry
@@ -97,7 +97,10 @@ def test_several_errors_stay_a_group() -> None:
     assert failed == Failed("ExceptionGroup: two (2 sub-exceptions)")
 
 
-@given(st.text(st.characters(codec=None), max_size=1500))
+@given(st.text(st.characters() | st.sampled_from("\udc80\udcffä"), max_size=1500))
+@example("\udcff")
+@example("ä" * 501)
+@example("xä" * 501)
 def test_any_reason_can_be_sent(reason: str) -> None:
     """Names of files that are not UTF-8 come as surrogates, which have no UTF-8; and a cut may fall within a letter."""
     sent = Failed(reason).to_wire()["reason"]

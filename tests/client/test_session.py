@@ -134,6 +134,9 @@ async def test_numbers_begin_again_after_the_last_and_skip_those_in_use(link: Li
     session.call("next", (), lambda _, result: answers.append(result))
     last, following = await peer.expect("last"), await peer.expect("next")
     assert (zero.msgid, last.msgid, following.msgid) == (0, MSGID_MAX, 1)
+    session._next_msgid = MSGID_MAX
+    session.call("again", (), lambda _, result: answers.append(result))
+    assert (await peer.expect("again")).msgid == 2
 
 
 async def test_what_the_daemon_asks_and_says_reaches_its_handlers(nursery: trio.Nursery) -> None:

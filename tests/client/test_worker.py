@@ -546,13 +546,17 @@ async def test_what_a_ping_has_shown_to_be_safe_is_not_sent_again(daemon: Daemon
 
 
 @pytest.mark.parametrize(("count", "data"), [(CONFIRM_REPORTS, b""), (2, bytes(CONFIRM_BYTES // 2))])
-async def test_a_ping_follows_many_outcomes_so_that_few_are_kept(daemon: Daemon, count: int, data: bytes) -> None:
+async def test_a_ping_follows_many_outcomes_so_that_few_are_kept(
+    daemon: Daemon, autojump_clock: MockClock, count: int, data: bytes
+) -> None:
     worker = new_worker(daemon)
     add(worker, "inline", lambda job: data)
     async with running(worker, daemon, ("f", 1)) as peer:
         for i in range(count):
             await peer.run_job(handle=str(i))
+        sent_s = trio.current_time()
         await peer.serve("ping", "pong")
+        assert trio.current_time() == sent_s
         await peer.run_job()
 
 
@@ -650,8 +654,10 @@ async def test_extend_waits_for_the_connection(daemon: Daemon, gate: Gate, autoj
         daemon.is_down = False
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        for _ in range(2):
-            await peer.serve("extend", None, "h", 1234)
+        extends = [await peer.expect("extend") for _ in range(2)]
+        assert sorted(request.params for request in extends) == [["h"], ["h", 1234]]
+        for request in extends:
+            await peer.answer(request)
         requests = [await peer.expect_any() for _ in range(2)]
         assert sorted(request.method for request in requests) == ["finish", "subscribe"]
 
@@ -697,6 +703,38 @@ async def test_it_pings_after_15_seconds_of_silence(daemon: Daemon, autojump_clo
         before_s = trio.current_time()
         await peer.expect("ping")
         assert trio.current_time() - before_s == pytest.approx(15), "the response counts as speaking"
+
+
+async def test_it_pings_though_the_daemon_speaks_all_the_time(daemon: Daemon, autojump_clock: MockClock) -> None:
+    """The daemon closes subscribed connections that are silent for 60 s, whatever it sends itself."""
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        for _ in range(2):
+            await trio.sleep(7)
+            await peer.lost("unheard of")
+        spoke_s = trio.current_time()
+        await peer.expect("ping")
+        assert trio.current_time() - spoke_s == pytest.approx(1)
+
+
+async def test_a_silent_daemon_is_noticed_though_the_worker_speaks_all_the_time(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f", limit=9)(gate.run)
+    async with running(worker, daemon, ("f", 9)) as peer:
+        began_s = trio.current_time()
+        for i in range(9):
+            await peer.perform(name=str(i))
+        for i in range(9):
+            await trio.sleep(7)
+            gate.let_go(str(i))
+        with pytest.raises(trio.BrokenResourceError):
+            await peer.lost("h")
+        while await peer.receive() is not None:
+            pass
+        assert 45 <= trio.current_time() - began_s <= 63
 
 
 async def test_a_silent_daemon_is_lost(daemon: Daemon, autojump_clock: MockClock) -> None:
@@ -790,11 +828,13 @@ async def test_stop_hands_back_what_is_not_begun_and_lets_the_rest_finish(
     await peer.serve("unsubscribe", None)
     assert await peer.run_job(name="on its way") == {"outcome": "later"}
     await trio.sleep(9)
+    let_go_s = trio.current_time()
     gate.let_go("begun", b"x")
     response = await peer.expect_response()
     assert (response.msgid, response.result) == (begun, b"x")
     await serve_to_the_end(peer)
     await over.wait()
+    assert trio.current_time() == let_go_s, "no longer than need be"
     assert gate.names == ["begun"]
 
 
@@ -815,6 +855,31 @@ async def test_stop_does_not_wait_for_ever(
         assert trio.current_time() - stopped_s == pytest.approx(10)
     assert [message.method for message in said] == ["unsubscribe", "unsubscribe"]
     assert "1 unfinished runs" in caplog.text
+
+
+async def test_stop_hands_back_what_waits_for_a_thread(daemon: Daemon) -> None:
+    worker = new_worker(daemon, threads=1)
+    let_go = threading.Event()
+
+    @worker.function("f", limit=5)
+    def block(job: Job) -> bytes:
+        assert let_go.wait(60)
+        return b"ended"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        peer = await daemon.accept()
+        await peer.serve_worker(("f", 5))
+        first, second = await peer.perform(), await peer.perform()
+        await wait_all_tasks_blocked()
+        worker.stop()
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (second, {"outcome": "later"})
+        await peer.serve("unsubscribe")
+        let_go.set()
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (first, b"ended")
+        await serve_to_the_end(peer)
 
 
 async def test_stop_does_not_wait_for_a_thread_for_ever(daemon: Daemon) -> None:
@@ -853,8 +918,10 @@ async def test_stop_while_disconnected_still_delivers(
     gate.let_go("n", b"x")
     peer = await daemon.accept()
     await peer.serve("hello", HELLO)
+    finished_s = trio.current_time()
     await peer.serve("finish", None, "h", b"x")
     assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe"]
+    assert trio.current_time() == finished_s, "no longer than need be"
 
 
 async def test_stop_waits_until_the_last_outcome_has_arrived(

@@ -1,0 +1,63 @@
+"""MessagePack-RPC libraries that know nothing of this project, as clients and as a worker of the real daemon."""
+
+import base64
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+Program = Callable[[str], Any]
+
+BINARY = base64.b64encode(b"\x00\xff\x80").decode()
+"""What both programs use where bytes are wanted: it is not UTF-8."""
+
+
+def counts(status: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Of each function: the jobs waiting and running."""
+    return {each["func"]: (each["waiting"], each["running"]) for each in status["functions"]}
+
+
+def test_a_client_has_all_that_it_asks_for_and_survives_its_errors(client: Program) -> None:
+    seen = client("calls")
+    assert seen["hello"]["protocol"] == 1
+    assert seen["hello"]["limits"]["batch_jobs"] == 1000
+    assert seen["submit"] == "created"
+    assert seen["invalid"] == "INVALID: job.name is empty"
+    assert seen["batch"] == ["created", "replaced"], "in the order of the jobs"
+    assert seen["unknown"].startswith("UNKNOWN_METHOD: there is no method 'sumbit'")
+    job = seen["get"]
+    assert (job["func"], job["name"], job["state"], job["attempt"]) == ("resize", "a.jpg", "waiting", 0)
+    assert (job["workload"], job["reason"]) == (BINARY, None)
+    assert (job["retry"]["limit"], job["retry"]["backoff"]) == (3, "fixed")
+    assert job["due_ms"] >= seen["hello"]["now_ms"] + 60_000
+    assert [each["name"] for each in seen["list"]["jobs"]] == ["a.jpg", "b.jpg"]
+    assert seen["list"]["next"] is None
+    assert seen["remove"] == "removed"
+    assert seen["absent"] is None
+    assert seen["status"]["connections"] == 1
+    assert counts(seen["status"]) == {"resize": (1, 0)}
+
+
+def test_a_client_submits_a_thousand_jobs(client: Program) -> None:
+    seen = client("many")
+    assert Counter(seen["outcomes"]) == {"created": 1000}
+    assert counts(seen["status"]) == {"many": (1000, 0)}
+
+
+def test_a_worker_runs_a_thousand_jobs(nvim: Program) -> None:
+    seen = nvim("work")
+    assert sorted(seen["requests"]) == sorted(["perform", str(number)] for number in range(1000)), "each of them once"
+    assert counts(seen["status"]) == {}, "all are done"
+
+
+def test_a_worker_ends_runs_in_every_way(nvim: Program) -> None:
+    seen = nvim("outcomes")
+    jobs = seen["jobs"]
+    assert [name for name, job in jobs.items() if job is None] == ["nil", "bytes", "chained", "finished", "removed"]
+    assert (jobs["raised"]["state"], jobs["raised"]["failures"]) == ("waiting", 1)
+    assert jobs["raised"]["reason"].startswith("ValueError('disk full')\nTraceback ")
+    assert (jobs["refused"]["state"], jobs["refused"]["reason"]) == ("waiting", "not today")
+    assert (jobs["hopeless"]["state"], jobs["hopeless"]["reason"]) == ("dead", "not a picture")
+    assert (jobs["later"]["state"], jobs["later"]["failures"], jobs["later"]["attempt"]) == ("waiting", 0, 1)
+    assert (seen["follow_on"]["state"], seen["follow_on"]["workload"]) == ("waiting", BINARY)
+    lost = seen["handles"]["removed"]
+    assert seen["notifications"] == [["lost", [lost]]], "for the run whose job was taken away, and for no other"
