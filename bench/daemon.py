@@ -1,6 +1,7 @@
 """Starts the real programs, each in a process of its own, for benchmarks and tests: start, kill, stop, look at."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -8,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
-
-from periodic_client import Client
 
 STOP_S = 30.0
 
@@ -39,6 +38,8 @@ class Daemon:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self.stop()
+        elif self._process.returncode not in (0, -signal.SIGKILL):
+            raise AssertionError(f"the daemon ended with {self._process.returncode}: {self.said[-5000:]}")
 
     def start(self) -> None:
         """Returns when it listens. Raises DidNotStart."""
@@ -99,10 +100,3 @@ def worker(url: str, limit: int = 500, sleep_ms: int = 0) -> Iterator["subproces
     finally:
         process.terminate()
         process.wait(STOP_S)
-
-
-async def figures(client: Client) -> tuple[int, int]:
-    """The daemon's commits, and jobs of "bench" that are not done."""
-    status = await client.status()
-    left = sum(each["waiting"] + each["running"] for each in status["functions"] if each["func"] == "bench")
-    return status["commits"], left

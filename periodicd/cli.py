@@ -1,20 +1,38 @@
-"""The command line of the daemon: options, start, exit codes. Everything is put together here, by hand."""
+"""The command line of the daemon: options, start, exit codes. Everything is put together here, by hand.
 
+What the options are is the business of config.py; this module makes them into click's and says what is wrong.
+"""
+
+import json
 import logging
+import os
 import resource
 import sqlite3
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, NoReturn
 
 import click
 import trio
+from click.core import ParameterSource
 
 from periodic_client.wire import Limits
-from periodicd import __version__
+from periodicd import __version__, logs, notify
 from periodicd.clock import system_now
+from periodicd.config import (
+    FIELDS,
+    FILE_VARIABLE,
+    Config,
+    ConfigError,
+    Field,
+    load,
+    to_json,
+    to_toml,
+    unknown_variables,
+)
 from periodicd.engine import Engine
-from periodicd.scheduler import Settings
 from periodicd.server import Address, ListenError, Server, open_listeners, parse_address, tune_interpreter
 from periodicd.store import StoreError
 from periodicd.store.sqlite import SqliteStore
@@ -26,79 +44,128 @@ EXIT_STORE = 3
 EXIT_LISTEN = 4
 EXIT_STORE_FAILED = 5
 
-_EPILOG = """\b
-Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage; 3 the store cannot be opened; 4 an address
-cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start it again
-once the disk is well."""
+FILES_BESIDE_CONNECTIONS = 100
+"""The store's, the listeners' and the interpreter's open files, generously."""
+
+_EPILOG = f"""Each option but --config is also a variable of the environment (PERIODICD_DRAIN_S) and a key of the TOML
+file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a variable, that over the file.
+
+\b
+Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
+4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
+it again once the disk is well."""
 
 
-@click.command(context_settings={"max_content_width": 120}, epilog=_EPILOG)
-@click.option(
-    "--listen", "urls", multiple=True, metavar="URL", default=("tcp://127.0.0.1:5000",), show_default=True,
-    help="tcp://HOST:PORT or unix:///PATH; may be given more than once.",
-)  # fmt: skip
-@click.option(
-    "--store", type=click.Path(path_type=Path), default=Path("periodic.db"), show_default=True,
-    help="The SQLite file with the jobs; made if missing.",
-)  # fmt: skip
-@click.option(
-    "--durability", type=click.Choice(["full", "relaxed"]), default="full", show_default=True,
-    help="full: acknowledged means synced to disk. relaxed: a power cut may lose the last moments.",
-)  # fmt: skip
-@click.option(
-    "--drain", default=10.0, show_default=True, metavar="SECONDS", help="How long a stop waits for running jobs."
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each field. All are texts here, since the same text can stand in a variable: config.py reads it."""
+    for each in reversed(FIELDS.values()):
+        command = _option(each)(command)
+    return command
+
+
+def _option(each: Field) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    shown = f"{each.meaning}  [default: {each.default_text}]"
+    if isinstance(each.default, bool):
+        return click.option(f"{each.flag}/--no-{each.flag[2:]}", each.name, default=None, help=shown)
+    several = isinstance(each.default, tuple)
+    flags = (each.flag, *each.older_flags)
+    return click.option(*flags, each.name, multiple=several, metavar=each.kind.metavar, help=shown)
+
+
+@click.group(
+    invoke_without_command=True,
+    subcommand_metavar="[config show]",
+    context_settings={"max_content_width": 120},
+    epilog=_EPILOG,
 )
-@click.option(
-    "--insecure-bind", is_flag=True, help="Listen beyond this machine, though anyone who connects may do anything."
-)
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
-)
+@click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file to read.")
+@_options
 @click.version_option(__version__)
-def periodicd(
-    urls: tuple[str, ...],
-    store: Path,
-    durability: Literal["full", "relaxed"],
-    drain: float,
-    insecure_bind: bool,
-    log_level: str,
-) -> None:
+@click.pass_context
+def periodicd(context: click.Context, /, file: Path | None, **flags: Any) -> None:
     """The timed-job server. What it acknowledged it never loses."""
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    given = {name: flags[name] for name in flags if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    context.obj = lambda: _load(given, file)
+    if context.invoked_subcommand is None:
+        values, _ = context.obj()
+        _start(values)
+
+
+@periodicd.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@click.option("--origin", is_flag=True, help="Show where each value comes from.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of TOML.")
+@click.pass_context
+def show(context: click.Context, origin: bool, as_json: bool) -> None:
+    """Check the configuration and print the values in force.
+
+    Put it behind the options that the daemon is started with. What it prints is a configuration file.
+    """
+    values, origins = context.obj()
+    for sentence in unknown_variables(os.environ):
+        click.echo(f"periodicd: {sentence}", err=True)
+    if not as_json:
+        click.echo(to_toml(values, origins if origin else None))
+        return
+    shown = to_json(values)
+    if origin:
+        shown = {name: {"value": value, "origin": origins[name]} for name, value in shown.items()}
+    click.echo(json.dumps(shown, indent=2))
+
+
+def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str, str]]:
+    """The values in force and where each came from; exits if the daemon would not start with them."""
     try:
-        addresses = [parse_address(url) for url in urls]
-    except ListenError as error:
+        values, origins = load(flags, os.environ, file)
+        addresses = [parse_address(url) for url in values.listen]
+    except ConfigError as error:
         _fail(EXIT_USAGE, str(error))
+    except ListenError as error:
+        _fail(EXIT_USAGE, f"listen ({origins['listen']}): {error}")
     for address in addresses:
-        if not address.is_local and not insecure_bind:
+        if not address.is_local and not values.insecure_bind:
             _fail(
                 EXIT_USAGE,
                 f"{address} can be reached from other machines, and there is no authentication yet; listen on loopback"
                 " or a unix socket, or say --insecure-bind",
             )
+    return values, origins
+
+
+def _start(values: Config) -> None:
+    handler = logs.set_up(values.log_level, values.log_format)
+    for sentence in unknown_variables(os.environ):
+        log.warning("%s", sentence)
     tune_interpreter()
-    _raise_file_limit()
+    _raise_file_limit(values.connections)
     try:
-        trio.run(_serve, addresses, store, durability, drain)
+        trio.run(_serve, values, handler)
     except* StoreError as errors:
-        _fail(EXIT_STORE, str(errors.exceptions[0]))
+        _end(EXIT_STORE, str(errors.exceptions[0]))
     except* ListenError as errors:
-        _fail(EXIT_LISTEN, str(errors.exceptions[0]))
+        _end(EXIT_LISTEN, str(errors.exceptions[0]))
     except* sqlite3.Error as errors:
-        _fail(EXIT_STORE_FAILED, f"{store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
+        _end(EXIT_STORE_FAILED, f"{values.store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
 
 
-async def _serve(addresses: list[Address], path: Path, durability: Literal["full", "relaxed"], drain_s: float) -> None:
-    store = SqliteStore(path, durability)
-    settings = Settings(server=f"periodicd {__version__}", durability=durability)
-    engine = Engine(store, system_now(), settings)
+async def _serve(values: Config, handler: logs.LogHandler) -> None:
+    def each_second() -> None:
+        notify.alive()
+        handler.tell_held_back(time.time())
+
+    store = SqliteStore(values.store, values.durability)
+    engine = Engine(store, system_now(), values.settings)
+    addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
     for listener in listeners:
         log.info("listening on %s", _name(listener))
-    log.info("store %s, boot %d, durability %s", path, engine.scheduler.boot, durability)
-    server = Server(engine, store, Limits(message_bytes=settings.message_bytes), drain_s)
+    log.info("store %s, boot %d, durability %s", values.store, engine.scheduler.boot, values.durability)
+    limits = Limits(message_bytes=values.message_bytes)
+    server = Server(engine, store, limits, values.drain_s, values.connections, each_second)
     try:
         await server.run(listeners)
     finally:
@@ -113,11 +180,19 @@ def _name(listener: trio.SocketListener) -> str:
     return str(Address(name[0], name[1], None)) if isinstance(name, tuple) else f"unix://{name}"
 
 
-def _raise_file_limit() -> None:
+def _raise_file_limit(connections: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < connections + FILES_BESIDE_CONNECTIONS:
+        log.warning("%d connections need more open files than the %d allowed here (ulimit -Hn)", connections, hard)
 
 
 def _fail(code: int, message: str) -> NoReturn:
+    """Before it is known how to log."""
     click.echo(f"periodicd: {message}", err=True)
+    sys.exit(code)
+
+
+def _end(code: int, message: str) -> NoReturn:
+    log.critical("%s", message)
     sys.exit(code)

@@ -6,18 +6,26 @@ spoke nonsense is told so before it is closed.
 """
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
 
-from periodic_client.wire import ClosingError, Decoder, Limits, encode_error
+from periodic_client.wire import Busy, ClosingError, Decoder, Limits, encode_error
 from periodicd.clock import system_now
 from periodicd.engine import Engine
-from periodicd.peers import OUTBOX_HIGH_BYTES, Peer
+from periodicd.logs import about
+from periodicd.peers import Peer
 
 log = logging.getLogger("periodicd.connection")
 
 READ_BYTES = 64 * 1024
+FREE_BYTES = 16 * 1024
+"""What a connection may hold of a message in progress even while the daemon's memory is full."""
+TURN_S = 5
+"""While memory is full one connection at a time goes on with its large message, for so long at the most."""
+HALF_S = 30
+"""A message in progress that does not go on for so long is given up."""
 UNANSWERED_MAX = 1000
 INBOX_BYTES_MAX = 16 * 1024 * 1024
 WRITE_BYTES = 256 * 1024
@@ -28,9 +36,16 @@ FAREWELL_S = 2
 
 class Connection:
     def __init__(
-        self, stream: trio.SocketStream, engine: Engine, peer: Peer, limits: Limits, wake: Callable[[], None]
+        self,
+        stream: trio.SocketStream,
+        engine: Engine,
+        peer: Peer,
+        limits: Limits,
+        wake: Callable[[], None],
+        turn: trio.Lock,
     ) -> None:
         self.peer = peer
+        self._turn = turn
         self._stream = stream
         self._engine = engine
         self._wake = wake
@@ -40,7 +55,8 @@ class Connection:
         self._to_send = trio.Event()
         self._flushed = trio.Event()
         self._resume = trio.Event()
-        self._inbox_bytes = 0
+        self._waiting_bytes = 0
+        """Received and decoded, for the next step to deal with."""
         self._cancel = trio.CancelScope()
 
     async def run(self) -> None:
@@ -51,15 +67,17 @@ class Connection:
                 try:
                     await self._read()
                 except trio.BrokenResourceError:
-                    log.info("%s: the connection broke", self.peer)
-                except ClosingError as error:
+                    log.info("the connection broke", extra=about(self.peer))
+                except (ClosingError, Busy) as error:
                     await self._farewell(error)
                 nursery.cancel_scope.cancel()
+        self.peer.note_inbox(0)
+        self.peer.note_outbox(0)
         with trio.move_on_after(FAREWELL_S, shield=True):
             await self._stream.aclose()
 
     def close(self, why: str) -> None:
-        log.warning("%s: closed: %s", self.peer, why)
+        log.warning("closed: %s", why, extra=about(self.peer))
         self._cancel.cancel()
 
     def send(self, data: bytes) -> None:
@@ -76,27 +94,64 @@ class Connection:
 
     def step_done(self) -> None:
         """What was received so far has been dealt with."""
-        self._inbox_bytes = 0
+        self._waiting_bytes = 0
+        self._note_inbox()
         self._resume.set()
 
     async def _read(self) -> None:
-        peer, engine = self.peer, self._engine
-        while True:
-            data = await self._stream.receive_some(READ_BYTES)
-            if not data:
-                if self._decoder.pending_bytes:
-                    log.info("%s: closed in the middle of a message", peer)
-                return
-            peer.heard_ms = system_now().mono_ms
-            self._inbox_bytes += len(data)
-            try:
-                for message in self._decoder.feed(data):
-                    engine.receive(peer, message)
-            finally:
-                self._wake()
-            while len(peer.unanswered) >= UNANSWERED_MAX or self._inbox_bytes >= INBOX_BYTES_MAX:
+        while await self._receive():
+            while self._must_wait():
                 self._resume = trio.Event()
                 await self._resume.wait()
+            if self._is_crowded():
+                await self._read_on_in_turn()
+
+    async def _receive(self) -> bool:
+        """One piece of the stream; False at its end. Raises ClosingError or Busy."""
+        peer = self.peer
+        with trio.move_on_after(HALF_S if self._decoder.pending_bytes else math.inf) as limit:
+            data = await self._stream.receive_some(FREE_BYTES if self._engine.memory.is_full else READ_BYTES)
+        if limit.cancelled_caught:
+            raise Busy(f"nothing came for {HALF_S} s in the middle of a message")
+        if not data:
+            if self._decoder.pending_bytes:
+                log.info("the peer closed in the middle of a message", extra=about(peer))
+            return False
+        peer.heard_ms = system_now().mono_ms
+        before = self._decoder.pending_bytes
+        try:
+            for message in self._decoder.feed(data):
+                self._engine.receive(peer, message)
+        finally:
+            self._waiting_bytes += max(0, before + len(data) - self._decoder.pending_bytes)
+            self._note_inbox()
+            self._wake()
+        return True
+
+    def _note_inbox(self) -> None:
+        # The decoder keeps a message in progress twice.
+        self.peer.note_inbox(self._waiting_bytes + 2 * self._decoder.pending_bytes)
+
+    def _must_wait(self) -> bool:
+        """Whether the next step must come first: too much is unanswered already."""
+        return (
+            len(self.peer.unanswered) >= UNANSWERED_MAX
+            or self._waiting_bytes >= INBOX_BYTES_MAX
+            or (self._waiting_bytes > 0 and self._engine.memory.is_full)
+        )
+
+    def _is_crowded(self) -> bool:
+        return self._engine.memory.is_full and self._decoder.pending_bytes > FREE_BYTES
+
+    async def _read_on_in_turn(self) -> None:
+        """Memory is full. Half-received messages only free it when one of them is completed, so one goes on."""
+        async with self._turn:
+            with trio.move_on_after(TURN_S) as limit:
+                while self._is_crowded():
+                    if not await self._receive():
+                        return
+        if limit.cancelled_caught:
+            raise Busy("the daemon has no memory for a message that takes so long; try again later")
 
     async def _write(self) -> None:
         while True:
@@ -125,15 +180,15 @@ class Connection:
 
     def _note_outbox(self) -> None:
         peer = self.peer
-        was_high = peer.outbox_bytes >= OUTBOX_HIGH_BYTES
-        peer.outbox_bytes = len(self._outbox) + self._sending_bytes
-        if was_high and peer.outbox_bytes < OUTBOX_HIGH_BYTES:
+        was_held_back = not peer.is_reading or self._engine.memory.is_full
+        peer.note_outbox(len(self._outbox) + self._sending_bytes)
+        if was_held_back and peer.is_reading:
             self._engine.drained(peer)
             self._wake()
 
-    async def _farewell(self, error: ClosingError) -> None:
+    async def _farewell(self, error: ClosingError | Busy) -> None:
         """Tell why the connection closes, after the answers to what came before."""
-        log.warning("%s: closed: %s", self.peer, error.to_wire())
+        log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
         with trio.move_on_after(FAREWELL_S):
             while self.peer.unanswered:
                 self._resume = trio.Event()

@@ -5,13 +5,11 @@ with a virtual clock and stores that fail on purpose. Its owner does, again and 
 
     receive(peer, message, size)         for all that arrives; only collects
     commit_needed = begin(now)           runs the scheduler and the store's statements
-    commit()                             if needed; the owner decides in which thread
+    commit(); committed(took_us)         if needed; the owner decides in which thread
     for peer, data in finish(): ...      only now may anything be said
 
 If the store raises, the engine must be thrown away: what is on disk is the truth (docs/architecture.md).
 """
-
-from typing import Any
 
 from periodic_client.wire import (
     DuplicateMsgid,
@@ -24,15 +22,24 @@ from periodic_client.wire import (
 )
 from periodicd import ops
 from periodicd.clock import Now
-from periodicd.peers import Peer
-from periodicd.requests import METHODS
-from periodicd.scheduler import Scheduler, Settings, describe
+from periodicd.peers import Memory, Peer
+from periodicd.requests import METHODS, Rules
+from periodicd.scheduler import Event, Scheduler, Settings, describe
 from periodicd.store import Store
+
+LARGE_ANSWERS = frozenset({"get", "list", "status"})
+LARGE_ANSWERS_A_STEP = 8
+"""So many answers of any size can a step make. Those beyond, and all for a peer that does not read, stay unanswered
+until a later step: a pipeline of requests must not become a pile of answers. Reading stops at the unanswered."""
 
 
 class Engine:
     def __init__(self, store: Store, now: Now, settings: Settings | None = None) -> None:
         self.store = store
+        self.memory = Memory((settings or Settings()).connections_bytes)
+        self._was_full = False
+        self._deferred: list[tuple[Peer, Request]] = []
+        self._large_answers = 0
         (boot,) = store.apply([ops.Boot()])
         store.commit()
         assert isinstance(boot, ops.BootResult)
@@ -45,7 +52,7 @@ class Engine:
     def attach(self, now: Now) -> Peer:
         """A connection was made."""
         self._peers += 1
-        peer = Peer(self._peers, now.mono_ms)
+        peer = Peer(self._peers, now.mono_ms, self.memory)
         self.scheduler.attach(peer)
         return peer
 
@@ -73,7 +80,8 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether a step has something to do beside what the time asks for."""
-        return bool(self._inbox or self.scheduler.sends)
+        can_go_on = self._deferred and self._large_answers == LARGE_ANSWERS_A_STEP
+        return bool(self._inbox or self.scheduler.sends or can_go_on)
 
     def wakeup_ms(self, now: Now) -> int:
         """When the next step is needed, if nothing arrives."""
@@ -86,17 +94,9 @@ class Engine:
         scheduler = self.scheduler
         scheduler.begin(now)
         scheduler.advance()
-        inbox, self._inbox = self._inbox, []
-        rules = scheduler.rules
-        for peer, message in inbox:
-            if message is None:
-                scheduler.detach(peer)
-            elif type(message) is Request:
-                self._request(peer, message, rules)
-            elif type(message) is Response:
-                scheduler.respond(peer, message.msgid, message.error, message.result)
-            else:
-                assert type(message) is Notification
+        if self._was_full and not self.memory.is_full:
+            scheduler.relieved()
+        self._deal_with_inbox()
         while True:
             asked = scheduler.take_ops()
             if not asked:
@@ -105,12 +105,16 @@ class Engine:
                 if not asked:
                     break
             scheduler.absorb(self.store.apply(asked))
+        self._was_full = self.memory.is_full
         return self.store.uncommitted
 
     def commit(self) -> None:
         """Make the step durable. May run in another thread, while nothing but ``receive`` and ``detach`` is called."""
         self.store.commit()
-        self.scheduler.commits += 1
+
+    def committed(self, took_us: int) -> None:
+        """The owner has committed, and waited so long for it."""
+        self.scheduler.commits_us.note(took_us)
 
     def finish(self) -> list[tuple[Peer, bytes]]:
         """What may be said now that the step is on disk."""
@@ -128,6 +132,15 @@ class Engine:
         closings, self.scheduler.closings = self.scheduler.closings, []
         return closings
 
+    def take_events(self) -> list[Event]:
+        """What an operator should know of."""
+        scheduler = self.scheduler
+        events, scheduler.events = scheduler.events, []
+        if scheduler.events_missed:
+            events.append(Event("missed", (scheduler.events_missed,)))
+            scheduler.events_missed = 0
+        return events
+
     def close(self) -> None:
         """The last step: the daemon stops, and its runs keep their leases for its next start."""
         self.scheduler.write_claims()
@@ -135,8 +148,35 @@ class Engine:
         self.store.commit()
         self.store.close()
 
-    def _request(self, peer: Peer, request: Request, rules: Any) -> None:
+    def _deal_with_inbox(self) -> None:
+        scheduler = self.scheduler
+        rules = scheduler.rules
+        self._large_answers = 0
+        deferred, self._deferred = self._deferred, []
+        for peer, request in deferred:
+            if peer.number in scheduler.peers:
+                self._request(peer, request, rules)
+        inbox, self._inbox = self._inbox, []
+        for peer, message in inbox:
+            if message is None:
+                scheduler.detach(peer)
+            elif type(message) is Request:
+                self._request(peer, message, rules)
+            elif type(message) is Response:
+                scheduler.respond(peer, message.msgid, message.error, message.result)
+            else:
+                assert type(message) is Notification
+
+    def _request(self, peer: Peer, request: Request, rules: Rules) -> None:
         msgid, method, params = request
+        if not peer.is_reading:
+            self._deferred.append((peer, request))
+            return
+        if method in LARGE_ANSWERS:
+            if self._large_answers == LARGE_ANSWERS_A_STEP or self.memory.is_full:
+                self._deferred.append((peer, request))
+                return
+            self._large_answers += 1
         check = METHODS.get(method)
         try:
             if check is None:

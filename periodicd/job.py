@@ -61,7 +61,8 @@ class Job:
     ended_ms: int | None = None
     """When it died."""
     handle: str | None = None
-    """Of the latest run given out; kept after the run was lost, so that its late report can still be accepted."""
+    """Of the latest run given out. Kept when the run was lost, so that its late report can still be accepted, and not
+    when its worker reported."""
     lease_until_ms: int | None = None
     """While running: when the lease ends, by the wall clock, for the daemon's next start."""
 

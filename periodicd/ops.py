@@ -92,7 +92,8 @@ class Release(NamedTuple):
     id: int
     func: str
     due_ms: int
-    handle: str
+    handle: str | None
+    """None once the run was reported: nothing more is accepted about it."""
     attempt: int
     failures: int
     crashes: int
@@ -106,7 +107,7 @@ class Bury(NamedTuple):
     id: int
     func: str
     ended_ms: int
-    handle: str
+    handle: str | None
     attempt: int
     failures: int
     crashes: int

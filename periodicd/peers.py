@@ -16,11 +16,24 @@ OUTBOX_HIGH_BYTES = 1024 * 1024
 """A peer with so much on its way is given no more jobs: they stay ready for others."""
 
 
+class Memory:
+    """What all connections together hold: messages in progress, messages not dealt with yet, outboxes. A count only."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.used_bytes = 0
+        self.limit_bytes = limit_bytes
+
+    @property
+    def is_full(self) -> bool:
+        return self.used_bytes >= self.limit_bytes
+
+
 class Peer:
     """One connection, as the scheduler sees it."""
 
-    def __init__(self, number: int, now_mono_ms: int) -> None:
+    def __init__(self, number: int, now_mono_ms: int, memory: Memory) -> None:
         self.number = number
+        self._memory = memory
         self.client = ""
         self.credit = CONNECTION_JOBS_MAX
         self.disconnect_grace_ms = 0
@@ -34,6 +47,8 @@ class Peer:
         """Runs that it took over from a lost connection; they take no room."""
         self.outbox_bytes = 0
         """What is on its way to it and not yet taken by the network, about."""
+        self.inbox_bytes = 0
+        """What came from it and is not dealt with yet, about."""
         self.unanswered: set[int] = set()
         """Its requests that were not answered yet, by msgid."""
         self.heard_ms = now_mono_ms
@@ -48,7 +63,20 @@ class Peer:
 
     @property
     def has_room(self) -> bool:
-        return len(self.performing) < self.credit and self.outbox_bytes < OUTBOX_HIGH_BYTES
+        return len(self.performing) < self.credit and self.is_reading and not self._memory.is_full
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it takes what is sent to it."""
+        return self.outbox_bytes < OUTBOX_HIGH_BYTES
+
+    def note_outbox(self, held_bytes: int) -> None:
+        self._memory.used_bytes += held_bytes - self.outbox_bytes
+        self.outbox_bytes = held_bytes
+
+    def note_inbox(self, held_bytes: int) -> None:
+        self._memory.used_bytes += held_bytes - self.inbox_bytes
+        self.inbox_bytes = held_bytes
 
     def new_msgid(self) -> int:
         """The next number for a request to this peer, leaving out those in flight."""

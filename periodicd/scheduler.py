@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from periodic_client.wire import (
     PROTOCOL_VERSION,
@@ -30,15 +30,17 @@ from periodic_client.wire import (
 from periodicd import ops, requests, retry
 from periodicd.clock import Now
 from periodicd.job import CRASHES_MAX, Job, State, cut_reason
-from periodicd.lateness import Lateness
 from periodicd.leases import Lease, Leases
 from periodicd.peers import CONNECTION_JOBS_MAX, Peer, Rotation, Subscription
 from periodicd.queues import Budget, Queues
+from periodicd.recent import Recent
 from periodicd.timers import Deadlines
 
 SUBSCRIPTIONS_MAX = 1000
 LISTINGS_MAX = 8
 IDS_RESERVED = 1_000_000
+EVENTS_MAX = 1000
+"""In one step; the rest are counted."""
 SWEEP_MS = 5_000
 PURGE_MS = 600_000
 
@@ -49,6 +51,8 @@ class Settings:
     durability: str = "full"
     message_bytes: int = 32 * 1024 * 1024
     workload_bytes: int = 16 * 1024 * 1024
+    connections_bytes: int = 256 * 1024 * 1024
+    """What all connections together may hold of messages in progress, not dealt with, and not yet sent."""
     budget: Budget = field(default_factory=Budget)
     claim_delay_ms: int = 50
     """A claim is written so long after its job was given out, unless the run has ended by then."""
@@ -60,6 +64,18 @@ class Settings:
     """A subscribed connection that says nothing for so long is closed."""
     dead_kept_ms: int = 30 * 86_400_000
     dead_kept: int = 100_000
+
+
+class Event(NamedTuple):
+    """What an operator should know of. The scheduler does not log; whoever owns the engine may."""
+
+    what: Literal["worker_lost", "lease_ran_out", "dead", "missed"]
+    numbers: tuple[int, ...]
+    """worker_lost: its runs. lease_ran_out: the lease in ms. dead: runs, failures, crashes. missed: events."""
+    peer: Peer | None = None
+    func: str | None = None
+    name: str | None = None
+    handle: str | None = None
 
 
 Then = Callable[[Any], None]
@@ -75,10 +91,12 @@ class Scheduler:
         self.shutdown_asked = False
         self.strays = 0
         """Responses to requests that were never made."""
-        self.commits = 0
+        self.commits_us = Recent()
         """Counted by the engine, told by ``status``."""
         self.sends: list[tuple[Peer, bytes]] = []
         self.closings: list[tuple[Peer, str]] = []
+        self.events: list[Event] = []
+        self.events_missed = 0
         self.listings: list[tuple[Peer, int, ops.Listing]] = []
         """To be answered by the engine's owner, beside the steps."""
         self._listings_open = 0
@@ -89,7 +107,7 @@ class Scheduler:
         self._reserved_id = boot.next_id
         self._lease_number = 0
         self._rotations: dict[str, Rotation] = {}
-        self._lateness: dict[str, Lateness] = {}
+        self._lateness_ms: dict[str, Recent] = {}
         self._due: Deadlines[str] = Deadlines()
         """By function: when its next job is due (wall clock)."""
         self._graces: Deadlines[str] = Deadlines()
@@ -122,6 +140,8 @@ class Scheduler:
         """Do what the time asks for."""
         wall_ms, mono_ms = self.now
         for lease in self.leases.pop_expired(mono_ms):
+            job = lease.job
+            self._note_event(Event("lease_ran_out", (job.lease_ms,), lease.peer, job.func, job.name, lease.handle))
             self._fail(lease, requests.Outcome("failed", f"the lease of {lease.job.lease_ms} ms ran out"))
         for handle in self._graces.pop_due(mono_ms):
             lost = self.leases.by_handle(handle)
@@ -185,6 +205,12 @@ class Scheduler:
     def _read(self, op: ops.Op, then: Then) -> None:
         self._reads.append((op, then))
 
+    def _note_event(self, event: Event) -> None:
+        if len(self.events) < EVENTS_MAX:
+            self.events.append(event)
+        else:
+            self.events_missed += 1
+
     def _reply(self, peer: Peer, msgid: int, result: Any) -> None:
         peer.unanswered.discard(msgid)
         self.sends.append((peer, encode_response(msgid, result)))
@@ -205,6 +231,8 @@ class Scheduler:
         for func in list(peer.subscriptions):
             self._unsubscribe(peer, func)
         runs = [lease for lease in (*peer.performing.values(), *peer.adopted) if lease.peer is peer and not lease.ended]
+        if runs and not goodbye:
+            self._note_event(Event("worker_lost", (len(runs),), peer))
         for lease in runs:
             lease.peer = None
             lease.alone = len(runs) == 1
@@ -218,6 +246,12 @@ class Scheduler:
     def drained(self, peer: Peer) -> None:
         """The peer has read enough of its outbox to be given jobs again."""
         self._roomy[peer] = None
+
+    def relieved(self) -> None:
+        """The daemon has memory again for what it sends."""
+        for peer in self.peers.values():
+            if peer.passed_over:
+                self._roomy[peer] = None
 
     def _close_silent(self) -> None:
         limit_ms = self.settings.silence_ms
@@ -333,6 +367,7 @@ class Scheduler:
         for func in sorted(counts.keys() | self._rotations.keys()):
             count = counts.get(func, ops.FunctionCount())
             rotation = self._rotations.get(func)
+            lateness_ms = self._lateness_ms.get(func) or Recent()
             figures = {
                 "func": func,
                 "workers": rotation.workers if rotation else 0,
@@ -340,8 +375,12 @@ class Scheduler:
                 "running": running[func],
                 "dead": count.dead,
                 "due_ms": count.due_ms,
+                "started": lateness_ms.count,
+                "lateness_p50_ms": lateness_ms.percentile(50),
+                "lateness_p99_ms": lateness_ms.percentile(99),
+                "lateness_max_ms": lateness_ms.percentile(100),
             }
-            functions.append(figures | (self._lateness.get(func) or Lateness()).as_map())
+            functions.append(figures)
         answer = {
             "server": self.settings.server,
             "boot": self.boot,
@@ -349,7 +388,9 @@ class Scheduler:
             "uptime_ms": self.now.mono_ms - self.started.mono_ms,
             "durability": self.settings.durability,
             "connections": len(self.peers),
-            "commits": self.commits,
+            "commits": self.commits_us.count,
+            "commit_p50_us": self.commits_us.percentile(50),
+            "commit_p99_us": self.commits_us.percentile(99),
             "functions": functions,
         }
         self._reply(peer, msgid, answer)
@@ -501,12 +542,12 @@ class Scheduler:
         msgid = peer.new_msgid()
         peer.performing[msgid] = lease
         subscription.running += 1
-        peer.outbox_bytes += job.workload_bytes
+        peer.note_outbox(peer.outbox_bytes + job.workload_bytes)
         self.leases.add(lease, self.now.mono_ms + job.lease_ms)
-        lateness = self._lateness.get(job.func)
-        if lateness is None:
-            lateness = self._lateness[job.func] = Lateness()
-        lateness.note(self.now.wall_ms - job.due_ms)
+        lateness_ms = self._lateness_ms.get(job.func)
+        if lateness_ms is None:
+            lateness_ms = self._lateness_ms[job.func] = Recent()
+        lateness_ms.note(self.now.wall_ms - job.due_ms)
         if self.settings.claims_wait:
             self._claim(lease, partial(self._on_claimed, lease, msgid))
         else:
@@ -600,6 +641,7 @@ class Scheduler:
 
     def _report(self, lease: Lease, outcome: requests.Outcome, tell: Then | None = None) -> None:
         """The worker said how its run ended. ``tell`` is given the store's answer."""
+        lease.job.handle = None
         if outcome.outcome == "done":
             self._end(lease)
             self._write(ops.Finish(lease.job.id, lease.job.func), partial(self._on_ended, None, tell))
@@ -640,7 +682,6 @@ class Scheduler:
         self._write_release(job, tell)
 
     def _write_release(self, job: Job, tell: Then | None) -> None:
-        assert job.handle is not None
         op = ops.Release(
             job.id, job.func, job.due_ms, job.handle, job.attempt, job.failures, job.crashes, job.suspect, job.reason
         )
@@ -651,11 +692,16 @@ class Scheduler:
         self._write_bury(lease.job, tell)
 
     def _write_bury(self, job: Job, tell: Then | None) -> None:
-        assert job.handle is not None
         op = ops.Bury(
             job.id, job.func, self.now.wall_ms, job.handle, job.attempt, job.failures, job.crashes, job.reason or ""
         )
-        self._write(op, partial(self._on_ended, None, tell))
+        self._write(op, partial(self._on_buried, job, tell))
+
+    def _on_buried(self, job: Job, tell: Then | None, ended: ops.Ended) -> None:
+        if ended.found and ended.successor is None:
+            counts = job.attempt, job.failures, job.crashes
+            self._note_event(Event("dead", counts, None, job.func, job.name))
+        self._on_ended(None, tell, ended)
 
     def _on_ended(self, waiting: Job | None, tell: Then | None, ended: ops.Ended) -> None:
         """``waiting``: the job itself, if it waits again unless another took its place."""
@@ -667,13 +713,14 @@ class Scheduler:
             tell(ended)
 
     def _report_late(self, handle: str, outcome: requests.Outcome, tell: Then, job: Job | None) -> None:
-        """``finish`` for a run that no longer has a lease. It counts if no later run of the job was given out.
+        """``finish`` for a run that was lost. It counts if it was not reported and no later run was given out.
 
         The lost run was charged when its lease ended, so a failure changes no counters now.
         """
         if job is None or job.handle != handle or job.state not in (State.WAITING, State.DEAD):
             tell(ops.Ended(False))
             return
+        job.handle = None
         if outcome.outcome == "done":
             self.queues.discard(job.id)
             self._write(ops.Finish(job.id, job.func), partial(self._on_ended, None, tell))

@@ -11,6 +11,8 @@ import signal
 import socket
 import stat
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -18,16 +20,16 @@ from urllib.parse import urlsplit
 import trio
 
 from periodic_client.wire import Busy, Limits, encode_error
-from periodicd import ops
+from periodicd import notify, ops
 from periodicd.clock import system_now
 from periodicd.connection import Connection
 from periodicd.engine import Engine
+from periodicd.logs import about, log_event
 from periodicd.peers import Peer
 from periodicd.store.sqlite import SqliteStore
 
 log = logging.getLogger("periodicd.server")
 
-CONNECTIONS_MAX = 5_000
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
 BACKLOG = 1024
@@ -64,8 +66,8 @@ def parse_address(url: str) -> Address:
         if parts.scheme == "tcp" and parts.hostname and parts.port is not None and not parts.path:
             return Address(parts.hostname, parts.port, None)
     except ValueError as error:
-        raise ListenError(f"--listen {url}: {error}") from None
-    raise ListenError(f"--listen {url}: an address is tcp://HOST:PORT or unix:///PATH")
+        raise ListenError(f"{url!r}: {error}") from None
+    raise ListenError(f"{url!r}: an address is tcp://HOST:PORT or unix:///PATH")
 
 
 async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
@@ -118,23 +120,38 @@ def _clear_stale_socket(path: Path) -> None:
 
 
 class Server:
-    def __init__(self, engine: Engine, store: SqliteStore, limits: Limits, drain_s: float) -> None:
+    """``connections``: how many there may be. ``each_second`` is called by the loop, and shows that it lives."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: SqliteStore,
+        limits: Limits,
+        drain_s: float,
+        connections: int,
+        each_second: Callable[[], None],
+    ) -> None:
         self._engine = engine
         self._store = store
         self._limits = limits
         self._drain_s = drain_s
+        self._connections_max = connections
+        self._each_second = each_second
+        self._next_second_ms = system_now().mono_ms
         self._connections: dict[Peer, Connection] = {}
         self._arrived = trio.Event()
         self._stopping = False
         self._store_limiter = trio.CapacityLimiter(1)
         self._listing_limiter = trio.CapacityLimiter(1)
+        self._turn = trio.Lock()
 
     async def run(self, listeners: list[trio.SocketListener]) -> None:
         """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_signals)
+            await nursery.start(self._watch_signals)
             for listener in listeners:
                 nursery.start_soon(self._accept, listener, nursery)
+            notify.ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
         self._engine.close()
@@ -143,17 +160,21 @@ class Server:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        if len(self._connections) >= CONNECTIONS_MAX:
-            log.warning("refused a connection: there are %d already", CONNECTIONS_MAX)
+        if len(self._connections) >= self._connections_max:
+            log.warning("refused a connection: there are %d already", self._connections_max)
             with trio.move_on_after(1):
-                await stream.send_all(encode_error(None, Busy(f"the daemon has {CONNECTIONS_MAX} connections")))
+                await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
             await trio.aclose_forcefully(stream)
             return
         peer = self._engine.attach(system_now())
-        connection = self._connections[peer] = Connection(stream, self._engine, peer, self._limits, self._wake)
+        connection = self._connections[peer] = Connection(
+            stream, self._engine, peer, self._limits, self._wake, self._turn
+        )
+        log.debug("connected", extra=about(peer))
         try:
             await connection.run()
         finally:
+            log.debug("disconnected", extra=about(peer))
             del self._connections[peer]
             self._engine.detach(peer)
             self._wake()
@@ -165,8 +186,9 @@ class Server:
         engine, store = self._engine, self._store
         drained_by: float | None = None
         while True:
+            self._mark_second()
             if engine.begin(system_now()):
-                await trio.to_thread.run_sync(engine.commit, limiter=self._store_limiter)
+                await self._commit()
             self._deliver(nursery)
             if store.checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint, limiter=self._store_limiter)
@@ -174,6 +196,7 @@ class Server:
                 if drained_by is None:
                     drained_by = trio.current_time() + self._drain_s
                     engine.scheduler.draining = True
+                    notify.stopping(self._drain_s)
                     log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
                 if not engine.scheduler.performing or trio.current_time() >= drained_by:
                     await self._flush()
@@ -188,6 +211,17 @@ class Server:
                     await self._arrived.wait()
             self._arrived = trio.Event()
 
+    def _mark_second(self) -> None:
+        now_ms = system_now().mono_ms
+        if now_ms >= self._next_second_ms:
+            self._next_second_ms = now_ms + 1000
+            self._each_second()
+
+    async def _commit(self) -> None:
+        begin_ns = time.perf_counter_ns()
+        await trio.to_thread.run_sync(self._engine.commit, limiter=self._store_limiter)
+        self._engine.committed((time.perf_counter_ns() - begin_ns) // 1000)
+
     def _deliver(self, nursery: trio.Nursery) -> None:
         connections = self._connections
         for peer, data in self._engine.finish():
@@ -201,6 +235,8 @@ class Server:
         for peer, why in self._engine.take_closings():
             if peer in connections:
                 connections[peer].close(why)
+        for event in self._engine.take_events():
+            log_event(log, event)
 
     async def _list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         result = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
@@ -213,8 +249,9 @@ class Server:
             for connection in list(self._connections.values()):
                 await connection.flushed()
 
-    async def _watch_signals(self) -> None:
+    async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
             async for number in signals:
                 log.info("received %s", signal.Signals(number).name)
                 self._stopping = True

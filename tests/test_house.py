@@ -12,7 +12,7 @@ PACKAGES = ("periodic_client", "periodicd", "image_workers")
 FUNCTION_LINES_MAX = 60
 
 CORE = (
-    "ops", "job", "retry", "clock", "timers", "lateness", "peers", "leases", "queues", "requests", "scheduler",
+    "ops", "job", "retry", "clock", "timers", "recent", "peers", "leases", "queues", "requests", "scheduler",
     "engine",
 )  # fmt: skip
 
@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.clock": (),
     "periodicd.retry": (),
     "periodicd.timers": (),
-    "periodicd.lateness": (),
+    "periodicd.recent": (),
     "periodicd.job": ("periodicd.retry",),
     "periodicd.ops": ("periodicd.job",),
     "periodicd.leases": ("periodicd.job", "periodicd.peers", "periodicd.timers"),
@@ -35,14 +35,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "periodicd.store": ("periodicd.job", "periodicd.ops", "periodicd.retry", "periodicd.store"),
     "periodicd.scheduler": (
-        "periodic_client.wire", "periodicd.clock", "periodicd.job", "periodicd.lateness", "periodicd.leases",
-        "periodicd.ops", "periodicd.peers", "periodicd.queues", "periodicd.requests", "periodicd.retry",
+        "periodic_client.wire", "periodicd.clock", "periodicd.job", "periodicd.leases",
+        "periodicd.ops", "periodicd.peers", "periodicd.queues", "periodicd.recent", "periodicd.requests",
+        "periodicd.retry",
         "periodicd.timers",
     ),
     "periodicd.engine": (
         "periodic_client.wire", "periodicd.clock", "periodicd.ops", "periodicd.peers", "periodicd.requests",
         "periodicd.scheduler", "periodicd.store",
     ),
+    "periodicd.config": ("periodicd.queues", "periodicd.scheduler"),
+    "periodicd.logs": ("periodicd.peers", "periodicd.scheduler"),
+    "periodicd.notify": (),
     "periodicd": ("periodic_client.wire", "periodicd"),
     "image_workers": ("image_workers", "periodic_client"),
 }  # fmt: skip

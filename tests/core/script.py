@@ -11,7 +11,6 @@ from typing import Any
 from periodic_client.wire import Decoder, Notification, Request, Response, codec, error_from_wire
 from periodicd.clock import Now
 from periodicd.engine import Engine
-from periodicd.peers import OUTBOX_HIGH_BYTES
 from periodicd.scheduler import Settings
 from periodicd.store import Store
 from periodicd.store.memory import MemoryStore
@@ -40,6 +39,7 @@ class Daemon:
     def step(self) -> None:
         if self.engine.begin(self.now):
             self.engine.commit()
+            self.engine.committed(250)
         for me, data in self.engine.finish():
             if me.number in self.peers:
                 self.peers[me.number].hear(data)
@@ -119,9 +119,9 @@ class Peer:
 
     def read(self) -> None:
         """Take all that is on its way."""
-        was_high = self.me.outbox_bytes >= OUTBOX_HIGH_BYTES
-        self.me.outbox_bytes = 0
-        if was_high:
+        was_held_back = not self.me.is_reading or self.daemon.engine.memory.is_full
+        self.me.note_outbox(0)
+        if was_held_back:
             self.daemon.engine.drained(self.me)
 
     def hear(self, data: bytes) -> None:

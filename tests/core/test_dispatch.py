@@ -90,7 +90,7 @@ def test_a_peer_that_does_not_read_is_given_nothing_and_the_job_goes_to_another(
     daemon = Daemon()
     full, free = worker(daemon), worker(daemon)
     full.reads = False
-    full.me.outbox_bytes = 2**20
+    full.me.note_outbox(2**20)
     client = daemon.connect()
     for name in "abc":
         client.submit(name)
@@ -177,6 +177,7 @@ def test_status_counts_and_measures() -> None:
     client.submit("b")
     status = client.ask("status")
     assert status["connections"] == 2
+    assert (status["commits"] > 5, status["commit_p50_us"], status["commit_p99_us"]) == (True, 250, 250)
     f, nobody = status["functions"]
     due_ms = daemon.now.wall_ms - 13 + 90_000
     assert f == {

@@ -191,9 +191,10 @@ def test_a_late_failure_changes_no_counters() -> None:
     second = runner.take()
     with pytest.raises(LeaseLost):
         runner.ask("finish", run.handle, None)
-    second.respond({"outcome": "later", "delay_ms": 1_000})
+    daemon.later(1_000)
     runner.ask("finish", second.handle, {"outcome": "failed", "retry": False, "reason": "no"})
-    assert daemon.job("f", "a")["state"] == "dead"
+    job = daemon.job("f", "a")
+    assert (job["state"], job["failures"]) == ("dead", 2)
 
 
 def test_a_late_finish_of_a_dead_job_counts() -> None:
@@ -204,6 +205,30 @@ def test_a_late_finish_of_a_dead_job_counts() -> None:
     assert runner.ask("finish", run.handle, None) is None
     assert daemon.gone("f", "a")
     assert daemon.connect().ask("status")["functions"][0]["dead"] == 0
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [{"outcome": "later", "delay_ms": 5_000}, {"outcome": "failed"}, {"outcome": "failed", "retry": False}],
+)
+def test_a_run_is_reported_once(outcome: dict[str, object]) -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    run.respond(outcome)
+    before = daemon.job("f", "a")
+    with pytest.raises(LeaseLost):
+        runner.ask("finish", run.handle, {"outcome": "done", "submit": [{"func": "g", "name": "twice"}]})
+    assert daemon.job("f", "a") == before
+    assert daemon.gone("g", "twice")
+
+
+def test_a_late_report_is_taken_once() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon, lease_ms=1_000, retry={"backoff": "fixed", "delay_ms": 5_000})
+    daemon.later(1_000)
+    runner.ask("finish", run.handle, {"outcome": "later", "delay_ms": 9_000})
+    with pytest.raises(LeaseLost):
+        runner.ask("finish", run.handle, None)
 
 
 @pytest.mark.parametrize("handle", ["", "1-1-99", "9-9-1", "1-2", "x", "1-1-1-1", "-1-1-1", "1-1-" + "9" * 30])

@@ -37,7 +37,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 def objects(chain: Chain) -> list[Path]:
     """The objects that the bucket has; each must decode, at any moment."""
-    found = [path for path in (chain.folder / "bucket").glob("*.jpg")]
+    found = list((chain.folder / "bucket").glob("*.jpg"))
     for path in found:
         with Image.open(path) as image:
             image.load()

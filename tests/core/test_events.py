@@ -1,0 +1,103 @@
+"""What the operator is told of, beside what peers are told: lost workers, leases that ran out, jobs that died."""
+
+from periodicd.scheduler import EVENTS_MAX, Event
+from tests.core.script import Daemon, worker
+
+
+def test_a_job_that_runs_and_is_done_or_fails_or_comes_again_is_no_event() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    peer.submit("a", retry={"limit": 1, "delay_ms": 0})
+    peer.take().fail()
+    peer.take().respond({"outcome": "later", "delay_ms": 0})
+    peer.take().respond()
+    assert daemon.gone("f", "a")
+    peer.ask("unsubscribe")
+    peer.close()
+    assert daemon.engine.take_events() == []
+
+
+def test_a_lease_that_runs_out() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    peer.submit("a", lease_ms=2_000)
+    run = peer.take()
+    daemon.later(1_999)
+    assert daemon.engine.take_events() == []
+    daemon.later(1)
+    assert daemon.engine.take_events() == [Event("lease_ran_out", (2_000,), peer.me, "f", "a", run.handle)]
+    assert daemon.engine.take_events() == [], "each is told once"
+
+
+def test_a_job_dies_of_its_failures() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    peer.submit("a", retry={"limit": 1, "delay_ms": 0})
+    peer.take().fail()
+    peer.take().fail()
+    assert daemon.engine.take_events() == [Event("dead", (2, 2, 0), None, "f", "a")]
+
+
+def test_a_job_dies_at_once_or_late() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    peer.submit("a")
+    peer.take().respond({"outcome": "failed", "retry": False})
+    assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "a")]
+    peer.submit("b", lease_ms=1_000)
+    late = peer.take()
+    daemon.later(1_000)
+    daemon.engine.take_events()
+    peer.ask("finish", late.handle, {"outcome": "failed", "retry": False})
+    assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "b")]
+
+
+def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    peer.submit("a")
+    assert peer.submit("a") == "queued_behind"
+    peer.take().respond({"outcome": "failed", "retry": False})
+    assert daemon.job("f", "a")["state"] == "running"
+    assert daemon.engine.take_events() == []
+
+
+def test_a_worker_that_is_lost_with_its_jobs() -> None:
+    daemon = Daemon()
+    peer = worker(daemon)
+    for name in "abc":
+        peer.submit(name)
+    peer.take().respond()
+    peer.close()
+    assert daemon.engine.take_events() == [Event("worker_lost", (2,), peer.me)]
+
+
+def test_a_worker_without_jobs_is_nobody_s_loss() -> None:
+    daemon = Daemon()
+    worker(daemon).close()
+    assert daemon.engine.take_events() == []
+
+
+def test_a_job_dies_of_its_crashes() -> None:
+    daemon = Daemon()
+    daemon.connect().submit("a")
+    for _ in range(5):
+        peer = worker(daemon)
+        assert peer.names() == ["a"]
+        peer.close()
+    lost, dead = daemon.engine.take_events()[-2:]
+    assert lost == Event("worker_lost", (1,), peer.me)
+    assert dead == Event("dead", (5, 0, 5), None, "f", "a")
+
+
+def test_events_are_bounded_and_the_rest_are_counted() -> None:
+    daemon = Daemon()
+    for func in ("f", "g"):
+        peer = worker(daemon, func, limit=1000)
+        peer.ask("submit", [{"func": func, "name": str(number), "lease_ms": 1_000} for number in range(1000)])
+    daemon.later(1_000)
+    events = daemon.engine.take_events()
+    assert len(events) == EVENTS_MAX + 1
+    assert {event.what for event in events[:-1]} == {"lease_ran_out"}
+    assert events[-1] == Event("missed", (1_000,))
+    assert daemon.engine.take_events() == []

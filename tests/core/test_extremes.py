@@ -1,0 +1,93 @@
+"""Every value that the wire lets through comes back from SQLite as it was; every other is refused by name."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from periodic_client.wire import Invalid
+from periodicd.requests import LEASE_MS, TIME_MS_MAX
+from periodicd.retry import BACKOFFS
+from periodicd.store.sqlite import SqliteStore
+from tests.core.script import Daemon
+
+names = (
+    st.text(min_size=1, max_size=20)
+    | st.sampled_from(
+        ["\x00", "a" * 255, "ä" * 127, "😀" * 63, "%", "_", "'", '"', "\ufeff", "\U0010ffff", "../../etc"]
+    )
+).filter(
+    lambda name: len(name.encode("utf-8", "surrogatepass")) <= 255 and not any("\ud800" <= c <= "\udfff" for c in name)
+)
+
+
+def extremes(low: int, high: int) -> st.SearchStrategy[int]:
+    return st.sampled_from([low, low + 1, high - 1, high]) | st.integers(low, high)
+
+
+valid = st.fixed_dictionaries(
+    {"func": names, "name": names},
+    optional={
+        "workload": st.binary(max_size=50) | st.sampled_from([b"", b"\x00" * 4096, b"\xff" * 4097, bytes(200_000)]),
+        "due_ms": extremes(0, TIME_MS_MAX),
+        "priority": extremes(-100, 100),
+        "lease_ms": extremes(*LEASE_MS),
+        "retry": st.fixed_dictionaries(
+            {},
+            optional={
+                "limit": extremes(0, 1_000),
+                "backoff": st.sampled_from(BACKOFFS),
+                "delay_ms": extremes(0, 86_400_000),
+                "cap_ms": extremes(0, 2_592_000_000),
+                "jitter_percent": extremes(0, 100),
+            },
+        ),
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(valid, min_size=1, max_size=5))
+def test_what_is_valid_comes_back(jobs: list[dict[str, Any]]) -> None:
+    with TemporaryDirectory() as folder:
+        daemon = Daemon(SqliteStore(Path(folder) / "periodic.db", "relaxed"))
+        client = daemon.connect()
+        client.ask("submit", jobs)
+        for job in {(job["func"], job["name"]): job for job in jobs}.values():
+            kept = client.ask("get", job["func"], job["name"])
+            expected: dict[str, Any] = {"workload": b"", "priority": 0, "lease_ms": 600_000} | job
+            expected["retry"] = kept["retry"] | job.get("retry", {})
+            assert {key: kept[key] for key in expected} == expected
+            assert kept["workload_bytes"] == len(expected["workload"])
+        daemon.store.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "low", "high"), [("due_ms", 0, TIME_MS_MAX), ("priority", -100, 100), ("lease_ms", *LEASE_MS)]
+)
+@given(st.integers(-(2**63), 2**64 - 1))
+def test_integers_are_taken_exactly_within_their_range(field: str, low: int, high: int, value: int) -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for candidate in (value, low - 1, low, high, high + 1):
+        if low <= candidate <= high:
+            client.ask("submit", {"func": "f", "name": "a", field: candidate})
+            assert daemon.job("f", "a")[field] == candidate
+        elif -(2**63) <= candidate < 2**64:
+            with pytest.raises(Invalid, match=rf"job.{field} is from {low} to {high}"):
+                client.ask("submit", {"func": "f", "name": "a", field: candidate})
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_delay_ends_within_the_year_9999(delay_ms: int) -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    if delay_ms <= TIME_MS_MAX - daemon.now.wall_ms:
+        client.submit("a", delay_ms=delay_ms)
+        assert daemon.job("f", "a")["due_ms"] == daemon.now.wall_ms + delay_ms
+    else:
+        with pytest.raises(Invalid, match=r"job\.delay_ms"):
+            client.submit("a", delay_ms=delay_ms)
