@@ -5,14 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; Go and its MessagePack-RPC for the tests with a foreign client.
 DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev
+# The vendor's own signing code, for the tests with OSS. Node and npm are in the virtual environment.
+NODE_MODULES := tests/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo bench profile test check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-setup: $(VENV)/ready  ## make the virtual environment and install all that the other targets need
+setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
 $(VENV)/ready: pyproject.toml
@@ -23,11 +25,18 @@ $(VENV)/ready: pyproject.toml
 		|| echo 'not all could be installed: as root, apt-get install $(DEBIAN)'
 	@touch $@
 
-demo: setup  ## photographs through the whole chain: saved, resized, compressed, uploaded
-	$(BIN)/python -m demo
+$(NODE_MODULES): tests/oss/package-lock.json | $(VENV)/ready
+	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ \
+		|| echo 'not all could be installed: $(BIN)/npm ci --prefix $(@D)'
+
+demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
+	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
 
 bench: setup  ## what the daemon does in a second on this machine; JSON=file writes the figures there
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON))
+
+profile: setup  ## where the daemon's time for one job goes
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest -q
@@ -42,4 +51,4 @@ format: setup  ## put the source in order
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what was made
-	rm -rf $(VENV) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -5,6 +5,7 @@ trio lives here and in connection.py. Nothing here knows what a job is.
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -259,8 +260,12 @@ class Server:
 
 
 def tune_interpreter() -> None:
-    """Let the loop and the syncing thread hand the interpreter over quickly.
+    """Let the loop and the syncing thread hand the interpreter over quickly, and collect garbage less often.
 
-    With the default of 5 ms a busy loop keeps the thread waiting so long at each commit (docs/architecture.md).
+    With the default switch interval of 5 ms a busy loop keeps the thread waiting so long at each commit
+    (docs/architecture.md). Collecting every 700 allocations costs a tenth of the throughput; the daemon's own objects
+    make no cycles.
     """
     sys.setswitchinterval(0.0005)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -1,0 +1,155 @@
+"""A connection and time: what happens when a peer stops in the middle, with a clock that jumps."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import trio
+import trio.testing
+
+from periodic_client.wire import Limits
+from periodicd.clock import Now
+from periodicd.connection import HALF_S, STALL_S, TURN_S, Connection
+from periodicd.engine import Engine
+from periodicd.scheduler import Settings
+from periodicd.store.memory import MemoryStore
+
+
+class Ends:
+    """An engine with connections on streams in memory, stepped whenever something arrives."""
+
+    def __init__(self, nursery: trio.Nursery, settings: Settings | None = None) -> None:
+        self.engine = Engine(MemoryStore(), Now(0, 0), settings)
+        self.turn = trio.Lock()
+        self.connections: dict[Any, Connection] = {}
+        self.closed: dict[Any, float] = {}
+        self._nursery = nursery
+
+    def connect(self, lockstep: bool = False) -> trio.StapledStream[Any, Any]:
+        pair = trio.testing.lockstep_stream_pair() if lockstep else trio.testing.memory_stream_pair()
+        peer = self.engine.attach(Now(0, 0))
+        stream: Any = pair[1]
+        self.connections[peer] = Connection(stream, self.engine, peer, Limits(), self.step, self.turn)
+        self._nursery.start_soon(self._run, peer)
+        return pair[0]
+
+    async def _run(self, peer: Any) -> None:
+        await self.connections[peer].run()
+        self.closed[peer] = trio.current_time()
+        del self.connections[peer]
+        self.engine.detach(peer)
+
+    def step(self) -> None:
+        if self.engine.begin(Now(0, 0)):
+            self.engine.commit()
+        for peer, data in self.engine.finish():
+            if peer in self.connections:
+                self.connections[peer].send(data)
+        for connection in self.connections.values():
+            connection.step_done()
+
+
+@asynccontextmanager
+async def ends(settings: Settings | None = None) -> AsyncIterator[Ends]:
+    async with trio.open_nursery() as nursery:
+        yield Ends(nursery, settings)
+        nursery.cancel_scope.cancel()
+
+
+async def receive(stream: Any) -> list[Any]:
+    """Everything until the daemon closes."""
+    unpacker = msgpack.Unpacker()
+    while data := await stream.receive_some():
+        unpacker.feed(bytes(data))
+    return list(unpacker)
+
+
+def request(msgid: int, method: str, *params: Any) -> bytes:
+    return bytes(msgpack.packb([0, msgid, method, params]))
+
+
+async def test_a_peer_that_takes_nothing_of_its_outbox_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends() as here:
+        stream = here.connect(lockstep=True)
+        await stream.send_all(request(1, "ping"))
+        await trio.sleep(STALL_S - 1)
+        assert not here.closed
+        await trio.sleep(1.5)
+        assert list(here.closed.values()) == [STALL_S]
+
+
+async def test_a_message_that_stops_in_the_middle_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends() as here:
+        stream = here.connect()
+        await stream.send_all(request(1, "ping") + request(2, "ping")[:5])
+        await trio.sleep(HALF_S - 1)
+        await stream.send_all(request(2, "ping")[5:6])
+        answers = await receive(stream)
+        assert answers[0] == [1, 1, None, "pong"]
+        assert answers[1][2].startswith(f"BUSY: nothing came for {HALF_S} s in the middle of a message")
+        assert trio.current_time() >= 2 * HALF_S - 1
+
+
+async def test_an_idle_connection_stays(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends() as here:
+        stream = here.connect()
+        await trio.sleep(80_000)
+        await stream.send_all(request(1, "ping"))
+        assert msgpack.unpackb(await stream.receive_some()) == [1, 1, None, "pong"]
+
+
+async def test_while_memory_is_full_large_messages_go_one_at_a_time(autojump_clock: trio.testing.MockClock) -> None:
+    settings = Settings(connections_bytes=200_000)
+    message = request(1, "submit", {"func": "f", "name": "a", "workload": bytes(150_000)})
+    async with ends(settings) as here:
+        first, second, third = (here.connect() for _ in range(3))
+        for stream in (first, second, third):
+            await stream.send_all(message[:80_000])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert here.engine.memory.is_full
+        # The first has its turn and wastes it; then the others complete their messages.
+        await first.send_all(message[80_000:80_001])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await second.send_all(message[80_000:])
+        await third.send_all(message[80_000:])
+        answers = await receive(first)
+        assert answers[0][2].startswith("BUSY: the daemon has no memory")
+        assert trio.current_time() >= TURN_S
+        for stream in (second, third):
+            assert msgpack.unpackb(await stream.receive_some())[3] in ("created", "replaced")
+        small = here.connect()
+        await small.send_all(request(7, "ping"))
+        assert msgpack.unpackb(await small.receive_some()) == [1, 7, None, "pong"]
+
+
+async def test_reading_stops_at_a_thousand_unanswered_requests_and_goes_on_after() -> None:
+    async with ends() as here:
+        here.step = lambda: None  # type: ignore[method-assign]
+        stream = here.connect()
+        connection = next(iter(here.connections.values()))
+        connection._wake = lambda: None
+        many = b"".join(request(number, "ping") for number in range(20_000))
+        await stream.send_all(many)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        waiting = len(connection.peer.unanswered)
+        assert 1_000 <= waiting < 20_000
+        for _ in range(30):
+            Ends.step(here)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        unpacker = msgpack.Unpacker()
+        answered = 0
+        while answered < 20_000:
+            unpacker.feed(bytes(await stream.receive_some()))
+            answered += sum(1 for _ in unpacker)
+
+
+async def test_what_a_closed_connection_held_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends() as here:
+        stream = here.connect()
+        await stream.send_all(request(1, "submit", {"func": "f", "name": "a", "workload": bytes(90_000)})[:70_000])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert here.engine.memory.used_bytes >= 140_000
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert here.engine.memory.used_bytes == 0
