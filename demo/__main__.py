@@ -1,5 +1,9 @@
-"""What a new user sees: four photographs, twenty objects, and what guetzli saved."""
+"""What a new user sees: four photographs, twenty objects, and what guetzli saved.
 
+python -m demo [--bucket directory|oss]      the folder demo/bucket, or a bucket of the server in tests/oss
+"""
+
+import argparse
 import shutil
 import sys
 import time
@@ -12,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from demo.chain import Chain, ChainError, Row, idle
+from demo.oss import CannotStart, OssServer
 
 FOLDER = Path(__file__).parent
 TIMEOUT_S = 180.0
@@ -29,7 +34,7 @@ def progress(status: dict[str, Any], begun_s: float) -> Table:
 
 
 def objects(rows: list[Row]) -> Table:
-    table = Table(title="objects in demo/bucket, in bytes", title_justify="left")
+    table = Table(title="objects in the bucket, in bytes", title_justify="left")
     table.add_column("object")
     for column in ("original", "thumbnail", "after guetzli", "saving"):
         table.add_column(column, justify="right")
@@ -92,11 +97,7 @@ def show(chain: Chain, console: Console) -> None:
     )
 
 
-def main() -> int:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    for leftover in ("run", "bucket"):
-        shutil.rmtree(FOLDER / leftover, ignore_errors=True)
-    chain = Chain(FOLDER)
+def run(chain: Chain, console: Console) -> int:
     begun_s = time.monotonic()
     try:
         show(chain, console)
@@ -110,8 +111,38 @@ def main() -> int:
     unwell = chain.stop()
     for complaint in unwell:
         console.print(f"demo: {complaint}", style="red")
-    console.print(f"All stopped, after {time.monotonic() - begun_s:.0f} s. The objects stay in {FOLDER / 'bucket'}.")
+    console.print(f"All stopped, after {time.monotonic() - begun_s:.0f} s.")
     return 1 if unwell else 0
+
+
+def run_on_oss(console: Console) -> int:
+    try:
+        with OssServer() as server:
+            config = FOLDER / "run" / "oss.yml"
+            config.parent.mkdir()
+            config.write_text(server.configuration((FOLDER / "config.yml").read_text()))
+            code = run(Chain(FOLDER, "run/oss.yml", server.read), console)
+            requests = server.state()["requests"]
+    except CannotStart as error:
+        console.print(f"demo: {error}", style="red")
+        return 1
+    signed = sum(request["signed"] for request in requests)
+    console.print(f"The bucket was one of OSS: {signed} of {len(requests)} requests were signed as they must be.")
+    return code if signed == len(requests) else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Photographs through the whole chain.")
+    parser.add_argument("--bucket", choices=["directory", "oss"], default="directory", help="default: %(default)s")
+    bucket = parser.parse_args().bucket
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    for leftover in ("run", "bucket"):
+        shutil.rmtree(FOLDER / leftover, ignore_errors=True)
+    if bucket == "oss":
+        return run_on_oss(console)
+    code = run(Chain(FOLDER), console)
+    console.print(f"The objects stay in {FOLDER / 'bucket'}.")
+    return code
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ START_S = 15.0
 STOP_S = 30.0
 
 
+ReadObject = Callable[[str], bytes | None]
+"""The content of the object under a key of the bucket, None if there is none."""
+
+
 class ChainError(Exception):
     """The chain did not do what it must. The message says what and where to look."""
 
@@ -43,10 +47,15 @@ class Row:
 
 
 class Chain:
-    """Daemon and worker with all their files below ``folder``, which holds ``config.yml``."""
+    """Daemon and worker with all their files below ``folder``, where the worker's configuration ``config`` is.
 
-    def __init__(self, folder: Path) -> None:
+    ``read_object`` reads the bucket, if it is not the folder ``bucket``.
+    """
+
+    def __init__(self, folder: Path, config: str = "config.yml", read_object: ReadObject | None = None) -> None:
         self.folder = folder
+        self._config = config
+        self._read_object = read_object or self._read_file
         self.run = folder / "run"
         self.run.mkdir(parents=True, exist_ok=True)
         self.url = f"tcp://127.0.0.1:{_free_port()}"
@@ -62,7 +71,7 @@ class Chain:
                 raise ChainError(f"the daemon did not start; see {self._log('periodicd')}")
 
     def start_worker(self) -> None:
-        self._start("image-workers", "image_workers", "config.yml")
+        self._start("image-workers", "image_workers", self._config)
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
         with self._log(name).open("ab") as log:
@@ -164,19 +173,23 @@ class Chain:
     def rows(self, pictures: list[Path]) -> list[Row]:
         """One for each object there must be. Raises ChainError if one is missing, larger than before, or broken."""
         rows = []
-        images, bucket = self.run / "images", self.folder / "bucket"
+        images = self.run / "images"
         for picture in pictures:
             for key in (picture.name, *(picture.stem + suffix for suffix in SUFFIXES)):
                 first = images / ("" if key == picture.name else "resize-image") / key
-                final = bucket / key
-                if not final.exists():
-                    raise ChainError(f"the object {key} is missing in {bucket}")
-                row = Row(key, picture.stat().st_size, first.stat().st_size, final.stat().st_size)
+                final = self._read_object(key)
+                if final is None:
+                    raise ChainError(f"the object {key} is missing in the bucket")
+                row = Row(key, picture.stat().st_size, first.stat().st_size, len(final))
                 if row.final > row.uploaded:
                     raise ChainError(f"the object {key} grew from {row.uploaded} to {row.final} bytes")
-                _decode(final)
+                _decode(key, final)
                 rows.append(row)
         return rows
+
+    def _read_file(self, key: str) -> bytes | None:
+        path = self.folder / "bucket" / key
+        return path.read_bytes() if path.exists() else None
 
 
 def idle(status: dict[str, Any]) -> bool:
@@ -188,12 +201,12 @@ def idle(status: dict[str, Any]) -> bool:
     )
 
 
-def _decode(path: Path) -> None:
+def _decode(key: str, content: bytes) -> None:
     try:
-        with Image.open(BytesIO(path.read_bytes())) as image:
+        with Image.open(BytesIO(content)) as image:
             image.load()
     except OSError as error:
-        raise ChainError(f"the object {path} does not decode: {error}") from error
+        raise ChainError(f"the object {key} does not decode: {error}") from error
 
 
 def _free_port() -> int:

@@ -1,8 +1,8 @@
 """A bucket of Aliyun OSS, through the vendor's library oss2. Imported only when such a bucket is configured.
 
-oss2 signs, sends and compares checksums. It neither retries nor hides what it logs, so here every failure becomes one of
-our errors, which names status, error code and request id; the job's rule retries. Nothing that holds the key or a
-signature may leave this module: oss2's errors and log lines hold signatures.
+oss2 signs, sends and compares checksums. It does not retry, and what it raises and logs holds signatures. So every
+failure becomes one of our errors here, which names the status, the error code and the request id for the vendor's
+support, and is tried again by the job's rule. Nothing that holds the key or a signature may leave this module.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
 import oss2
-from oss2.exceptions import ClientError, InconsistentError, NoSuchBucket, RequestError, ServerError
+from oss2.exceptions import InconsistentError, NoSuchBucket, RequestError, ServerError
 
 from image_workers.config import OssConfig
 from image_workers.errors import ConfigError, Refused
@@ -23,7 +23,7 @@ TIMEOUT_S = 10.0
 
 _NEVER_DOES = ("InvalidObjectName", "InvalidArgument", "EntityTooLarge")
 """Any other error may be gone the next time. That includes 403: keys are exchanged, rights given, clocks set."""
-_MESSAGE_CHARACTERS = 200
+_REASON_CHARACTERS = 300
 
 _log = logging.getLogger(__name__)
 # It logs whole requests, with their signatures, as DEBUG, and answers that repeat a wrong one as INFO.
@@ -48,25 +48,32 @@ class OssBucket:
             region=config.region,
         )
         try:
-            self._make()
+            with _errors_as_ours():
+                self._make()
         except (OSError, Refused) as error:
-            raise ConfigError(f"bucket: {config.name} at {config.endpoint} cannot be used: {error}") from None
+            hint = "; check access_id, access_key, the key's rights and this machine's clock"
+            raise ConfigError(
+                f"bucket: {config.name} at {config.endpoint} cannot be used: {error}"
+                + (hint if isinstance(error, PermissionError) else "")
+            ) from None
+        except (ParseError, RuntimeError) as error:  # what oss2 raises for an answer that is not the XML it expects
+            raise ConfigError(f"bucket: {config.endpoint} does not answer as OSS does: {error}") from None
 
     def put(self, key: str, content: BinaryIO, content_type: str) -> None:
         check_name(key)
         with _errors_as_ours():
             result = self._bucket.put_object(self._prefix + key, content, headers={"Content-Type": content_type})
-        if result.crc is None:  # which oss2 lets pass; a proxy that answers everything with a page of its own does this
-            raise OSError(f"the answer {result.status} has no checksum, so it does not come from OSS")
+        if result.crc is None:  # which oss2 lets pass
+            result.resp.response.close()
+            raise OSError(f"the answer {result.status} has no checksum: it was cut off, or does not come from OSS")
 
     def _make(self) -> None:
-        with _errors_as_ours():
-            try:
-                self._bucket.get_bucket_info()
-            except NoSuchBucket:
-                # Only then: for a bucket that exists this would change who may read it.
-                self._bucket.create_bucket(oss2.BUCKET_ACL_PRIVATE)
-                _log.info("the bucket %s was made; only its owner can read it", self._bucket.bucket_name)
+        try:
+            self._bucket.get_bucket_info()
+        except NoSuchBucket:
+            # Only then: for a bucket that exists this would change who may read it.
+            self._bucket.create_bucket(oss2.BUCKET_ACL_PRIVATE)
+            _log.info("the bucket %s was made; only its owner can read it", self._bucket.bucket_name)
 
 
 @contextmanager
@@ -75,14 +82,16 @@ def _errors_as_ours() -> Iterator[None]:
     try:
         yield
     except ServerError as error:
-        message = " ".join(error.message.split())[:_MESSAGE_CHARACTERS]
-        reason = f"OSS answered {error.status} {error.code} ({message}), request id {error.request_id or 'none'}"
-        raise (Refused if error.code in _NEVER_DOES else OSError)(reason) from None
+        if error.code in _NEVER_DOES:
+            raise Refused(_reason(error)) from None
+        raise (PermissionError if error.status == 403 else OSError)(_reason(error)) from None
     except RequestError as error:
         raise OSError(f"OSS cannot be reached: {error.exception}") from None
     except InconsistentError as error:
-        raise OSError(f"OSS stored something else: {error.body}") from None
-    except ClientError as error:
-        raise Refused(str(error.body)) from None
-    except (ParseError, RuntimeError) as error:  # what oss2 raises for an answer that is not the XML it expects
-        raise OSError(f"the answer does not come from OSS: {error}") from None
+        raise OSError(f"OSS stored other bytes than were sent: {error.body}") from None
+
+
+def _reason(error: ServerError) -> str:
+    code = error.code or "without an error code"
+    reason = f"OSS answered {error.status} {code} (request {error.request_id}): {error.message or 'no message'}"
+    return " ".join(reason.split())[:_REASON_CHARACTERS]

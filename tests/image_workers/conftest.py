@@ -21,5 +21,5 @@ def picture() -> Callable[[str], bytes]:
 def guetzli_program() -> str:
     program = shutil.which("guetzli")
     if program is None:
-        pytest.skip("guetzli is not installed (Debian: apt install guetzli)")
+        pytest.fail("there is no guetzli: apt-get install guetzli", pytrace=False)
     return program

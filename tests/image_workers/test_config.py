@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from image_workers.config import Config, ResizeConfig, load, parse
+from image_workers.config import Config, DirectoryConfig, OssConfig, ResizeConfig, load, parse
 from image_workers.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
@@ -38,6 +38,12 @@ bucket:
 """
 
 
+@pytest.fixture(autouse=True)
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 def test_an_empty_file_is_the_original_s_defaults() -> None:
     config = parse("")
     assert (config.url, config.thread, config.root) == (None, 2, Path("images"))
@@ -46,7 +52,7 @@ def test_an_empty_file_is_the_original_s_defaults() -> None:
     assert (run.output, run.lock_name, run.lock_count, run.verbose) == ("guetzli", None, 1, False)
     assert (run.quality, run.memlimit_mb, run.max_pixels, run.time_limit_s) == (95, 6000, 2_000_000, 600)
     assert config.resizes == ()
-    assert (config.bucket.directory, config.bucket.root_path) == (Path("bucket"), "")
+    assert config.bucket == DirectoryConfig(Path("bucket"), "")
     assert (config.cache_ms, config.max_pixels, config.max_bytes) == (432_000_000, 64_000_000, 64_000_000)
 
 
@@ -108,10 +114,10 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("zzz: 1", "zzz: is not a known key; known are bucket, cache, enable-guetzli, "),
         ("7: 1", "7: is not a known key; known are"),
         ("thread: 1\nthread: 2", "thread: is given twice, the second time in line 2"),
-        ("- a", "the file: must be a mapping of keys and values, not ['a']"),
-        ("guetzli: 7", "guetzli: must be a mapping of keys and values, not 7"),
+        ("- a", "the file: must be a mapping of keys and values, not of type list"),
+        ("guetzli: 7", "guetzli: must be a mapping of keys and values, not of type int"),
         ("resizes: {func: a}", "resizes: must be a list of 100 mappings at most, not {'func': 'a'}"),
-        ("resizes: [7]", "resizes[0]: must be a mapping of keys and values, not 7"),
+        ("resizes: [7]", "resizes[0]: must be a mapping of keys and values, not of type int"),
         ("resizes: [{width: 7}]", "resizes[0].func: is missing"),
         ("resizes: [{func: upload}]", "resizes[0].func: upload is a function of its own; choose another name"),
         ("resizes: [{func: a, suffix: x}, {func: a}]", "resizes[1].func: 'a' is that of resizes[0]; give each its own"),
@@ -137,7 +143,33 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("cache: -5d", "cache: must be a duration"),
         ("periodic: http://x", "periodic: 'http://x' is neither tcp://host:port nor unix:///path"),
         ("bucket: {root_path: ../x}", "bucket.root_path: the name '../x' has the part '..'"),
-        ("bucket: {access_id: a, access_key: b, name: c, endpoint: d}", "bucket.access_id: this version cannot upload"),
+        ("bucket: {endpiont: x.aliyuncs.com}", "bucket.endpiont: is not a known key; did you mean endpoint?"),
+        ("bucket: {directory: a, name: abc}", "bucket.directory: a bucket is either a directory or one of OSS; remove"),
+        (
+            "bucket: {name: abc}",
+            "bucket.access_id: is missing; give it, or set the environment variable OSS_ACCESS_KEY_ID",
+        ),
+        (
+            "bucket: {access_id: a}",
+            "bucket.access_key: is missing; give it, or set the environment variable OSS_ACCESS_KE",
+        ),
+        ("bucket: {access_id: a, access_key: b}", "bucket.name: is missing"),
+        ("bucket: {access_id: a, access_key: b, name: abc}", "bucket.endpoint: is missing"),
+        (
+            "bucket: {access_id: a, access_key: b, name: abc, endpoint: cdn.example.com}",
+            "bucket.region: is missing, and ",
+        ),
+        (
+            "bucket: {name: Photos}",
+            "bucket.name: must be 3 to 63 small letters, digits and inner hyphens, not 'Photos'",
+        ),
+        (
+            "bucket: {endpoint: 'ftp://x'}",
+            "bucket.endpoint: must be a host, as in oss-cn-hangzhou.aliyuncs.com, or its",
+        ),
+        ("bucket: {endpoint: x.com/photos}", "bucket.endpoint: must be a host"),
+        ("bucket: {region: oss-cn-hangzhou}", "bucket.region: must be a region as in cn-hangzhou, without oss-, not"),
+        ("bucket: {signature: v2}", "bucket.signature: must be v4 or v1, not 'v2'"),
         ("root: a\nbucket: {directory: a/b}", "must not be inside one another"),
         ("root: a/b\nbucket: {directory: a}", "must not be inside one another"),
         ("a: [", "is not YAML"),
@@ -160,10 +192,81 @@ def test_a_mistake_in_a_file_is_told_with_the_file(tmp_path: Path) -> None:
         load(tmp_path / "missing.yml")
 
 
-def test_secrets_of_a_bucket_are_not_repeated_in_the_message() -> None:
-    with pytest.raises(ConfigError) as error:
-        parse("bucket: {access_id: a, access_key: the-secret}")
-    assert "the-secret" not in str(error.value)
+class TestOss:
+    TEXT = "bucket: {access_id: the-id, access_key: the-secret, name: photos, endpoint: ENDPOINT, root_path: /a/}"
+
+    def parsed(self, endpoint: str, more: str = "") -> OssConfig:
+        bucket = parse(self.TEXT.replace("ENDPOINT", endpoint).replace("}", more + "}")).bucket
+        assert isinstance(bucket, OssConfig)
+        return bucket
+
+    def test_the_original_s_keys_are_enough(self) -> None:
+        assert self.parsed("oss-cn-hangzhou.aliyuncs.com") == OssConfig(
+            access_id="the-id",
+            access_key="the-secret",
+            name="photos",
+            endpoint="https://oss-cn-hangzhou.aliyuncs.com",
+            region="cn-hangzhou",
+            signature="v4",
+            root_path="a",
+        )
+
+    @pytest.mark.parametrize(
+        ("endpoint", "region"),
+        [
+            ("http://oss-cn-hangzhou-internal.aliyuncs.com/", "cn-hangzhou"),
+            ("oss-us-west-1.aliyuncs.com", "us-west-1"),
+            ("oss-cn-shanghai-finance-1-internal.aliyuncs.com", "cn-shanghai-finance-1"),
+            ("oss-accelerate.aliyuncs.com", None),
+            ("oss-accelerate-overseas.aliyuncs.com", None),
+            ("photos.example.com", None),
+            ("http://127.0.0.1:8080", None),
+        ],
+    )
+    def test_the_region_is_told_by_the_vendor_s_endpoints_only(self, endpoint: str, region: str | None) -> None:
+        assert self.parsed(endpoint, ", signature: v1").region == region
+
+    def test_a_given_region_counts(self) -> None:
+        assert self.parsed("oss-cn-hzfinance.aliyuncs.com", ", region: cn-hangzhou").region == "cn-hangzhou"
+
+    def test_the_key_may_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", "other-id")
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "other-secret")
+        bucket = parse("bucket: {access_id: the-id, name: photos, endpoint: oss-cn-hangzhou.aliyuncs.com}").bucket
+        assert isinstance(bucket, OssConfig)
+        assert (bucket.access_id, bucket.access_key) == ("the-id", "other-secret"), "the file comes first"
+
+    def test_the_environment_alone_asks_for_no_bucket_of_oss(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", "other-id")
+        assert isinstance(parse("").bucket, DirectoryConfig)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "bucket: {access_id: a, access_key: the-secret}",
+            "bucket: {access_key: the-secret with spaces}",
+            "bucket: {access_key: [the-secret]}",
+            "bucket: [the-secret]",
+            "- bucket: {access_key: the-secret}",
+            "bucket:\n  access_key: the-secret: x",
+            "bucket:\n  access_key: 'the-secret",
+        ],
+    )
+    def test_no_mistake_makes_the_secret_part_of_a_message(self, text: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            parse(text)
+        assert "the-secret" not in str(error.value)
+
+    def test_nor_does_a_bad_one_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "the-secret\n")
+        with pytest.raises(ConfigError, match=r"^OSS_ACCESS_KEY_SECRET: must be a text of ASCII") as error:
+            parse("bucket: {access_id: a, name: photos}")
+        assert "the-secret" not in str(error.value)
+
+    def test_the_secret_is_not_shown_with_the_configuration(self) -> None:
+        config = parse(self.TEXT.replace("ENDPOINT", "oss-cn-hangzhou.aliyuncs.com"))
+        assert "the-id" in repr(config)
+        assert "the-secret" not in repr(config)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -1,0 +1,278 @@
+"""Uploads over a real socket, to a server that checks signatures with code that shares nothing with oss2."""
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from demo.oss import ACCESS_KEY, BUCKET, OssServer
+from image_workers.config import OssConfig, parse
+from image_workers.errors import ConfigError, Refused
+from image_workers.files import Root
+from image_workers.functions import ImageFunctions
+from image_workers.oss import OssBucket
+from periodic_client import Done, Failed
+
+
+def configured(server: OssServer, **keys: str) -> OssConfig:
+    bucket = parse(server.configuration("", **keys)).bucket
+    assert isinstance(bucket, OssConfig)
+    return bucket
+
+
+def opened(server: OssServer, **keys: str) -> OssBucket:
+    return OssBucket(configured(server, **keys), connections=2)
+
+
+def put(bucket: OssBucket, key: str, content: bytes = b"bytes") -> None:
+    bucket.put(key, io.BytesIO(content), "image/jpeg")
+
+
+@pytest.mark.parametrize("signature", ["v4", "v1"])
+class TestSignatures:
+    def test_all_requests_are_signed_as_the_vendor_s_own_code_does(self, server: OssServer, signature: str) -> None:
+        opened(server, signature=signature).put("2024/x.jpg", io.BytesIO(b"content"), "image/png")
+        state = server.state()
+        assert state["objects"] == {f"{BUCKET}/2024/x.jpg": {"type": "image/png", "size": 7}}
+        assert server.read("2024/x.jpg") == b"content"
+        assert [(each["method"], each["status"]) for each in state["requests"]] == [
+            ("GET", 404), ("PUT", 200), ("PUT", 200),
+        ]  # fmt: skip
+        assert all(each["signed"] and each["signature"] == signature for each in state["requests"])
+
+    @pytest.mark.parametrize(
+        "key",
+        ["图/照片 1.jpg", "a b+c.jpg", "100%.jpg", "%2e%2e/x", "x.png~_fw64.jpg", "é&=#;'*().jpg", "?x.jpg", "🙂"],
+    )
+    def test_names_arrive_unchanged(self, server: OssServer, signature: str, key: str) -> None:
+        put(opened(server, signature=signature, root_path="/相册 1/+%"), key)
+        assert list(server.state()["objects"]) == [f"{BUCKET}/相册 1/+%/{key}"]
+
+    def test_a_wrong_key_is_refused(self, server: OssServer, signature: str) -> None:
+        with pytest.raises(ConfigError, match="403 SignatureDoesNotMatch"):
+            opened(server, signature=signature, access_key="another")
+        assert server.state()["buckets"] == {}
+
+
+def test_a_missing_bucket_is_made_for_its_owner_alone(server: OssServer) -> None:
+    opened(server)
+    assert server.state()["buckets"] == {BUCKET: "private"}
+
+
+def test_a_bucket_that_exists_is_left_as_it_is(server: OssServer) -> None:
+    server.tell("bucket", name=BUCKET, acl="public-read")
+    put(opened(server), "x")
+    assert server.state()["buckets"] == {BUCKET: "public-read"}
+
+
+def test_the_rest_of_the_content_is_put_in_place_of_the_earlier_object(server: OssServer) -> None:
+    bucket = opened(server)
+    put(bucket, "x", b"long" * 100_000)
+    content = io.BytesIO(b"head and rest")
+    content.seek(9)
+    bucket.put("x", content, "image/jpeg")
+    assert server.read("x") == b"rest"
+
+
+def test_an_empty_object(server: OssServer) -> None:
+    put(opened(server), "x", b"")
+    assert server.read("x") == b""
+
+
+@pytest.mark.parametrize("key", ["../x", "/x", "a//b", "a\nb", "a\\b", ""])
+def test_a_hostile_key_is_refused_without_asking(server: OssServer, key: str) -> None:
+    bucket = opened(server)
+    before = len(server.state()["requests"])
+    with pytest.raises(Refused):
+        put(bucket, key)
+    assert len(server.state()["requests"]) == before
+
+
+async def test_threads_share_the_kept_connections(server: OssServer) -> None:
+    bucket = OssBucket(configured(server), connections=4)
+    limiter = trio.CapacityLimiter(4)
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            upload = partial(put, bucket, f"{number}", b"%d" % number)
+            nursery.start_soon(partial(trio.to_thread.run_sync, upload, limiter=limiter))
+    assert all(server.read(f"{number}") == b"%d" % number for number in range(40))
+    assert len({request["port"] for request in server.state()["requests"]}) <= 4
+
+
+class Uploads:
+    """The function `upload` of real image workers on the server's bucket."""
+
+    def __init__(self, server: OssServer, folder: Path, timeout_s: float) -> None:
+        text = server.configuration("")
+        config = parse(text)
+        root = Root(folder / "root")
+        self.content = os.urandom(1_000_000)
+        root.write("x.jpg", self.content)
+        bucket = OssBucket(configured(server), connections=2, timeout_s=timeout_s)
+        functions = ImageFunctions(config, root, bucket, None).served()
+        self._call = next(function.call for function in functions if function.func == "upload")
+
+    async def outcome(self) -> Done | Failed:
+        return await self._call(StandInJob("x.jpg", b""))  # type: ignore[arg-type]
+
+    async def failed(self) -> Failed:
+        outcome = await self.outcome()
+        assert isinstance(outcome, Failed)
+        return outcome
+
+
+@dataclass
+class StandInJob:
+    """What the function reads of a job."""
+
+    name: str
+    workload: bytes
+
+
+@pytest.fixture
+def uploads(server: OssServer, tmp_path: Path) -> Uploads:
+    return Uploads(server, tmp_path, timeout_s=2)
+
+
+def error(status: int, code: str) -> dict[str, str | int]:
+    return {"kind": "error", "status": status, "code": code}
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (error(503, "ServiceUnavailable"), r"OSS answered 503 ServiceUnavailable \(request R\d+\): This is Serv"),
+            (error(500, "InternalError"), "500 InternalError"),
+            (error(400, "RequestTimeout"), "400 RequestTimeout"),
+            (error(403, "AccessDenied"), "403 AccessDenied"),
+            (error(404, "NoSuchBucket"), "404 NoSuchBucket"),
+            ({"kind": "bare"}, "OSS answered 502 without an error code"),
+            ({"kind": "silent"}, "OSS cannot be reached: .*timed out"),
+            ({"kind": "cutInRequest"}, "OSS cannot be reached: "),
+            ({"kind": "cutInAnswer"}, "the answer 200 has no checksum: it was cut off"),
+            ({"kind": "redirect"}, "the answer 200 has no checksum: .*does not come from OSS"),
+            ({"kind": "corrupt"}, "OSS stored other bytes than were sent: .*req_id: R"),
+        ],
+        ids=lambda value: value.get("code", value["kind"]) if isinstance(value, dict) else "",
+    )
+    async def test_what_may_do_later_is_tried_again_and_then_does(
+        self, server: OssServer, uploads: Uploads, fault: dict[str, str | int], reason: str
+    ) -> None:
+        server.tell("fault", times=2, **fault)
+        for _ in range(2):
+            failed = await uploads.failed()
+            assert failed.retry
+            assert failed.delay_ms is None, "the job's rule decides"
+            assert re.search(reason, failed.reason)
+        assert isinstance(await uploads.outcome(), Done)
+        assert server.read("x.jpg") == uploads.content
+
+    @pytest.mark.parametrize("code", ["InvalidObjectName", "InvalidArgument", "EntityTooLarge"])
+    async def test_what_will_never_do_is_given_up(self, server: OssServer, uploads: Uploads, code: str) -> None:
+        server.tell("fault", times=1, **error(400, code))
+        failed = await uploads.failed()
+        assert not failed.retry
+        assert f"400 {code}" in failed.reason
+
+    async def test_a_key_exchanged_meanwhile_is_tried_again(self, server: OssServer, uploads: Uploads) -> None:
+        server.tell("access", key="a-newer-key")
+        failed = await uploads.failed()
+        assert failed.retry
+        assert "403 SignatureDoesNotMatch" in failed.reason
+        server.tell("access", key=ACCESS_KEY)
+        assert isinstance(await uploads.outcome(), Done)
+
+    async def test_a_server_that_is_gone_is_tried_again(self, server: OssServer, uploads: Uploads) -> None:
+        server.__exit__()
+        failed = await uploads.failed()
+        assert failed.retry
+        assert "OSS cannot be reached" in failed.reason
+
+
+async def test_neither_key_nor_signature_is_logged_or_told(
+    server: OssServer, uploads: Uploads, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        opened(server, signature="v1")
+        assert isinstance(await uploads.outcome(), Done)
+        server.tell("access", key="a-newer-key")
+        told = [(await uploads.failed()).reason]
+        with pytest.raises(ConfigError) as refused:
+            opened(server)
+        told.append(str(refused.value))
+        server.tell("access", key=ACCESS_KEY)
+        server.tell("fault", kind="corrupt", times=1)
+        told.append((await uploads.failed()).reason)
+    assert '"PUT /pictures/x.jpg HTTP/1.1" 200' in caplog.text, "the log is at DEBUG"
+    signatures = [re.split(":|Signature=", each["authorization"])[-1] for each in server.state()["requests"]]
+    assert min(map(len, signatures)) >= 28, "the length of a SHA-1 in base 64"
+    for text in (caplog.text, *told):
+        for secret in (ACCESS_KEY, "a-newer-key", *signatures):
+            assert secret not in text
+
+
+def image_workers(folder: Path, config: str) -> subprocess.CompletedProcess[str]:
+    (folder / "config.yml").write_text(config)
+    return subprocess.run(
+        [sys.executable, "-m", "image_workers"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+class TestAtTheStart:
+    @pytest.mark.parametrize(
+        ("fault", "message"),
+        [
+            (error(403, "AccessDenied"), "403 AccessDenied"),
+            (error(503, "ServiceUnavailable"), "503 ServiceUnavailable"),
+            ({"kind": "redirect"}, "does not answer as OSS does"),
+            ({"kind": "cutInAnswer"}, "does not answer as OSS does"),
+        ],
+    )
+    def test_a_bucket_that_cannot_be_used_exits_2(
+        self, server: OssServer, tmp_path: Path, fault: dict[str, str | int], message: str
+    ) -> None:
+        server.tell("fault", times=1, **fault)
+        ended = image_workers(tmp_path, server.configuration(""))
+        assert ended.returncode == 2
+        assert "image-workers: bucket: " in ended.stderr
+        assert server.endpoint in ended.stderr
+        assert message in ended.stderr
+
+    def test_a_wrong_key_exits_2_and_is_not_shown(self, server: OssServer, tmp_path: Path) -> None:
+        ended = image_workers(tmp_path, server.configuration("", access_key="a-wrong-key"))
+        assert ended.returncode == 2
+        said = f"image-workers: bucket: {BUCKET} at {server.endpoint} cannot be used: OSS answered 403 SignatureDoesNot"
+        assert ended.stderr.startswith(said)
+        assert ended.stderr.endswith("; check access_id, access_key, the key's rights and this machine's clock\n")
+        assert "a-wrong-key" not in ended.stderr
+        assert server.state()["requests"][0]["authorization"] not in ended.stderr
+
+    def test_an_endpoint_where_nobody_is_exits_2(self, server: OssServer, tmp_path: Path) -> None:
+        config = server.configuration("")
+        server.__exit__()
+        ended = image_workers(tmp_path, config)
+        assert ended.returncode == 2
+        assert "cannot be used: OSS cannot be reached: " in ended.stderr
+
+    def test_a_missing_oss2_exits_2_and_is_named(self, server: OssServer, tmp_path: Path) -> None:
+        (tmp_path / "oss2.py").write_text("raise ModuleNotFoundError(\"No module named 'oss2'\", name='oss2')")
+        ended = image_workers(tmp_path, server.configuration(""))
+        assert (ended.returncode, ended.stderr) == (
+            2,
+            "image-workers: bucket: oss2 is not installed; run: pip install 'periodicd[oss]'\n",
+        )
+
+    def test_a_directory_needs_no_oss2(self, tmp_path: Path) -> None:
+        program = "import sys; from image_workers.cli import load, prepare; from pathlib import Path\n"
+        program += "prepare(load(Path('config.yml'))); sys.exit('oss2' in sys.modules)"
+        (tmp_path / "config.yml").write_text("")
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
