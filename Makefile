@@ -9,7 +9,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev
 NODE_MODULES := tests/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test check format clean
+.PHONY: help setup demo bench profile test sim mutants check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -40,6 +40,12 @@ profile: setup  ## where the daemon's time for one job goes
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest -q
+
+sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+mutants: setup  ## plant bugs by hand, one at a time, and see the simulation find each
+	$(BIN)/python -m tests.mutants
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

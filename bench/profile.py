@@ -83,8 +83,8 @@ def main() -> None:
             done, cpu_s = trio.run(profile, running, folder / "stacks")
         samples: Counter[str] = Counter()
         for line in (folder / "stacks").read_text().splitlines():
-            stack, count = line.rsplit(" ", 1)
-            samples[layer(stack.split(";"))] += int(count)
+            stack, seen = line.rsplit(" ", 1)
+            samples[layer(stack.split(";"))] += int(seen)
     total = sum(samples.values())
     print(f"{done} jobs, {cpu_s / done * 1e6:.0f} us of the daemon's CPU each; samples while it was not idle:")
     for name, count in samples.most_common():

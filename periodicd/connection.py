@@ -136,6 +136,7 @@ class Connection:
         """Whether the next step must come first: too much is unanswered already."""
         return (
             len(self.peer.unanswered) >= UNANSWERED_MAX
+            or len(self.peer.deferred) >= UNANSWERED_MAX
             or self._waiting_bytes >= INBOX_BYTES_MAX
             or (self._waiting_bytes > 0 and self._engine.memory.is_full)
         )

@@ -14,7 +14,6 @@ If the store raises, the engine must be thrown away: what is on disk is the trut
 from periodic_client.wire import (
     DuplicateMsgid,
     Message,
-    Notification,
     PeriodicError,
     Request,
     Response,
@@ -23,7 +22,7 @@ from periodic_client.wire import (
 from periodicd import ops
 from periodicd.clock import Now
 from periodicd.peers import Memory, Peer
-from periodicd.requests import METHODS, Rules
+from periodicd.requests import METHODS
 from periodicd.scheduler import Event, Scheduler, Settings, describe
 from periodicd.store import Store
 
@@ -38,7 +37,8 @@ class Engine:
         self.store = store
         self.memory = Memory((settings or Settings()).connections_bytes)
         self._was_full = False
-        self._deferred: list[tuple[Peer, Request]] = []
+        self._deferring: dict[Peer, None] = {}
+        """Connections of which something waits for a later step."""
         self._large_answers = 0
         (boot,) = store.apply([ops.Boot()])
         store.commit()
@@ -80,7 +80,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether a step has something to do beside what the time asks for."""
-        can_go_on = self._deferred and self._large_answers == LARGE_ANSWERS_A_STEP
+        can_go_on = self._deferring and self._large_answers == LARGE_ANSWERS_A_STEP
         return bool(self._inbox or self.scheduler.sends or can_go_on)
 
     def wakeup_ms(self, now: Now) -> int:
@@ -149,39 +149,54 @@ class Engine:
         self.store.close()
 
     def _deal_with_inbox(self) -> None:
-        scheduler = self.scheduler
-        rules = scheduler.rules
+        """In order for each connection: once something of it waits, all that follows waits behind."""
+        self._rules = self.scheduler.rules
         self._large_answers = 0
-        deferred, self._deferred = self._deferred, []
-        for peer, request in deferred:
-            if peer.number in scheduler.peers:
-                self._request(peer, request, rules)
+        for peer in list(self._deferring):
+            while peer.deferred and self._deal_with(peer, peer.deferred[0]):
+                peer.deferred.popleft()
+            if not peer.deferred:
+                del self._deferring[peer]
         inbox, self._inbox = self._inbox, []
         for peer, message in inbox:
             if message is None:
-                scheduler.detach(peer)
-            elif type(message) is Request:
-                self._request(peer, message, rules)
-            elif type(message) is Response:
-                scheduler.respond(peer, message.msgid, message.error, message.result)
-            else:
-                assert type(message) is Notification
+                self._detach(peer)
+            elif peer.deferred or not self._deal_with(peer, message):
+                peer.deferred.append(message)
+                self._deferring[peer] = None
 
-    def _request(self, peer: Peer, request: Request, rules: Rules) -> None:
+    def _deal_with(self, peer: Peer, message: Message) -> bool:
+        """False if it must wait for a later step."""
+        if type(message) is Request:
+            if not peer.is_reading:
+                return False
+            if message.method in LARGE_ANSWERS:
+                if self._large_answers == LARGE_ANSWERS_A_STEP or self.memory.is_full:
+                    return False
+                self._large_answers += 1
+            self._request(peer, message)
+        elif type(message) is Response:
+            self.scheduler.respond(peer, message.msgid, message.error, message.result)
+        return True
+
+    def _detach(self, peer: Peer) -> None:
+        """What the connection sent before is still done, but nobody is there for large answers."""
+        self._deferring.pop(peer, None)
+        for message in peer.deferred:
+            if type(message) is Response:
+                self.scheduler.respond(peer, message.msgid, message.error, message.result)
+            elif type(message) is Request and message.method not in LARGE_ANSWERS:
+                self._request(peer, message)
+        peer.deferred.clear()
+        self.scheduler.detach(peer)
+
+    def _request(self, peer: Peer, request: Request) -> None:
         msgid, method, params = request
-        if not peer.is_reading:
-            self._deferred.append((peer, request))
-            return
-        if method in LARGE_ANSWERS:
-            if self._large_answers == LARGE_ANSWERS_A_STEP or self.memory.is_full:
-                self._deferred.append((peer, request))
-                return
-            self._large_answers += 1
         check = METHODS.get(method)
         try:
             if check is None:
                 raise UnknownMethod(f"there is no method {method!r:.100}; they are {', '.join(METHODS)}")
-            arguments = check(params, rules)
+            arguments = check(params, self._rules)
         except PeriodicError as error:
             self.scheduler.refuse(peer, msgid, error)
             return

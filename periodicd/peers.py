@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from periodic_client.wire import Message
     from periodicd.leases import Lease
 
 CONNECTION_JOBS_MAX = 1000
@@ -51,6 +52,8 @@ class Peer:
         """What came from it and is not dealt with yet, about."""
         self.unanswered: set[int] = set()
         """Its requests that were not answered yet, by msgid."""
+        self.deferred: deque[Message] = deque()
+        """What it sent and a later step will deal with, in order."""
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
 

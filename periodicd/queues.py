@@ -196,7 +196,8 @@ class Queues:
             if lane.horizon is None:
                 function.close_lane(priority)
                 continue
-            limit = max(8, min(budget.page_jobs, budget.jobs // (len(self._functions) + len(function.lanes))))
+            share = budget.jobs // (len(self._functions) + len(function.lanes))
+            limit = min(budget.page_jobs, max(8, share))
             pages.append(Page(func, priority, lane.horizon, limit, budget.inline_bytes, budget.page_bytes))
         return pages
 

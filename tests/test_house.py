@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.job": ("periodicd.retry",),
     "periodicd.ops": ("periodicd.job",),
     "periodicd.leases": ("periodicd.job", "periodicd.peers", "periodicd.timers"),
-    "periodicd.peers": ("periodicd.leases",),  # only for a type
+    "periodicd.peers": ("periodic_client.wire", "periodicd.leases"),  # only for types
     "periodicd.queues": ("periodicd.job", "periodicd.ops"),
     "periodicd.requests": (
         "periodic_client.wire", "periodicd.job", "periodicd.ops", "periodicd.peers", "periodicd.retry",

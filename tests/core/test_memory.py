@@ -59,3 +59,33 @@ def test_what_a_lost_connection_had_asked_is_forgotten() -> None:
     client.me.note_outbox(0)
     client.close()
     assert daemon.engine.finish() == []
+
+
+def test_what_follows_a_request_that_waits_waits_too() -> None:
+    daemon = Daemon()
+    runner = worker(daemon)
+    daemon.connect().submit("a")
+    run = runner.take()
+    runner.reads = False
+    runner.me.note_outbox(8 * MB)
+    finish = runner.send("finish", run.handle, {"outcome": "failed", "reason": "broken"})
+    run.respond()
+    assert daemon.job("f", "a")["state"] == "running", "the response does not overtake the finish"
+    runner.read()
+    daemon.step()
+    assert runner.answer(finish) is None
+    assert daemon.job("f", "a")["reason"] == "broken"
+
+
+def test_what_a_lost_connection_sent_is_still_done() -> None:
+    daemon = Daemon()
+    runner = worker(daemon)
+    daemon.connect().submit("a")
+    run = runner.take()
+    runner.reads = False
+    runner.me.note_outbox(8 * MB)
+    runner.send("ping")
+    run.respond()
+    assert daemon.job("f", "a")["state"] == "running"
+    runner.close()
+    assert daemon.gone("f", "a")

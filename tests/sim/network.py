@@ -1,0 +1,41 @@
+"""The network of the simulation: links that deliver late, in order, and may be cut with messages on their way."""
+
+from collections import deque
+from typing import Any
+
+from periodic_client.wire import Decoder, Message, encode_error, encode_request, encode_response
+from periodicd.peers import Peer
+
+
+class Link:
+    """One connection. The world moves messages; the actor at the other end only sees what was delivered to it."""
+
+    def __init__(self, number: int, peer: Peer) -> None:
+        self.number = number
+        self.peer = peer
+        self.is_up = True
+        self.up: deque[bytes] = deque()
+        """On the way to the daemon."""
+        self.down: deque[bytes] = deque()
+        """On the way to the actor."""
+        self.asked: dict[int, tuple[str, Any]] = {}
+        """The actor's unanswered requests: method, and what the actor wants to remember of it."""
+        self._to_daemon, self._to_actor = Decoder(), Decoder()
+        self._msgid = 0
+
+    def ask(self, method: str, *params: Any, memo: Any = None) -> None:
+        self._msgid += 1
+        self.asked[self._msgid] = (method, memo)
+        self.up.append(encode_request(self._msgid, method, params))
+
+    def respond(self, msgid: int, result: Any) -> None:
+        self.up.append(encode_response(msgid, result))
+
+    def refuse(self, msgid: int, error: str) -> None:
+        self.up.append(encode_error(msgid, error))
+
+    def next_up(self) -> list[Message]:
+        return list(self._to_daemon.feed(self.up.popleft()))
+
+    def next_down(self) -> list[Message]:
+        return list(self._to_actor.feed(self.down.popleft()))

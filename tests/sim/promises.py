@@ -1,0 +1,162 @@
+"""What the daemon promises, checked from outside at every step. To add a promise, add a method and call it.
+
+The book notes what was said to whom: each submit has a version of its own as its workload, so that every run, record
+and report can be traced to the submit that it came from.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from periodicd.engine import Engine
+from periodicd.job import State
+from periodicd.scheduler import Scheduler
+from tests.sim.store import FaultyStore
+
+
+class Broken(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Version:
+    """One submit."""
+
+    func: str
+    name: str
+    number: int
+    acknowledged: bool = False
+    excuses: list[str] = field(default_factory=list)
+    """What may have made it disappear: it was reported done, or a remove or a later submit of its name was sent."""
+    finished: bool = False
+    """A ``finish`` with done was answered: it must never run again."""
+    runs: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.func, self.name
+
+
+class Book:
+    def __init__(self) -> None:
+        self.versions: dict[int, Version] = {}
+        self.latest: dict[tuple[str, str], list[Version]] = {}
+        self._flying: dict[int, tuple[str, str]] = {}
+        """Submits and removes on their way, which may arrive after what is sent later over another link."""
+        self._flights = 0
+        self.orphans = 0
+        """Runs whose claim a crash lost, and whose report was refused."""
+
+    def submit(self, func: str, name: str, keep: bool) -> Version:
+        version = Version(func, name, len(self.versions) + 1)
+        if (func, name) in self._flying.values():
+            version.excuses.append("something sent before it may arrive after it")
+        if not keep:
+            self.excuse(func, name, f"version {version.number} was submitted")
+        self.versions[version.number] = version
+        self.latest.setdefault((func, name), []).append(version)
+        return version
+
+    def takes_off(self, func: str, name: str) -> int:
+        """A submit or remove of this name is sent; returns its flight."""
+        self._flights += 1
+        self._flying[self._flights] = func, name
+        return self._flights
+
+    def lands(self, flight: int) -> None:
+        """It was answered, or its link is gone: it will not arrive any more."""
+        self._flying.pop(flight, None)
+
+    def excuse(self, func: str, name: str, why: str) -> None:
+        for version in self.latest.get((func, name), ()):
+            version.excuses.append(why)
+
+
+def token(workload: bytes | None) -> int:
+    """The version that a workload stands for."""
+    assert workload is not None
+    return int(workload.split(b".")[0])
+
+
+class Promises:
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    def check(self, engine: Engine, store: FaultyStore) -> None:
+        """After every step that ended well."""
+        self.nothing_acknowledged_is_lost(store)
+        self.one_lease_a_job(engine.scheduler, store)
+        self.memory_is_a_part_of_the_store(engine.scheduler, store)
+        self.windows_have_no_holes(engine.scheduler, store)
+        self.everything_stays_under_its_limit(engine)
+
+    def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
+        kept = {token(job.workload) for job in store.on_disk().values()}
+        kept |= {token(job.workload) for job in store.done_elsewhere}
+        for version in self.book.versions.values():
+            if version.acknowledged and not version.excuses and version.number not in kept:
+                raise Broken(f"{version} was acknowledged and is gone")
+
+    def one_lease_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        keys = [lease.job.key for lease in scheduler.leases]
+        if len(keys) != len(set(keys)):
+            raise Broken(f"two leases of one job: {keys}")
+        running = {job.id for job in store.on_disk().values() if job.state is State.RUNNING}
+        if not running <= {lease.job.id for lease in scheduler.leases}:
+            raise Broken("the store says of a job that it runs, and nobody runs it")
+
+    def memory_is_a_part_of_the_store(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        disk = store.on_disk()
+        for job in scheduler.queues._jobs.values():
+            kept = disk.get(job.id)
+            if kept is None or kept.state is not State.WAITING or kept.due_ms != job.due_ms:
+                raise Broken(f"memory has {job}, the store {kept}")
+        for lease in scheduler.leases:
+            kept = disk.get(lease.job.id)
+            if kept is None or kept.state not in (State.WAITING, State.RUNNING):
+                raise Broken(f"a lease of {lease.job}, but the store has {kept}")
+            if kept.state is State.RUNNING and kept.handle != lease.handle:
+                raise Broken(f"the store's claim {kept.handle} is not the lease {lease.handle}")
+
+    def windows_have_no_holes(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        for job in store.on_disk().values():
+            if job.state is not State.WAITING or scheduler.leases.by_id(job.id) is not None:
+                continue
+            function = scheduler.queues._functions.get(job.func)
+            if function is None or scheduler.queues.get(job.id) is not None:
+                continue
+            lane = function.lanes.get(job.priority)
+            head = lane.head() if lane is not None else None
+            if lane is None or lane.reaches(job):
+                raise Broken(f"{job} waits within the window, and memory does not know it")
+            if head is not None and (job.due_ms, job.id) < (head.due_ms, head.id):
+                raise Broken(f"{job} comes before {head}, and memory does not know it")
+
+    def everything_stays_under_its_limit(self, engine: Engine) -> None:
+        scheduler = engine.scheduler
+        budget = scheduler.settings.budget
+        lanes = sum(len(function.lanes) for function in scheduler.queues._functions.values())
+        # Each lane keeps at least its first job, and a page that was just read.
+        if len(scheduler.queues) > budget.jobs * 5 // 4 + lanes + budget.page_jobs:
+            raise Broken(f"{len(scheduler.queues)} jobs in memory")
+        for peer in scheduler.peers.values():
+            if len(peer.performing) > peer.credit:
+                raise Broken(f"{peer} was given {len(peer.performing)} jobs, and takes {peer.credit}")
+            for subscription in peer.subscriptions.values():
+                running = sum(lease.subscription is subscription for lease in peer.performing.values())
+                if running != subscription.running or running > max(subscription.limit, 1) + 10:
+                    raise Broken(f"{peer} runs {running} of {subscription.func}, counted {subscription.running}")
+
+    def starts(self, job: dict[str, Any], wall_ms: int) -> None:
+        """A ``perform`` leaves."""
+        version = self.book.versions[token(job["workload"])]
+        if job["due_ms"] > wall_ms:
+            raise Broken(f"{version} starts {job['due_ms'] - wall_ms} ms early")
+        if version.finished:
+            raise Broken(f"{version} starts again, although its finish was answered")
+        version.runs += 1
+
+    def all_is_done(self, store: FaultyStore, wall_ms: int) -> None:
+        """Once the faults have stopped and honest workers had time."""
+        for job in store.on_disk().values():
+            if job.state is State.RUNNING or (job.state is not State.DEAD and job.due_ms <= wall_ms):
+                raise Broken(f"{job} is still there, though everything healed")
