@@ -153,6 +153,12 @@ def _start(values: Config) -> None:
 
 
 async def _serve(values: Config, handler: logs.LogHandler) -> None:
+    def ready() -> None:
+        for listener in listeners:
+            log.info("listening on %s", _name(listener))
+        log.info("store %s, boot %d, durability %s", values.store.absolute(), engine.scheduler.boot, values.durability)
+        notify.ready()
+
     def each_second() -> None:
         notify.alive()
         handler.tell_held_back(time.time())
@@ -161,13 +167,10 @@ async def _serve(values: Config, handler: logs.LogHandler) -> None:
     engine = Engine(store, system_now(), values.settings)
     addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
-    for listener in listeners:
-        log.info("listening on %s", _name(listener))
-    log.info("store %s, boot %d, durability %s", values.store, engine.scheduler.boot, values.durability)
     limits = Limits(message_bytes=values.message_bytes)
     server = Server(engine, store, limits, values.drain_s, values.connections, each_second)
     try:
-        await server.run(listeners)
+        await server.run(listeners, ready)
     finally:
         for address in addresses:
             if address.path is not None:

@@ -290,8 +290,8 @@ def load(
 ) -> tuple[Config, dict[str, str]]:
     """The values in force, and for each field where its value came from: a flag, a variable, the file, or "default".
 
-    ``flags`` has the fields that were given on the command line, as texts, sequences of texts or booleans. ``path`` is the
-    file to read; without one the environment may name it. Raises ConfigError.
+    ``flags`` has the fields that were given on the command line, as texts, sequences of texts or booleans. ``path`` is
+    the file to read; without one the environment may name it. Raises ConfigError.
     """
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
@@ -299,17 +299,17 @@ def load(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, each in FIELDS.items():
-        if name in flags:
-            values[name] = _take(each, _from_text(each, flags[name]), each.flag)
-            origins[name] = each.flag
-        elif environ.get(each.variable):
-            values[name] = _take(each, each.kind.from_text(environ[each.variable]), each.variable)
-            origins[name] = each.variable
-        elif name in content:
+        # From the weakest to the strongest: what is wrong is refused even where a stronger source hides it.
+        origins[name] = "default"
+        if name in content:
             values[name] = _take(each, content[name], f"{path}: {name}")
             origins[name] = str(path)
-        else:
-            origins[name] = "default"
+        if environ.get(each.variable):
+            values[name] = _take(each, each.kind.from_text(environ[each.variable]), each.variable)
+            origins[name] = each.variable
+        if name in flags:
+            values[name] = _take(each, _from_text(flags[name], each.kind), each.flag)
+            origins[name] = each.flag
     config = Config(**values)
     _check(config, origins)
     return config, origins
@@ -339,8 +339,8 @@ def to_json(config: Config) -> dict[str, Any]:
     return values | {"listen": list(config.listen), "store": str(config.store)}
 
 
-def _from_text(each: Field, given: Any) -> Any:
-    return each.kind.from_text(given) if isinstance(given, str) else given
+def _from_text(given: Any, kind: Kind) -> Any:
+    return kind.from_text(given) if isinstance(given, str) else given
 
 
 def _take(each: Field, value: Any, where: str) -> Any:

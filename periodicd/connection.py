@@ -42,6 +42,7 @@ class Connection:
         peer: Peer,
         limits: Limits,
         wake: Callable[[], None],
+        call_after_step: Callable[["Connection"], None],
         turn: trio.Lock,
     ) -> None:
         self.peer = peer
@@ -49,6 +50,7 @@ class Connection:
         self._stream = stream
         self._engine = engine
         self._wake = wake
+        self._call_after_step = call_after_step
         self._decoder = Decoder(limits)
         self._outbox = bytearray()
         self._sending_bytes = 0
@@ -58,6 +60,7 @@ class Connection:
         self._waiting_bytes = 0
         """Received and decoded, for the next step to deal with."""
         self._cancel = trio.CancelScope()
+        self._is_open = True
 
     async def run(self) -> None:
         """Until the peer closes, fails or is closed."""
@@ -71,6 +74,7 @@ class Connection:
                 except (ClosingError, Busy) as error:
                     await self._farewell(error)
                 nursery.cancel_scope.cancel()
+        self._is_open = False
         self.peer.note_inbox(0)
         self.peer.note_outbox(0)
         with trio.move_on_after(FAREWELL_S, shield=True):
@@ -93,18 +97,23 @@ class Connection:
             await self._flushed.wait()
 
     def step_done(self) -> None:
-        """What was received so far has been dealt with."""
-        self._waiting_bytes = 0
-        self._note_inbox()
-        self._resume.set()
+        """What was received before has been dealt with. Called once for each ``call_after_step``."""
+        if self._is_open:
+            self._waiting_bytes = 0
+            self._note_inbox()
+            self._resume.set()
 
     async def _read(self) -> None:
         while await self._receive():
             while self._must_wait():
-                self._resume = trio.Event()
-                await self._resume.wait()
+                await self._next_step()
             if self._is_crowded():
                 await self._read_on_in_turn()
+
+    async def _next_step(self) -> None:
+        self._resume = trio.Event()
+        self._call_after_step(self)
+        await self._resume.wait()
 
     async def _receive(self) -> bool:
         """One piece of the stream; False at its end. Raises ClosingError or Busy."""
@@ -125,6 +134,7 @@ class Connection:
         finally:
             self._waiting_bytes += max(0, before + len(data) - self._decoder.pending_bytes)
             self._note_inbox()
+            self._call_after_step(self)
             self._wake()
         return True
 
@@ -192,8 +202,7 @@ class Connection:
         log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
         with trio.move_on_after(FAREWELL_S):
             while self.peer.unanswered:
-                self._resume = trio.Event()
-                await self._resume.wait()
+                await self._next_step()
             self.send(encode_error(None, error))
             await self.flushed()
             await self._stream.send_eof()

@@ -57,9 +57,6 @@ class Peer:
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
 
-    def __repr__(self) -> str:
-        return f"connection {self.number}" + (f" ({self.client})" if self.client else "")
-
     @property
     def said_goodbye(self) -> bool:
         return self.was_subscribed and not self.subscriptions

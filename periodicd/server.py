@@ -145,14 +145,19 @@ class Server:
         self._store_limiter = trio.CapacityLimiter(1)
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
+        self._after_step: list[Connection] = []
+        """Who wants to know when a step has dealt with what arrived before it."""
 
-    async def run(self, listeners: list[trio.SocketListener]) -> None:
-        """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here."""
+    async def run(self, listeners: list[trio.SocketListener], ready: Callable[[], None]) -> None:
+        """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here.
+
+        ``ready`` is called once connections are accepted and signals obeyed.
+        """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             for listener in listeners:
                 nursery.start_soon(self._accept, listener, nursery)
-            notify.ready()
+            ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
         self._engine.close()
@@ -169,7 +174,7 @@ class Server:
             return
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
-            stream, self._engine, peer, self._limits, self._wake, self._turn
+            stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn
         )
         log.debug("connected", extra=about(peer))
         try:
@@ -185,7 +190,7 @@ class Server:
 
     async def _steps(self, nursery: trio.Nursery) -> None:
         engine, store = self._engine, self._store
-        drained_by: float | None = None
+        drain_began_s: float | None = None
         while True:
             self._mark_second()
             if engine.begin(system_now()):
@@ -194,19 +199,19 @@ class Server:
             if store.checkpoint_due:
                 await trio.to_thread.run_sync(store.checkpoint, limiter=self._store_limiter)
             if self._stopping or engine.scheduler.shutdown_asked:
-                if drained_by is None:
-                    drained_by = trio.current_time() + self._drain_s
+                if drain_began_s is None:
+                    drain_began_s = trio.current_time()
                     engine.scheduler.draining = True
                     notify.stopping(self._drain_s)
                     log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
-                if not engine.scheduler.performing or trio.current_time() >= drained_by:
+                if not engine.scheduler.performing or trio.current_time() >= drain_began_s + self._drain_s:
                     await self._flush()
                     return
             if engine.busy:
                 await trio.lowlevel.checkpoint()
             else:
                 sleep_ms = min(engine.wakeup_ms(system_now()), SLEEP_MAX_MS)
-                if drained_by is not None:
+                if drain_began_s is not None:
                     sleep_ms = min(sleep_ms, 50)
                 with trio.move_on_after(sleep_ms / 1000):
                     await self._arrived.wait()
@@ -229,7 +234,8 @@ class Server:
             connection = connections.get(peer)
             if connection is not None:
                 connection.send(data)
-        for connection in connections.values():
+        after_step, self._after_step[:] = self._after_step[:], []
+        for connection in after_step:
             connection.step_done()
         for peer, msgid, listing in self._engine.take_listings():
             nursery.start_soon(self._list, peer, msgid, listing)
@@ -255,6 +261,9 @@ class Server:
             task_status.started()
             async for number in signals:
                 log.info("received %s", signal.Signals(number).name)
+                if self._stopping:
+                    # Asked twice: whoever asks does not want to wait. The runs keep their leases all the same.
+                    self._drain_s = 0
                 self._stopping = True
                 self._wake()
 

@@ -105,6 +105,7 @@ class SqliteStore:
             self._counts = {func: [live, dead] for func, live, dead in self._db.execute(_COUNTS)}
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._reader = sqlite_utils.Database(sqlite3.connect(uri, uri=True, check_same_thread=False))
+            self._files = [(file, _inode(file)) for file in (path, path.with_name(path.name + "-wal"))]
         except sqlite3.Error as error:
             os.close(self._lock)
             raise StoreError(_explain(path, error)) from error
@@ -129,6 +130,10 @@ class SqliteStore:
     def commit(self) -> None:
         self._weight += 1
         self._db.commit()
+        # SQLite goes on writing to a file that has lost its name, and all of it is gone with the process.
+        for file, inode in self._files:
+            if _inode(file) != inode:
+                raise sqlite3.OperationalError(f"{file.name} was deleted or replaced while the daemon ran")
 
     @property
     def checkpoint_due(self) -> bool:
@@ -410,9 +415,20 @@ def _lock(path: Path) -> int:
     return lock
 
 
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now, if any."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _open(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connection:
     if path.is_dir():
         raise StoreError(f"{path} is a directory; --store names a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise StoreError(f"{path} cannot be written; it must belong to the user that periodicd runs as")
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -425,6 +441,8 @@ def _open(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connect
         db.execute("PRAGMA cache_size = -16384")
         db.execute("PRAGMA trusted_schema = OFF")
         _migrate(path, db)
+        # After a failed sync the kernel may show frames of the WAL that are not on disk: none may come to lie behind them.
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             db.close()

@@ -72,9 +72,14 @@ def test_a_worker_that_is_lost_with_its_jobs() -> None:
     assert daemon.engine.take_events() == [Event("worker_lost", (2,), peer.me)]
 
 
-def test_a_worker_without_jobs_is_nobody_s_loss() -> None:
+def test_a_worker_that_has_no_jobs_or_says_goodbye_is_no_loss() -> None:
     daemon = Daemon()
     worker(daemon).close()
+    peer = worker(daemon)
+    peer.submit("a")
+    peer.ask("unsubscribe")
+    peer.close()
+    assert daemon.job("f", "a")["state"] == "waiting"
     assert daemon.engine.take_events() == []
 
 

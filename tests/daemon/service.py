@@ -24,9 +24,7 @@ class Service:
         self.environ = os.environ | {"NOTIFY_SOCKET": f"@{name}" if abstract else str(folder / "notify.sock")}
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "periodicd", "--listen", self.url, *self._arguments]
-        with (self._folder / "log").open("w") as log:
-            self.process = subprocess.Popen(command, cwd=self._folder, env=self.environ, stderr=log)
+        self._start()
         self.wait_for("READY=1")
         return self
 
@@ -34,6 +32,17 @@ class Service:
         if self.process.poll() is None:
             self.stop()
         self._manager.close()
+
+    def run(self) -> int:
+        """A start that ends by itself. Returns the exit code."""
+        with self._manager:
+            self._start()
+            return self.process.wait(STOP_S)
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "periodicd", "--listen", self.url, *self._arguments]
+        with (self._folder / "log").open("w") as log:
+            self.process = subprocess.Popen(command, cwd=self._folder, env=self.environ, stderr=log)
 
     def wait_for(self, state: str) -> str:
         """The next message that begins so."""

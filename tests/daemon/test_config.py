@@ -208,6 +208,14 @@ def test_a_file_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     assert str(refusal.value).startswith(f"{path}: {message}")
 
 
+def test_what_is_wrong_is_refused_even_where_something_stronger_hides_it(tmp_path: Path) -> None:
+    path = toml(tmp_path, "drain_s = 'soon'")
+    with pytest.raises(ConfigError, match=r"periodicd.toml: drain_s must be"):
+        load({"drain_s": "5"}, {}, path)
+    with pytest.raises(ConfigError, match=r"^PERIODICD_DRAIN_S must be"):
+        load({"drain_s": "5"}, {"PERIODICD_DRAIN_S": "soon"})
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"missing.toml: cannot be read: No such file or directory$"):
         load({}, {}, tmp_path / "missing.toml")
@@ -239,9 +247,11 @@ def test_a_workload_must_fit_into_a_message() -> None:
         " which carries it"
     )
     assert load(flags, {"PERIODICD_WORKLOAD_BYTES": str(1_000_000 - ENVELOPE_BYTES)})
+    with pytest.raises(ConfigError):
+        load(flags, {"PERIODICD_WORKLOAD_BYTES": str(1_000_001 - ENVELOPE_BYTES)})
 
 
-def test_the_largest_workload_fits_into_the_largest_message_both_ways(tmp_path: Path) -> None:
+def test_the_largest_workload_fits_into_a_message(tmp_path: Path) -> None:
     with Daemon(tmp_path, "--message-bytes", "100000", "--workload-bytes", str(100_000 - ENVELOPE_BYTES)) as daemon:
         raw = Raw(daemon)
         name = "n" * 255

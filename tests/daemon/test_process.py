@@ -62,6 +62,28 @@ async def test_a_signal_drains_and_exits_0(daemon: Daemon, number: signal.Signal
         assert left["state"] == "waiting"
 
 
+async def test_a_second_signal_ends_the_drain(daemon: Daemon) -> None:
+    worker = Worker(daemon.url)
+    begun = trio.Event()
+
+    @worker.function("f")
+    async def endless(job: Job) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery, Client(daemon.url) as client:
+        nursery.start_soon(worker.run)
+        await client.submit(NewJob("f", "a"))
+        await begun.wait()
+        os.kill(daemon.pid, signal.SIGINT)
+        while "waiting up to 10 s" not in daemon.said:  # noqa: ASYNC110 - another process's log
+            await trio.sleep(0.01)
+        os.kill(daemon.pid, signal.SIGINT)
+        with trio.fail_after(5):
+            assert await trio.to_thread.run_sync(daemon.wait) == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_shutdown_is_answered_and_stops_the_daemon(daemon: Daemon) -> None:
     async with Client(daemon.url) as client:
         await client.shutdown()

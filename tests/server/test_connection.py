@@ -22,6 +22,7 @@ class Ends:
     def __init__(self, nursery: trio.Nursery, settings: Settings | None = None) -> None:
         self.engine = Engine(MemoryStore(), Now(0, 0), settings)
         self.turn = trio.Lock()
+        self.after_step: list[Connection] = []
         self.connections: dict[Any, Connection] = {}
         self.closed: dict[Any, float] = {}
         self._nursery = nursery
@@ -30,7 +31,9 @@ class Ends:
         pair = trio.testing.lockstep_stream_pair() if lockstep else trio.testing.memory_stream_pair()
         peer = self.engine.attach(Now(0, 0))
         stream: Any = pair[1]
-        self.connections[peer] = Connection(stream, self.engine, peer, Limits(), self.step, self.turn)
+        self.connections[peer] = Connection(
+            stream, self.engine, peer, Limits(), self.step, self.after_step.append, self.turn
+        )
         self._nursery.start_soon(self._run, peer)
         return pair[0]
 
@@ -46,7 +49,8 @@ class Ends:
         for peer, data in self.engine.finish():
             if peer in self.connections:
                 self.connections[peer].send(data)
-        for connection in self.connections.values():
+        after_step, self.after_step[:] = self.after_step[:], []
+        for connection in after_step:
             connection.step_done()
 
 
@@ -148,6 +152,8 @@ async def test_what_a_closed_connection_held_is_given_back(autojump_clock: trio.
         await stream.send_all(request(1, "submit", {"func": "f", "name": "a", "workload": bytes(90_000)})[:70_000])
         await trio.testing.wait_all_tasks_blocked(0.01)
         assert here.engine.memory.used_bytes >= 140_000
+        here.after_step.extend(here.connections.values())
         await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
+        here.step()
         assert here.engine.memory.used_bytes == 0

@@ -140,11 +140,13 @@ class Promises:
             raise Broken(f"{len(scheduler.queues)} jobs in memory")
         for peer in scheduler.peers.values():
             if len(peer.performing) > peer.credit:
-                raise Broken(f"{peer} was given {len(peer.performing)} jobs, and takes {peer.credit}")
+                raise Broken(f"connection {peer.number} was given {len(peer.performing)} jobs, and takes {peer.credit}")
             for subscription in peer.subscriptions.values():
                 running = sum(lease.subscription is subscription for lease in peer.performing.values())
                 if running != subscription.running or running > max(subscription.limit, 1) + 10:
-                    raise Broken(f"{peer} runs {running} of {subscription.func}, counted {subscription.running}")
+                    raise Broken(
+                        f"connection {peer.number} runs {running} of {subscription.func}, counted {subscription.running}"
+                    )
 
     def starts(self, job: dict[str, Any], wall_ms: int) -> None:
         """A ``perform`` leaves."""

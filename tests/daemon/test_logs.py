@@ -1,0 +1,273 @@
+"""What the log says and what it never says: the real formatters and handler, and what a real daemon writes."""
+
+import io
+import json
+import logging
+import re
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from periodicd.logs import LINES_PER_S, JsonFormatter, LogHandler, PeopleFormatter
+from tests.daemon.service import Service
+from tests.daemon.test_wire import Raw
+
+NOON_S = 1_767_268_800.25
+
+
+def record(template: str = "closed: %s", *values: object, at_s: float = NOON_S, **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("periodicd.connection", logging.WARNING, "", 0, template, values or ("why",), None)
+    made.created = at_s
+    made.__dict__.update(fields)
+    return made
+
+
+# -- how a line looks --------------------------------------------------------------------------------------------------
+
+
+def test_a_line_for_people() -> None:
+    line = PeopleFormatter().format(record(connection=7, client="", func="resize", job="a b.jpg", handle=None))
+    assert line == (
+        '2026-01-01T12:00:00.250Z WARNING periodicd.connection: closed: why connection=7 func=resize job="a b.jpg"'
+    )
+
+
+def test_a_line_for_machines() -> None:
+    line = JsonFormatter().format(record(connection=7, client="ä", func="resize", job="a", handle="1-2-3", other="x"))
+    assert json.loads(line) == {
+        "time": "2026-01-01T12:00:00.250Z",
+        "level": "warning",
+        "logger": "periodicd.connection",
+        "message": "closed: why",
+        "connection": 7,
+        "client": "ä",
+        "func": "resize",
+        "job": "a",
+        "handle": "1-2-3",
+    }
+
+
+EVIL = 'x\n2026-01-01T12:00:00.000Z CRITICAL periodicd: all is lost\x1b[31m\u2028" connection=1 \udcff'
+
+
+def test_nobody_outside_can_forge_a_line() -> None:
+    made = record("closed: %s", EVIL, client=EVIL, job='a" b')
+    people = PeopleFormatter().format(made)
+    assert len(people.splitlines()) == 1
+    assert people.isprintable()
+    assert re.findall(r" (\w+)=\"", people) == ["client", "job"]
+    assert len(JsonFormatter().format(made).splitlines()) == 1
+    assert json.loads(JsonFormatter().format(made))["client"] == EVIL
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    try:
+        raise KeyError("gone")
+    except KeyError:
+        made = record("a bug: %s")
+        made.exc_info = sys.exc_info()
+    assert PeopleFormatter().format(made).endswith("\nKeyError: 'gone'")
+    line = JsonFormatter().format(made)
+    assert "\n" not in line
+    assert json.loads(line)["exception"].endswith("\nKeyError: 'gone'")
+
+
+# -- how many lines there may be ---------------------------------------------------------------------------------------
+
+
+class Written:
+    """A handler and the lines that it let through."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self.handler = LogHandler(self._stream)
+        self.handler.setFormatter(JsonFormatter())
+
+    def log(self, *records: logging.LogRecord) -> None:
+        for each in records:
+            self.handler.handle(each)
+
+    @property
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self._stream.getvalue().splitlines()]
+
+
+def test_what_is_repeated_too_often_is_counted_instead() -> None:
+    written = Written()
+    written.log(*(record("closed: %s", number, connection=number) for number in range(1_000)))
+    assert written.messages == [f"closed: {number}" for number in range(LINES_PER_S)]
+    written.log(record("stopped%s", ""))
+    assert written.messages[LINES_PER_S:] == ["stopped"], "other lines are not held back"
+    written.log(record("closed: %s", "next", at_s=NOON_S + 1))
+    assert written.messages[LINES_PER_S + 1 :] == ["and 990 more in that second: closed: %s", "closed: next"]
+
+
+def test_what_was_held_back_is_told_though_no_more_lines_come() -> None:
+    written = Written()
+    written.log(*(record() for _ in range(25)))
+    written.handler.tell_held_back(NOON_S + 0.5)
+    assert len(written.messages) == LINES_PER_S, "the second is not over"
+    written.handler.tell_held_back(NOON_S + 1)
+    assert written.messages[LINES_PER_S:] == ["and 15 more in that second: closed: %s"]
+    written.handler.tell_held_back(NOON_S + 2)
+    assert len(written.messages) == LINES_PER_S + 1
+    written.log(*(record(at_s=NOON_S + 3) for _ in range(12)))
+    written.handler.close()
+    assert written.messages[-1] == "and 2 more in that second: closed: %s"
+
+
+def test_ten_a_second_may_go_on_for_ever() -> None:
+    written = Written()
+    for second in range(50):
+        written.log(*(record(at_s=NOON_S + second) for _ in range(LINES_PER_S)))
+    assert written.messages == ["closed: why"] * 500
+
+
+def test_debug_lines_are_all_wanted() -> None:
+    written = Written()
+    for _ in range(100):
+        made = record()
+        made.levelno = logging.DEBUG
+        written.log(made)
+    assert len(written.messages) == 100
+
+
+# -- the daemon --------------------------------------------------------------------------------------------------------
+
+SECRET = b"my-grandmother's-maiden-name"
+
+
+class Connection(Raw):
+    def __init__(self, service: Service) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(service.url.removeprefix("unix://"))
+        self._unpacker = msgpack.Unpacker()
+
+    def next_run(self) -> int:
+        """The msgid of the next ``perform``."""
+        kind, msgid, method, _ = self.receive()
+        assert (kind, method) == (0, "perform")
+        return int(msgid)
+
+
+def submit(raw: Connection, name: str, **job: Any) -> None:
+    raw.ask("submit", {"func": "f", "name": name, "workload": SECRET, **job})
+
+
+def live(service: Service) -> None:
+    """All that can happen to a job, with the secret wherever a peer can put it."""
+    worker, client, half = Connection(service), Connection(service), Connection(service)
+    worker.ask("hello", {"client": "a worker\nof mine"})
+    worker.ask("subscribe", "f", 1)
+    for name, error, result in (
+        ("done", None, SECRET),
+        ("failed", SECRET.decode(), None),
+        ("unreadable", None, {"outcome": SECRET.decode()}),
+        ("dead", None, {"outcome": "failed", "reason": SECRET.decode(), "retry": False}),
+    ):
+        submit(client, name, retry={"limit": 1, "delay_ms": 3_600_000})
+        worker.send([1, worker.next_run(), error, result])
+    submit(client, "expired", lease_ms=1_000)
+    msgid = worker.next_run()
+    while client.ask("get", "f", "expired")["failures"] == 0:
+        pass
+    worker.send([1, msgid, None, None])
+    assert worker.receive()[1] == "lost"
+    submit(client, "crashed")
+    worker.next_run()
+    worker.socket.close()
+    while client.ask("get", "f", "crashed")["state"] == "running":
+        pass
+    half.socket.sendall(msgpack.packb([0, 1, "submit", [SECRET]])[:-5])
+    half.socket.close()
+    while "in the middle of a message" not in service.log:
+        client.ask("ping")
+    client.refusal("submit", {"func": "f", "name": "bad", SECRET.decode(): SECRET})
+    client.send([SECRET, SECRET])
+    assert client.ends_with().startswith("BAD_MESSAGE")
+    client.socket.close()
+
+
+@pytest.mark.parametrize("log_format", ["people", "json"])
+def test_the_log_has_every_happening_and_no_payload(tmp_path: Path, log_format: str) -> None:
+    with Service(tmp_path, "--log-level", "debug", "--log-format", log_format) as service:
+        live(service)
+        assert service.stop() == 0
+        log = service.log
+    for word in (SECRET.decode(), "grandmother", "maiden"):
+        assert word not in log
+    for happening in (
+        "listening on unix://", "a lease of 1000 ms ran out", "the job is dead after 1 runs, 1 failures and 0 crashes",
+        "the connection was lost with jobs running: 1", "closed: BAD_MESSAGE", "closed in the middle of a message",
+        "received SIGTERM", "stopped",
+    ):  # fmt: skip
+        assert happening in log, happening
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("periodic.db*"))
+    assert SECRET in stored, "it was there to be told"
+
+
+def test_lines_for_machines_say_whom_and_what_they_are_about(tmp_path: Path) -> None:
+    with Service(tmp_path, "--log-format", "json", "--log-level", "debug") as service:
+        live(service)
+        service.stop()
+        lines = [json.loads(line) for line in service.log.splitlines()]
+    by_message = {line["message"]: line for line in lines}
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        if line["logger"] == "periodicd.connection" or "connect" in line["message"]:
+            assert isinstance(line["connection"], int), line
+    expired = by_message["a lease of 1000 ms ran out"]
+    assert expired["level"] == "warning"
+    assert (expired["func"], expired["job"], expired["client"]) == ("f", "expired", "a worker\nof mine")
+    assert re.fullmatch(r"\d+-\d+-\d+", expired["handle"])
+    dead = by_message["the job is dead after 1 runs, 1 failures and 0 crashes"]
+    assert (dead["func"], dead["job"]) == ("f", "dead")
+    lost = by_message["the connection was lost with jobs running: 1"]
+    assert lost["connection"] == expired["connection"]
+
+
+def test_a_flood_of_bad_connections_leaves_few_lines_and_a_true_count(tmp_path: Path) -> None:
+    def lines() -> tuple[list[str], int]:
+        """The times of the lines that were written, and how many were held back."""
+        written = [json.loads(line) for line in service.log.splitlines()]
+        closed = [line["time"] for line in written if line["message"].startswith("closed: BAD_MESSAGE")]
+        told = [re.fullmatch(r"and (\d+) more in that second: closed: %s", line["message"]) for line in written]
+        return closed, sum(int(found[1]) for found in told if found)
+
+    with Service(tmp_path, "--log-format", "json") as service:
+        for _ in range(200):
+            raw = Connection(service)
+            raw.socket.sendall(b"\xc1")
+            assert raw.ends_with().startswith("BAD_MESSAGE")
+            raw.socket.close()
+        while len(lines()[0]) + lines()[1] < 200:
+            # The loop's second comes without any further line.
+            service.wait_for("WATCHDOG=1")
+        closed, held_back = lines()
+    assert len(closed) + held_back == 200
+    assert max(Counter(time[:19] for time in closed).values()) <= LINES_PER_S
+
+
+def test_a_bug_is_told_in_the_format_asked_for() -> None:
+    script = "from periodicd import logs; logs.set_up('info', 'json'); raise KeyError('a bug')"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert line["level"] == "critical"
+    assert line["exception"].endswith("KeyError: 'a bug'")
+
+
+def test_a_start_that_fails_is_told_in_the_format_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "periodic.db").mkdir()
+    service = Service(tmp_path, "--log-format", "json")
+    assert service.run() == 3
+    (line,) = map(json.loads, service.log.splitlines())
+    assert line["level"] == "critical"
+    assert "is a directory; --store names a file" in line["message"]
