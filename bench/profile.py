@@ -4,7 +4,6 @@ py-spy looks at the running daemon from outside, 500 times a second; each sample
 ours or of trio, and for SQLite and the network by the call that waits in them.
 """
 
-import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path

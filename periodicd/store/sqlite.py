@@ -441,7 +441,8 @@ def _open(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connect
         db.execute("PRAGMA cache_size = -16384")
         db.execute("PRAGMA trusted_schema = OFF")
         _migrate(path, db)
-        # After a failed sync the kernel may show frames of the WAL that are not on disk: none may come to lie behind them.
+        # After a failed sync the kernel may show frames of the WAL that are not on disk: nothing may come to lie
+        # behind them.
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except BaseException:
         with contextlib.suppress(sqlite3.Error):

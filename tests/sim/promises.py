@@ -144,9 +144,8 @@ class Promises:
             for subscription in peer.subscriptions.values():
                 running = sum(lease.subscription is subscription for lease in peer.performing.values())
                 if running != subscription.running or running > max(subscription.limit, 1) + 10:
-                    raise Broken(
-                        f"connection {peer.number} runs {running} of {subscription.func}, counted {subscription.running}"
-                    )
+                    counted = f"{subscription.running} are counted"
+                    raise Broken(f"connection {peer.number} runs {running} of {subscription.func}, {counted}")
 
     def starts(self, job: dict[str, Any], wall_ms: int) -> None:
         """A ``perform`` leaves."""
