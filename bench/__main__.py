@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from bench import machine
+from bench.costs import costs
 from bench.daemon import Daemon
 from bench.scenarios import SCENARIOS, Figures, Scenario, fill, first_answer
 
@@ -60,12 +61,18 @@ def prepare_backlog(folder: Path, number: int) -> Figures:
 def measure(folder: Path, options: argparse.Namespace) -> Figures:
     plain, loaded = folder / "plain", folder / "backlog"
     result: Figures = {}
-    fsyncs = []
+    fsyncs: list[tuple[float, float]] = []
     for each in (plain, loaded):
         each.mkdir()
     if options.backlog:
         result |= prepare_backlog(loaded, options.backlog)
         show(result, f"{options.backlog:,} jobs waiting for next week")
+    if options.only is None:
+        costs_folder = folder / "costs"
+        costs_folder.mkdir()
+        figures = costs(costs_folder)
+        show(figures)
+        result |= figures
     ratios = []
     for scenario in SCENARIOS:
         if options.only not in (None, scenario.__name__):

@@ -1,11 +1,12 @@
 """Starts the real programs, each in a process of its own, for benchmarks and tests: start, kill, stop, look at."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -22,14 +23,20 @@ class DidNotStart(Exception):
 
 
 class Daemon:
-    """``periodicd`` on a store below ``folder``, listening on a port of its own and on what ``arguments`` add."""
+    """``periodicd`` on a store below ``folder``, listening on a port of its own and on what ``arguments`` add.
 
-    def __init__(self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0") -> None:
+    ``env``: variables for it beside those of this process.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0", env: Mapping[str, str] | None = None
+    ) -> None:
         self.store = folder / "periodic.db"
         self._log = folder / "periodicd.log"
         self.url = ""
         self._listen = listen
         self._arguments = arguments
+        self._env = env or {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -47,7 +54,9 @@ class Daemon:
         begin = self._log.stat().st_size
         command = [sys.executable, "-m", "periodicd", "--listen", self._listen, "--store", str(self.store)]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen([*command, *self._arguments], stdin=subprocess.DEVNULL, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, *self._arguments], stdin=subprocess.DEVNULL, stderr=log, env=os.environ | self._env
+            )
         while ": store " not in (said := self.said[begin:]):
             # Another process's file has no event to wait for.
             time.sleep(0.01)
