@@ -358,7 +358,14 @@ def test_interrupted(scripted: ScriptedDaemon) -> None:
 
     scripted.answers["ping"] = never
     command = [sys.executable, "-m", "periodic_client", "--url", scripted.url, "ping"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs in the background of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert asked.wait(60)
         process.send_signal(signal.SIGINT)
         assert process.communicate() == ("", "periodic: interrupted\n")
