@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# guetzli for the image workers; Go and its MessagePack-RPC for the tests with a foreign client.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev
+# guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
+# a look at system calls.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 # The vendor's own signing code, for the tests with OSS. Node and npm are in the virtual environment.
 NODE_MODULES := tests/oss/node_modules
 
@@ -20,7 +21,7 @@ setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and instal
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
-	@command -v guetzli >/dev/null && command -v go >/dev/null && test -d /usr/share/gocode/src/github.com/ugorji/go/codec \
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 \
 		|| { apt-get update -q && apt-get install -qy --no-install-recommends $(DEBIAN); } >/dev/null \
 		|| echo 'not all could be installed: as root, apt-get install $(DEBIAN)'
 	@touch $@

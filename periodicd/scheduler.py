@@ -42,6 +42,9 @@ IDS_RESERVED = 1_000_000
 EVENTS_MAX = 1000
 """In one step; the rest are counted."""
 SWEEP_MS = 5_000
+GAP_MS = 10_000
+"""Steps are a second apart at the most: after a longer gap the process or the machine was suspended."""
+PATIENCE_MS = 1_000
 PURGE_MS = 600_000
 
 
@@ -117,6 +120,7 @@ class Scheduler:
         self._roomy: dict[Peer, None] = {}
         """Connections that got room and may have been passed over before."""
         self._next_sweep_ms = now.mono_ms
+        self._patient_until_ms = now.mono_ms
         self._next_purge_ms = now.mono_ms
         self._writes: list[tuple[ops.Op, Then | None]] = []
         self._reads: list[tuple[ops.Op, Then | None]] = []
@@ -134,19 +138,21 @@ class Scheduler:
     # -- the step: begin, messages, advance; then take_ops and absorb until there are none; then dispatch, and again ---
 
     def begin(self, now: Now) -> None:
+        if now.mono_ms - self.now.mono_ms > GAP_MS:
+            self._was_suspended(now)
         self.now = now
+
+    def _was_suspended(self, now: Now) -> None:
+        """The daemon stood still. What was sent to it meanwhile is unread: hear that before judging anyone."""
+        for peer in self.peers.values():
+            peer.heard_ms = now.mono_ms
+        self._patient_until_ms = now.mono_ms + PATIENCE_MS
 
     def advance(self) -> None:
         """Do what the time asks for."""
         wall_ms, mono_ms = self.now
-        for lease in self.leases.pop_expired(mono_ms):
-            job = lease.job
-            self._note_event(Event("lease_ran_out", (job.lease_ms,), lease.peer, job.func, job.name, lease.handle))
-            self._fail(lease, requests.Outcome("failed", f"the lease of {lease.job.lease_ms} ms ran out"))
-        for handle in self._graces.pop_due(mono_ms):
-            lost = self.leases.by_handle(handle)
-            if lost is not None:
-                self._crash(lost)
+        if mono_ms >= self._patient_until_ms:
+            self._end_what_ran_out(mono_ms)
         for lease in self.leases.pop_claims_due(mono_ms):
             self._claim(lease)
         for func in self._due.pop_due(wall_ms):
@@ -158,10 +164,24 @@ class Scheduler:
             self._next_purge_ms = mono_ms + PURGE_MS
             self._write(ops.Purge(wall_ms - self.settings.dead_kept_ms, self.settings.dead_kept))
 
+    def _end_what_ran_out(self, mono_ms: int) -> None:
+        for lease in self.leases.pop_expired(mono_ms):
+            job = lease.job
+            self._note_event(Event("lease_ran_out", (job.lease_ms,), lease.peer, job.func, job.name, lease.handle))
+            self._fail(lease, requests.Outcome("failed", f"the lease of {lease.job.lease_ms} ms ran out"))
+        for handle in self._graces.pop_due(mono_ms):
+            lost = self.leases.by_handle(handle)
+            if lost is not None:
+                self._crash(lost)
+
     def wakeup_ms(self, now: Now) -> int:
         """How long nothing needs to be done, if no message comes. A stepped wall clock is the caller's care."""
-        monos = (self.leases.next_end_ms(), self._graces.next_ms(), self.leases.next_claim_ms(), self._next_sweep_ms)
-        waits = [mono_ms - now.mono_ms for mono_ms in monos if mono_ms is not None]
+        ends = [end for end in (self.leases.next_end_ms(), self._graces.next_ms()) if end is not None]
+        monos = [self._next_sweep_ms, *(max(end, self._patient_until_ms) for end in ends)]
+        claim_ms = self.leases.next_claim_ms()
+        if claim_ms is not None:
+            monos.append(claim_ms)
+        waits = [mono_ms - now.mono_ms for mono_ms in monos]
         due_ms = self._due.next_ms()
         if due_ms is not None:
             waits.append(due_ms - now.wall_ms)
@@ -556,12 +576,21 @@ class Scheduler:
 
     def _perform(self, lease: Lease, msgid: int) -> None:
         job = lease.job
-        if job.workload is None:
-            self._read(ops.Fetch(job.id), lambda stored: self._send_perform(lease, msgid, stored.workload))
-        else:
+        if job.workload is not None:
             self._send_perform(lease, msgid, job.workload)
+            return
+        # It keeps its place, or the small jobs after it would arrive before it.
+        place = len(self.sends)
+        assert lease.peer is not None
+        self.sends.append((lease.peer, b""))
 
-    def _send_perform(self, lease: Lease, msgid: int, workload: bytes) -> None:
+        def on_fetched(stored: Job) -> None:
+            self._send_perform(lease, msgid, stored.workload)
+            self.sends[place] = self.sends.pop()
+
+        self._read(ops.Fetch(job.id), on_fetched)
+
+    def _send_perform(self, lease: Lease, msgid: int, workload: bytes | None) -> None:
         job = lease.job
         given = {
             "handle": lease.handle,

@@ -185,3 +185,43 @@ def test_status_counts_and_measures() -> None:
         "started": 2, "lateness_p50_ms": 3, "lateness_p99_ms": 3, "lateness_max_ms": 3,
     }  # fmt: skip
     assert (nobody["waiting"], nobody["due_ms"], nobody["started"]) == (1, daemon.now.wall_ms - 13 + 70, 0)
+
+
+def test_large_jobs_keep_their_place_among_small_ones() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for number in range(6):
+        client.submit(str(number), workload=b"x" * (5_000 if number < 3 else 1), delay_ms=number)
+    daemon.later(10)
+    runner = worker(daemon)
+    assert runner.names() == list("012345")
+    assert [len(run.job["workload"]) for run in runner.runs] == [5_000] * 3 + [1] * 3
+
+
+def test_after_a_suspension_peers_are_heard_before_they_are_judged() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a", lease_ms=60_000)
+    client.submit("b", delay_ms=100_000)
+    run = runner.take()
+    # Five minutes in which the process stood still; the response lies unread in the socket.
+    daemon.now = daemon.now._replace(wall_ms=daemon.now.wall_ms + 300_000, mono_ms=daemon.now.mono_ms + 300_000)
+    daemon.step()
+    assert daemon.engine.take_closings() == []
+    assert runner.names() == ["b"]
+    assert 0 < daemon.engine.wakeup_ms(daemon.now) <= 1_000
+    run.respond()
+    assert not runner.notes
+    assert daemon.gone("f", "a")
+
+
+def test_after_a_suspension_a_lease_that_nobody_speaks_for_ends_all_the_same() -> None:
+    daemon = Daemon()
+    runner = worker(daemon)
+    daemon.connect().submit("a", lease_ms=60_000)
+    daemon.now = daemon.now._replace(mono_ms=daemon.now.mono_ms + 300_000)
+    daemon.step()
+    assert daemon.job("f", "a")["state"] == "running"
+    daemon.later(1_000)
+    assert daemon.job("f", "a")["state"] == "waiting"
+    assert runner.take().job["attempt"] == 1

@@ -1,0 +1,349 @@
+"""A state machine that talks to the real daemon, kills it, and compares every answer with the oracle's.
+
+One daemon serves all examples; each has functions of its own. Nothing waits: jobs are due now, long ago, or in a
+fortnight. Only what was acknowledged is compared.
+"""
+
+from functools import partial
+from itertools import count
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from bench.daemon import Daemon
+from periodic_client.wire import LeaseLost
+from tests.model.link import Link, now_ms
+from tests.model.oracle import Job, Key, Moment, Oracle, Run
+
+FAR_MS = 14 * 86_400_000
+RESTARTS_MAX = 1
+"""In one example."""
+STATES = ("waiting", "running", "behind", "dead")
+
+_prefixes = count()
+
+funcs = st.sampled_from("ffg")
+names = st.sampled_from("aab")
+keys = st.tuples(funcs, names)
+waits_ms = st.sampled_from([0, 3_600_000])
+choices = st.integers(0, 30)
+jobs = st.fixed_dictionaries(
+    {
+        "func": funcs,
+        "name": names,
+        "workload": st.sampled_from([b"", b"hi", b"x" * 5_000]),
+        "priority": st.integers(-1, 1),
+        "lease_ms": st.sampled_from([600_000, 86_400_000]),
+        "retry": st.fixed_dictionaries({"limit": st.integers(0, 2), "backoff": st.just("fixed"), "delay_ms": waits_ms}),
+    },
+    optional={"keep": st.booleans()},
+).flatmap(
+    lambda job: st.sampled_from(
+        [job, job, job, job | {"delay_ms": 0}, job | {"delay_ms": FAR_MS}, job | {"due_ms": 1}, job | {"due_ms": 2}]
+    )
+)
+submits = {"submit": st.lists(jobs, max_size=2)}
+outcomes = st.one_of(
+    st.none(),
+    st.just(b"data"),
+    st.fixed_dictionaries({"outcome": st.just("done")}, optional=submits | {"data": st.just(b"data")}),
+    st.fixed_dictionaries(
+        {"outcome": st.just("failed")},
+        optional=submits | {"reason": st.just("no"), "retry": st.booleans(), "delay_ms": waits_ms},
+    ),
+    st.fixed_dictionaries({"outcome": st.just("later")}, optional=submits | {"delay_ms": waits_ms}),
+)
+
+
+def may_restart(machine: "Machine") -> bool:
+    """A start takes as long as hundreds of other steps."""
+    return machine.restarts < RESTARTS_MAX
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__()
+        self.daemon = daemon
+        self.prefix = f"{next(_prefixes)}-"
+        self.oracle = Oracle()
+        self.client = Link(daemon)
+        self.worker = Link(daemon)
+        self.boot = self.client.ask("hello")["boot"]
+        self.restarts = 0
+
+    @initialize(limit=st.integers(1, 3))
+    def somebody_works(self, limit: int) -> None:
+        self.subscribe("f", limit)
+
+    def teardown(self) -> None:
+        self.client.close()
+        self.worker.close()
+
+    def ours(self, job: dict[str, Any]) -> dict[str, Any]:
+        return job | {"func": self.prefix + job["func"]}
+
+    def key(self, key: Key) -> Key:
+        return self.prefix + key[0], key[1]
+
+    def outcome(self, outcome: Any) -> Any:
+        if isinstance(outcome, dict) and "submit" in outcome:
+            return outcome | {"submit": [self.ours(job) for job in outcome["submit"]]}
+        return outcome
+
+    # -- after every step --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def what_is_due_is_given_out_as_far_as_there_is_room(self) -> None:
+        begin_ms = now_ms()
+        assert self.worker.ask("ping") == "pong"
+        started = [self.oracle.perform(msgid, given, now_ms()) for msgid, given in self.worker.performs]
+        self.worker.performs.clear()
+        for job in started:
+            self.oracle.none_was_passed_over_for(job, begin_ms)
+        for func, subscription in self.oracle.subscriptions.items():
+            forgotten = self.oracle.candidates(func, begin_ms)
+            assert not forgotten or subscription.running >= subscription.limit, f"{forgotten} were not given out"
+
+    # -- clients -----------------------------------------------------------------------------------------------------
+
+    @rule(job=jobs)
+    def submit(self, job: dict[str, Any]) -> None:
+        answer, moment = self.client.timed("submit", self.ours(job))
+        assert answer == self.oracle.submit(self.ours(job), moment)
+
+    @rule(batch=st.lists(jobs, max_size=6))
+    def submit_batch(self, batch: list[dict[str, Any]]) -> None:
+        ours = [self.ours(job) for job in batch]
+        answer, moment = self.client.timed("submit", ours)
+        assert answer == [self.oracle.submit(job, moment) for job in ours]
+
+    @rule(key=keys)
+    def remove(self, key: Key) -> None:
+        assert self.client.ask("remove", *self.key(key)) == self.oracle.remove(self.key(key))
+
+    @rule(key=keys)
+    def requeue(self, key: Key) -> None:
+        answer, moment = self.client.timed("requeue", *self.key(key))
+        assert answer == self.oracle.requeue(self.key(key), moment)
+
+    @rule(key=keys)
+    def get(self, key: Key) -> None:
+        self._agree(self.oracle.jobs.get(self.key(key)), self.client.ask("get", *self.key(key)))
+
+    @invariant()
+    def what_is_listed_agrees(self) -> None:
+        for func in ("f", "g"):
+            self._list(self.prefix + func, None, 100)
+
+    @rule(func=funcs, state=st.none() | st.sampled_from(STATES), limit=st.integers(1, 3))
+    def list_in_pages(self, func: str, state: str | None, limit: int) -> None:
+        self._list(self.prefix + func, state, limit)
+
+    def _list(self, func: str, state: str | None, limit: int) -> None:
+        """The record that a job runs may reach the disk a little after the job: a running one may be listed waiting."""
+        query = {"func": func, "limit": limit} | ({"state": state} if state is not None else {})
+        listed: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.client.ask("list", query | {"after": after})
+            assert len(page["jobs"]) <= limit
+            listed += page["jobs"]
+            after = page["next"]
+        assert [job["id"] for job in listed] == sorted({job["id"] for job in listed}), "oldest first, each once"
+        shown = {(job["name"], job["state"] == "behind"): job for job in listed}
+        assert len(shown) == len(listed)
+        for job in self.oracle.of(func):
+            stands = self.oracle.state(job)
+            given = shown.pop((job.key[1], stands == "behind"), None)
+            if given is None:
+                assert state not in (None, stands) or (stands, state) == ("running", "running"), f"{job} is not listed"
+            elif given["state"] == stands:
+                assert state in (None, stands)
+                self._agree_listed(job, given)
+            else:
+                assert (given["state"], stands) == ("waiting", "running")
+        assert not shown
+
+    @rule()
+    def status(self) -> None:
+        answer = self.client.ask("status")
+        assert answer["boot"] == self.boot
+        shown = {each["func"]: each for each in answer["functions"]}
+        for func in (self.prefix + "f", self.prefix + "g"):
+            found = [(self.oracle.state(job), job) for job in self.oracle.of(func)]
+            if not found and func not in self.oracle.subscriptions:
+                assert func not in shown
+                continue
+            given, states = shown[func], [state for state, _ in found]
+            assert given["workers"] == (func in self.oracle.subscriptions)
+            assert given["waiting"] == states.count("waiting") + states.count("behind")
+            assert (given["running"], given["dead"]) == (states.count("running"), states.count("dead"))
+            assert given["started"] == self.oracle.started.get(func, 0)
+            waiting = [job.due for state, job in found if state == "waiting"]
+            if waiting:
+                earliest = Moment(min(due.low_ms for due in waiting), min(due.high_ms for due in waiting))
+                assert given["due_ms"] in earliest
+            else:
+                assert given["due_ms"] is None
+
+    def _agree(self, job: Job | None, given: dict[str, Any] | None) -> None:
+        if job is None or given is None:
+            assert (job, given) == (None, None)
+            return
+        assert given.pop("workload") == job.given["workload"]
+        assert given.pop("successor") == (job.behind is not None)
+        self._agree_listed(job, given)
+
+    def _agree_listed(self, job: Job, given: dict[str, Any]) -> None:
+        assert given["due_ms"] in job.due
+        assert given["submitted_ms"] in job.submitted
+        assert given["ended_ms"] is None if job.ended is None else given["ended_ms"] in job.ended
+        unknown = {key: given[key] for key in ("id", "due_ms", "submitted_ms", "ended_ms")}
+        assert given == unknown | {
+            "func": job.key[0], "name": job.key[1], "state": self.oracle.state(job), "priority": job.priority,
+            "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
+            "crashes": job.crashes, "retry": job.given["retry"] | {"cap_ms": 3_600_000, "jitter_percent": 0},
+            "reason": job.reason, "workload_bytes": len(job.given["workload"]),
+        }  # fmt: skip
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    @rule(func=funcs, limit=st.integers(1, 3))
+    def subscribe(self, func: str, limit: int) -> None:
+        self.oracle.subscribe(self.prefix + func, limit)
+        assert self.worker.ask("subscribe", self.prefix + func, limit) is None
+
+    @rule(func=st.none() | funcs)
+    def unsubscribe(self, func: str | None) -> None:
+        ours = [self.prefix + func] if func is not None else []
+        assert self.worker.ask("unsubscribe", *ours) is None
+        self.oracle.unsubscribe(ours[0] if ours else None)
+
+    @precondition(lambda self: any(run.open for run in self.oracle.runs))
+    @rule(choice=choices, outcome=outcomes)
+    def respond(self, choice: int, outcome: Any) -> None:
+        self._respond(choice, None, self.outcome(outcome), self.outcome(outcome))
+
+    @precondition(lambda self: any(run.open for run in self.oracle.runs))
+    @rule(choice=choices, readable=st.booleans())
+    def respond_that_it_failed(self, choice: int, readable: bool) -> None:
+        if readable:
+            self._respond(choice, "disk full", None, {"outcome": "failed", "reason": "disk full"})
+        else:
+            why = "INVALID: outcome.outcome is one of done, failed, later, not 'perhaps'"
+            self._respond(choice, None, {"outcome": "perhaps"}, {"outcome": "failed", "reason": why})
+
+    def _respond(self, choice: int, error: str | None, result: Any, meant: Any) -> None:
+        open_runs = [run for run in self.oracle.runs if run.open]
+        run = open_runs[choice % len(open_runs)]
+        begin_ms = now_ms()
+        self.worker.raw.send([1, run.msgid, error, result])
+        assert self.worker.ask("ping") == "pong"
+        counted = self.oracle.respond(run, meant, Moment(begin_ms, now_ms()))
+        assert self.worker.lost == ([] if counted else [run.handle])
+        self.worker.lost.clear()
+
+    @precondition(lambda self: self.oracle.runs)
+    @rule(choice=choices, outcome=outcomes)
+    def finish(self, choice: int, outcome: Any) -> None:
+        run, ours = self._run(choice), self.outcome(outcome)
+        begin_ms = now_ms()
+        accepted = self._accepted("finish", run.handle, ours)
+        assert accepted == self.oracle.finish(run, ours, Moment(begin_ms, now_ms()))
+
+    @precondition(lambda self: self.oracle.runs)
+    @rule(choice=choices)
+    def extend(self, choice: int) -> None:
+        run = self._run(choice)
+        assert self._accepted("extend", run.handle, 600_000) == self.oracle.extend(run)
+
+    def _run(self, choice: int) -> Run:
+        """Often one of the last."""
+        return self.oracle.runs[-1 - choice % len(self.oracle.runs)]
+
+    def _accepted(self, method: str, *params: Any) -> bool:
+        try:
+            assert self.client.ask(method, *params) is None
+        except LeaseLost:
+            return False
+        return True
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    @rule(comes_back=st.booleans())
+    def worker_is_lost(self, comes_back: bool) -> None:
+        begin_ms = now_ms()
+        self.worker.close()
+        while self.client.ask("status")["connections"] != 1:
+            pass
+        self.oracle.worker_lost(Moment(begin_ms, now_ms()))
+        self.worker = Link(self.daemon)
+        if comes_back:
+            self.subscribe("f", 2)
+
+    @precondition(may_restart)
+    @rule()
+    def stop_and_start(self) -> None:
+        assert self.daemon.stop() == 0
+        self._start()
+
+    @precondition(may_restart)
+    @rule()
+    def kill_and_start(self) -> None:
+        self.daemon.kill()
+        self._start()
+        self._forget_unknown_runs()
+
+    @precondition(may_restart)
+    @rule(batch=st.lists(jobs, min_size=1, max_size=6, unique_by=lambda job: (job["func"], job["name"])))
+    def kill_in_the_middle_of_a_batch(self, batch: list[dict[str, Any]]) -> None:
+        """Not acknowledged: all of it is there, or nothing. Names that are taken would be there either way."""
+        fresh = [job for job in map(self.ours, batch) if (job["func"], job["name"]) not in self.oracle.jobs]
+        begin_ms = now_ms()
+        self.client.send("submit", fresh)
+        self.daemon.kill()
+        moment = Moment(begin_ms, now_ms())
+        self._start()
+        self._forget_unknown_runs()
+        there = {self.client.ask("get", job["func"], job["name"]) is not None for job in fresh}
+        assert len(there) <= 1, f"a part of {fresh} is there"
+        if there == {True}:
+            for job in fresh:
+                self.oracle.submit(job, moment)
+
+    def _start(self) -> None:
+        self.client.close()
+        self.worker.close()
+        self.daemon.start()
+        self.oracle.restarted()
+        self.client, self.worker = Link(self.daemon), Link(self.daemon)
+        self.boot += 1
+        self.restarts += 1
+        assert self.client.ask("hello")["boot"] == self.boot
+
+    def _forget_unknown_runs(self) -> None:
+        for job in self.oracle.jobs.values():
+            if job.state == "running" and self.client.ask("get", *job.key)["state"] == "waiting":
+                self.oracle.forget_run(job)
+
+
+def run(daemon: Daemon, examples: int, steps: int) -> None:
+    """Raises what the first example that fails raises, cut to the shortest; hypothesis prints its steps."""
+    run_state_machine_as_test(
+        partial(Machine, daemon),  # type: ignore[arg-type]  # it takes any factory
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

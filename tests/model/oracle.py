@@ -1,0 +1,293 @@
+"""What must follow from what was said: the rules of protocol.md, section 4, for one worker's connection, with dicts.
+
+Knows no daemon and imports none of its rules, or both would be wrong together. Where protocol.md leaves open when
+exactly something happened, the oracle holds an interval of time and accepts what lies in it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CRASHES_MAX = 5
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Somewhere between two readings of the wall clock, both included; milliseconds."""
+
+    low_ms: int
+    high_ms: int
+
+    def plus(self, delay_ms: int) -> "Moment":
+        return Moment(self.low_ms + delay_ms, self.high_ms + delay_ms)
+
+    def __contains__(self, at_ms: object) -> bool:
+        return isinstance(at_ms, int) and self.low_ms <= at_ms <= self.high_ms
+
+
+@dataclass
+class Job:
+    """``given`` is the job as it was submitted."""
+
+    given: dict[str, Any]
+    number: int
+    """Grows with every submit, as ids do."""
+    submitted: Moment
+    due: Moment
+    state: str = "waiting"
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    suspect: bool = False
+    reason: str | None = None
+    ended: Moment | None = None
+    handle: str | None = None
+    """Of the latest run, until that was reported."""
+    handle_before: str | None = None
+    holder: str | None = None
+    """Whose connection's end would end the run: "worker", "client", or None after a restart."""
+    behind: "Job | None" = None
+
+    @property
+    def key(self) -> Key:
+        return self.given["func"], self.given["name"]
+
+    @property
+    def priority(self) -> int:
+        return int(self.given["priority"])
+
+    def certainly_before(self, other: "Job") -> bool:
+        """In the order in which due jobs of a function are given out, wherever in their moments they became due."""
+        mine = self.priority, self.due.high_ms, self.number
+        return mine < (other.priority, other.due.low_ms, other.number)
+
+
+@dataclass
+class Subscription:
+    limit: int
+    running: int = 0
+    """Runs given out that were not responded to."""
+
+
+@dataclass
+class Run:
+    """One ``perform``."""
+
+    handle: str
+    key: Key
+    msgid: int
+    subscription: Subscription
+    open: bool = True
+    """The connection that it was sent over lives, and has not responded."""
+    reported: bool = False
+    """``finish`` was accepted."""
+
+
+@dataclass
+class Oracle:
+    jobs: dict[Key, Job] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    was_subscribed: bool = False
+    runs: list[Run] = field(default_factory=list)
+    started: dict[str, int] = field(default_factory=dict)
+    """By function: runs given out since the daemon's start."""
+    _numbers: int = 0
+
+    # -- what a client says ------------------------------------------------------------------------------------------
+
+    def submit(self, given: dict[str, Any], moment: Moment) -> str:
+        self._numbers += 1
+        due = Moment(given["due_ms"], given["due_ms"]) if "due_ms" in given else moment.plus(given.get("delay_ms", 0))
+        job = Job(given, self._numbers, moment, due)
+        front = self.jobs.get(job.key)
+        if front is not None and given.get("keep"):
+            return "kept"
+        if front is not None and front.state == "running":
+            front.behind = job
+            return "queued_behind"
+        self.jobs[job.key] = job
+        return "created" if front is None or front.state == "dead" else "replaced"
+
+    def remove(self, key: Key) -> str:
+        return "absent" if self.jobs.pop(key, None) is None else "removed"
+
+    def requeue(self, key: Key, moment: Moment) -> str:
+        dead = self.jobs.get(key)
+        if dead is None:
+            return "absent"
+        if dead.state != "dead":
+            return "not_dead"
+        self._numbers += 1
+        self.jobs[key] = Job(dead.given, self._numbers, dead.submitted, moment)
+        return "requeued"
+
+    def of(self, func: str) -> list[Job]:
+        """All jobs of the function, those behind too, oldest first."""
+        front = [job for job in self.jobs.values() if job.given["func"] == func]
+        return sorted(front + [job.behind for job in front if job.behind is not None], key=lambda job: job.number)
+
+    def state(self, job: Job) -> str:
+        return job.state if self.jobs[job.key] is job else "behind"
+
+    # -- what a worker says ------------------------------------------------------------------------------------------
+
+    def subscribe(self, func: str, limit: int) -> None:
+        self.was_subscribed = True
+        self.subscriptions.setdefault(func, Subscription(limit)).limit = limit
+
+    def unsubscribe(self, func: str | None) -> None:
+        for each in [func] if func is not None else list(self.subscriptions):
+            self.subscriptions.pop(each, None)
+
+    def respond(self, run: Run, outcome: Any, moment: Moment) -> bool:
+        """Whether it counts; if not the worker is told ``lost``, unless it had reported with ``finish``."""
+        run.open = False
+        run.subscription.running -= 1
+        job = self._running(run.handle)
+        if job is not None:
+            self._end(job, outcome, moment)
+        return job is not None or run.reported
+
+    def finish(self, run: Run, outcome: Any, moment: Moment) -> bool:
+        """Whether it is accepted."""
+        job = self.jobs.get(run.key)
+        if job is None or job.handle != run.handle:
+            return False
+        if job.state == "running":
+            run.reported = True
+            self._end(job, outcome, moment)
+        else:
+            self._end_late(job, outcome, moment)
+        return True
+
+    def extend(self, run: Run) -> bool:
+        """A client extends. Whether it is accepted."""
+        job = self._running(run.handle)
+        if job is not None and job.holder is None:
+            job.holder = "client"
+        return job is not None
+
+    def _running(self, handle: str) -> Job | None:
+        return next((job for job in self.jobs.values() if job.state == "running" and job.handle == handle), None)
+
+    def _end(self, job: Job, outcome: Any, moment: Moment) -> None:
+        job.handle = None
+        word, how = _read(outcome)
+        if word == "done":
+            del self.jobs[job.key]
+        elif word == "later":
+            job.state, job.due = "waiting", moment.plus(how.get("delay_ms", 0))
+        else:
+            job.reason = how.get("reason", "")
+            again = job.failures < job.given["retry"]["limit"] and how.get("retry", True)
+            job.failures += 1
+            wait_ms = how.get("delay_ms", job.given["retry"]["delay_ms"])
+            job.state, job.due, job.ended = (
+                ("waiting", moment.plus(wait_ms), None) if again else ("dead", job.due, moment)
+            )
+        self._promote(job)
+        for given in how.get("submit", ()):
+            self.submit(given, moment)
+
+    def _end_late(self, job: Job, outcome: Any, moment: Moment) -> None:
+        """The lost run was charged when it was lost: no counter changes."""
+        job.handle = None
+        word, how = _read(outcome)
+        if word == "done":
+            del self.jobs[job.key]
+        elif job.state == "waiting":
+            if word == "failed":
+                job.reason = how.get("reason", "")
+            if word == "later" or "delay_ms" in how:
+                job.due = moment.plus(how.get("delay_ms", 0))
+            if not how.get("retry", True):
+                job.state, job.ended = "dead", moment
+        for given in how.get("submit", ()):
+            self.submit(given, moment)
+
+    def _promote(self, ended: Job) -> None:
+        """However a run ended, the job behind it takes its place."""
+        if ended.behind is not None:
+            self.jobs[ended.key] = ended.behind
+
+    # -- what the daemon does ----------------------------------------------------------------------------------------
+
+    def candidates(self, func: str, by_ms: int) -> list[Job]:
+        return [job for job in self.of(func) if self.state(job) == "waiting" and job.due.high_ms <= by_ms]
+
+    def perform(self, msgid: int, given: dict[str, Any], by_ms: int) -> Job:
+        """The daemon gave this out, at ``by_ms`` or before."""
+        job = self.jobs[given["func"], given["name"]]
+        subscription = self.subscriptions[given["func"]]
+        assert job.state == "waiting", f"{job} is given out"
+        assert given["due_ms"] in job.due
+        assert given["due_ms"] <= by_ms, "early"
+        assert subscription.running < subscription.limit, f"no room for {job}"
+        assert given["handle"] not in [run.handle for run in self.runs], "a handle is used again"
+        subscription.running += 1
+        job.attempt += 1
+        job.state, job.handle_before, job.handle, job.holder = "running", job.handle, given["handle"], "worker"
+        assert given == {
+            "handle": job.handle, "func": job.given["func"], "name": job.given["name"],
+            "workload": job.given["workload"], "due_ms": given["due_ms"], "priority": job.priority,
+            "lease_ms": job.given["lease_ms"],
+            "attempt": job.attempt, "failures": job.failures, "crashes": job.crashes,
+        }  # fmt: skip
+        job.due = Moment(given["due_ms"], given["due_ms"])
+        self.runs.append(Run(given["handle"], job.key, msgid, subscription))
+        self.started[given["func"]] = self.started.get(given["func"], 0) + 1
+        return job
+
+    def none_was_passed_over_for(self, started: Job, by_ms: int) -> None:
+        """Of the jobs that still wait, none was to go first. Those given out at once may arrive in any order."""
+        before = [job for job in self.candidates(started.key[0], by_ms) if job.certainly_before(started)]
+        assert not before, f"{before} go before {started}"
+
+    # -- what fails --------------------------------------------------------------------------------------------------
+
+    def worker_lost(self, moment: Moment) -> None:
+        goodbye = self.was_subscribed and not self.subscriptions
+        lost = [job for job in self.jobs.values() if job.state == "running" and job.holder == "worker"]
+        for job in lost:
+            job.state = "waiting"
+            if goodbye:
+                job.due = moment
+            else:
+                self._crash(job, len(lost) == 1, moment)
+            self._promote(job)
+        self._links_lost()
+
+    def _crash(self, job: Job, alone: bool, moment: Moment) -> None:
+        if alone or job.suspect:
+            job.crashes += 1
+        job.suspect = True
+        if job.crashes >= CRASHES_MAX:
+            job.state, job.ended = "dead", moment
+            job.reason = f"its worker's connection was lost {CRASHES_MAX} times while it ran"
+
+    def restarted(self) -> None:
+        """Runs go on: their workers have a while to report."""
+        for job in self.jobs.values():
+            job.holder = None
+        self.started.clear()
+        self._links_lost()
+
+    def forget_run(self, job: Job) -> None:
+        """A crash may leave a run that the daemon does not know. Then it is as if it had not been given out."""
+        assert job.behind is None, f"{job.behind} was queued behind a run that the daemon does not know any more"
+        job.state, job.handle = "waiting", job.handle_before
+        job.attempt -= 1
+
+    def _links_lost(self) -> None:
+        self.subscriptions.clear()
+        self.was_subscribed = False
+        for run in self.runs:
+            run.open = False
+
+
+def _read(outcome: Any) -> tuple[str, dict[str, Any]]:
+    """The outcome's word and the map that it stands for."""
+    if outcome is None or isinstance(outcome, bytes):
+        return "done", {}
+    return outcome["outcome"], outcome
