@@ -10,7 +10,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := tests/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test sim mutants check format clean
+.PHONY: help setup demo bench profile test sim mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -47,6 +47,14 @@ sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or on
 
 mutants: setup  ## plant bugs by hand, one at a time, and see the simulation find each
 	$(BIN)/python -m tests.mutants
+
+crashloop: setup  ## kill the real daemon again and again under load: KILLS=300 SEED=
+	$(BIN)/python -m tests.crashloop --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED))
+
+power: setup  ## the same with power cuts, on a file system that forgets what was not synced: CUTS=50 SEED= (needs FUSE)
+	@$(BIN)/python -c 'import pyfuse3' 2>/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends \
+		libfuse3-dev fuse3 pkg-config gcc python3-dev && $(BIN)/pip install -q pyfuse3; }
+	$(BIN)/python -m tests.power --cuts $(or $(CUTS),50) $(if $(SEED),--seed $(SEED))
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

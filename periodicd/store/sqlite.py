@@ -105,7 +105,8 @@ class SqliteStore:
             self._counts = {func: [live, dead] for func, live, dead in self._db.execute(_COUNTS)}
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._reader = sqlite_utils.Database(sqlite3.connect(uri, uri=True, check_same_thread=False))
-            self._files = [(file, _inode(file)) for file in (path, path.with_name(path.name + "-wal"))]
+            files = map(os.fspath, (path, _beside(path, "-wal"), _beside(path, ".lock")))
+            self._files = [(file, _inode(file)) for file in files]
         except sqlite3.Error as error:
             os.close(self._lock)
             raise StoreError(_explain(path, error)) from error
@@ -130,10 +131,11 @@ class SqliteStore:
     def commit(self) -> None:
         self._weight += 1
         self._db.commit()
-        # SQLite goes on writing to a file that has lost its name, and all of it is gone with the process.
+        # SQLite goes on writing to a file that has lost its name, and all of it is gone with the process. Without the
+        # lock file there may be a second daemon.
         for file, inode in self._files:
             if _inode(file) != inode:
-                raise sqlite3.OperationalError(f"{file.name} was deleted or replaced while the daemon ran")
+                raise sqlite3.OperationalError(f"{file} was deleted or replaced while the daemon ran")
 
     @property
     def checkpoint_due(self) -> bool:
@@ -395,9 +397,13 @@ def _job(row: tuple[Any, ...]) -> Job:
     return job
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
 def _lock(path: Path) -> int:
     """Hold the store's lock file for as long as this process lives."""
-    lock_path = path.with_name(path.name + ".lock")
+    lock_path = _beside(path, ".lock")
     try:
         lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -415,11 +421,11 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
-    """Which file has this name now, if any."""
+def _inode(path: str) -> tuple[int, int] | None:
+    """Which file has this name now, if any. Called at each commit, where pathlib would be felt."""
     try:
-        found = path.stat()
-    except FileNotFoundError:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
         return None
     return found.st_dev, found.st_ino
 

@@ -141,9 +141,9 @@ def test_a_client_that_submits_faster_than_the_disk(daemon: Daemon, connect: Cal
     assert highest < LIMIT_MB
 
 
-def test_500_idle_connections_cost_little(daemon: Daemon, connect: Callable[[], Raw]) -> None:
+def test_1000_idle_connections_cost_little(daemon: Daemon, connect: Callable[[], Raw]) -> None:
     before = daemon.rss_mb()
-    idle = [socket.create_connection(("127.0.0.1", int(daemon.url.rsplit(":", 1)[1]))) for _ in range(500)]
+    idle = [socket.create_connection(("127.0.0.1", int(daemon.url.rsplit(":", 1)[1]))) for _ in range(1000)]
     assert served(daemon)
     assert daemon.rss_mb() < before + 40
     for each in idle:

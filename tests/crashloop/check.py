@@ -1,0 +1,211 @@
+"""Holds what the load wrote down against what the daemon kept: pure, from records and a listing to violations.
+
+What counts as a violation, and why no more than that:
+
+* **lost**: a submit was answered, and afterwards neither it nor a later submit of its name was run to a reported end or
+  is listed. A name that somebody began to remove is left out, unless a job of it comes back.
+* **run again**: after a ``finish`` with "done" of that version, or of a later one, was answered, a run starts that was
+  given out later than the finished one. One that was given out earlier and then forgotten, because the daemon was
+  killed before it had written the claim down or because its lease ran out, may begin late; protocol.md, section 6.
+* **superseded**: a run of an older version starts after a newer submit was answered, and not just after: a ``perform``
+  may have been on its way to its worker at that time (IN_FLIGHT_NS).
+* **kept**: a submit was answered with "kept", and yet it runs.
+* **came back**: what was answered as done, superseded or removed is listed at the end, or a removed job starts.
+* **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
+* **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tests.crashloop.record import (
+    BATCH_JOBS,
+    Acknowledged,
+    Answered,
+    Asked,
+    BatchAcknowledged,
+    BatchAsked,
+    Record,
+    Refused,
+    RemoveAsked,
+    Removed,
+    Reported,
+    Started,
+)
+
+KINDS = ("lost", "run again", "superseded", "kept", "came back", "early", "torn batch")
+IN_FLIGHT_NS = 1_000_000_000
+"""So long may a ``perform`` be under way to a worker that then writes its start down."""
+
+
+@dataclass
+class Listed:
+    """What the daemon still has: the version of each single job, and of each job of a batch by its group."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Story:
+    """All that is known of one name."""
+
+    asked: dict[int, Asked] = field(default_factory=dict)
+    acknowledged: dict[int, Acknowledged] = field(default_factory=dict)
+    remove_asked: bool = False
+    removed_ns: int | None = None
+    started: list[Started] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Violation:
+    kind: str
+    name: str
+    story: object
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}: {self.story}"
+
+
+@dataclass
+class Findings:
+    figures: dict[str, int]
+    violations: list[Violation]
+
+
+class Records:
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.stories: dict[str, Story] = {}
+        self.answered_ns: dict[str, int] = {}
+        self.refused = 0
+        self.batches_acknowledged = 0
+        self.batch_asked: dict[str, int] = {}
+        self.batch_acknowledged: dict[str, int] = {}
+        for record in sorted(records, key=lambda record: record.at_ns):
+            self._take(record)
+        self._take_follow_ons()
+
+    def _take(self, record: Record) -> None:
+        match record:
+            case Answered():
+                self.answered_ns[record.handle] = record.at_ns
+            case Refused():
+                self.refused += 1
+            case BatchAsked():
+                self.batch_asked[record.group] = record.version
+            case BatchAcknowledged():
+                self.batch_acknowledged[record.group] = record.version
+                self.batches_acknowledged += 1
+            case _:
+                self._take_of_name(record, self.stories.setdefault(record.name, Story()))
+
+    def _take_of_name(self, record: Record, story: Story) -> None:
+        match record:
+            case Asked():
+                story.asked[record.version] = record
+            case Acknowledged():
+                story.acknowledged[record.version] = record
+            case RemoveAsked():
+                story.remove_asked = True
+            case Removed():
+                story.removed_ns = record.at_ns
+            case Started():
+                story.started.append(record)
+            case Reported():
+                story.reported.append(record)
+
+    def _take_follow_ons(self) -> None:
+        """A job in an outcome is submitted with it, and acknowledged with it."""
+        for report in [report for story in self.stories.values() for report in story.reported]:
+            if report.follow_on is not None:
+                story = self.stories.setdefault(report.follow_on, Story())
+                story.asked[1] = Asked(report.follow_on, 1, 0, report.at_ns)
+                answered_ns = self.answered_ns.get(report.handle)
+                if answered_ns is not None:
+                    story.acknowledged[1] = Acknowledged(report.follow_on, 1, "created", answered_ns)
+
+
+def check(records: Iterable[Record], listed: Listed) -> Findings:
+    known = Records(records)
+    violations = [
+        Violation(kind, name, story)
+        for name, story in known.stories.items()
+        for kind in sorted(set(_violations(story, known.answered_ns, listed.versions.get(name))))
+    ]
+    strangers = listed.versions.keys() - known.stories.keys()
+    violations += [Violation("came back", name, "nobody submitted it") for name in strangers]
+    for group in known.batch_asked:
+        versions = listed.batches.get(group, [])
+        oldest, newest = known.batch_acknowledged.get(group, 0), known.batch_asked[group]
+        torn = bool(versions) and (len(versions) != BATCH_JOBS or len(set(versions)) != 1)
+        if torn or not oldest <= max(versions, default=0) <= newest:
+            violations.append(Violation("torn batch", group, f"{Counter(versions)}, answered {oldest}, asked {newest}"))
+    return Findings(_figures(known, listed), violations)
+
+
+def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -> Iterator[str]:
+    stored = [version for version, answer in story.acknowledged.items() if answer.outcome != "kept"]
+    last = max(stored, default=0)
+    done = {report.version for report in story.reported if report.outcome == "done"}
+    finished = [report for report in story.reported if report.outcome == "done" and report.handle in answered_ns]
+    if last and not story.remove_asked and (listed or 0) < last and max(done, default=0) < last:
+        yield "lost"
+    settled = max((report.version for report in finished), default=0)
+    if listed is not None and (listed < last or listed <= settled or story.removed_ns is not None):
+        yield "came back"
+    for version, answer in story.acknowledged.items():
+        if answer.outcome == "kept" and (version == listed or any(run.version == version for run in story.started)):
+            yield "kept"
+    for run in story.started:
+        yield from _violations_of_run(run, story)
+        for report in story.reported:
+            if _is_after(run, report, answered_ns):
+                if report.outcome == "done" and run.version <= report.version:
+                    yield "run again"
+                if run.version == report.version and run.wall_ms < report.not_before_ms:
+                    yield "early"
+
+
+def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bool:
+    """The run was given out later than the reported one, and began after that report was answered."""
+    at_ns = answered_ns.get(report.handle)
+    return at_ns is not None and run.at_ns > at_ns and _place(run.handle) > _place(report.handle)
+
+
+def _place(handle: str) -> tuple[int, int]:
+    """Its place in the order of all runs given out. To workers a handle means nothing; this test belongs to the daemon."""
+    boot, number, _ = handle.split("-")
+    return int(boot), int(number)
+
+
+def _violations_of_run(run: Started, story: Story) -> Iterator[str]:
+    for version, answer in story.acknowledged.items():
+        if answer.outcome != "kept" and run.version < version and run.at_ns > answer.at_ns + IN_FLIGHT_NS:
+            yield "superseded"
+    if story.removed_ns is not None and run.at_ns > story.removed_ns + IN_FLIGHT_NS:
+        yield "came back"
+    if run.version not in story.asked:
+        yield "came back"
+    elif run.wall_ms < max(run.due_ms, story.asked[run.version].not_before_ms):
+        yield "early"
+
+
+def _figures(known: Records, listed: Listed) -> dict[str, int]:
+    stories = known.stories.values()
+    reports = [report for story in stories for report in story.reported]
+    done = [report for report in reports if report.outcome == "done"]
+    return {
+        "submits_acknowledged": sum(len(story.acknowledged) for story in stories),
+        "submits_unanswered": sum(len(story.asked) - len(story.acknowledged) for story in stories),
+        "removes_acknowledged": sum(story.removed_ns is not None for story in stories),
+        "batches_acknowledged": known.batches_acknowledged,
+        "runs": sum(len(story.started) for story in stories),
+        "runs_cut_short": sum(len(story.started) for story in stories) - len(reports),
+        "finishes_acknowledged": len(known.answered_ns),
+        "finishes_refused": known.refused,
+        "done_acknowledged": sum(report.handle in known.answered_ns for report in done),
+        "done_unacknowledged_twice": len(done) - len({(report.name, report.version) for report in done}),
+        "listed_at_the_end": len(listed.versions) + sum(map(len, listed.batches.values())),
+    }

@@ -1,0 +1,128 @@
+"""A process that submits: ``python -m tests.crashloop.client URL FOLDER SEED``, until SIGTERM.
+
+Each task goes its own way through one name after the other; one task replaces whole batches, which makes the WAL grow
+to checkpoints. A submit whose answer was lost is not taken for anything: it is left, or the name is submitted again as
+a new version.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from random import Random
+
+import trio
+
+from periodic_client import CannotConnect, Client, ConnectionLost
+from tests.crashloop import plan
+from tests.crashloop.record import (
+    BATCH_DUE_MS,
+    BATCH_FUNC,
+    BATCH_JOBS,
+    FAR_FUNC,
+    FAR_MS,
+    FUNC,
+    Acknowledged,
+    Asked,
+    BatchAcknowledged,
+    BatchAsked,
+    RecordFile,
+    RemoveAsked,
+    Removed,
+    now_ms,
+)
+
+TASKS = 6
+BATCH_GROUPS = 2
+AGAIN_S = 0.02
+"""How soon a lost daemon is asked again."""
+
+
+class Load:
+    def __init__(self, client: Client, folder: Path, seed: str) -> None:
+        self._client = client
+        self._seed = seed
+        self._records = RecordFile(folder, "client")
+        self.stopping = False
+
+    async def one_name_after_the_other(self, task: int) -> None:
+        rng = Random(f"{self._seed} {task}")
+        number = 0
+        while not self.stopping:
+            number += 1
+            await self._one_name(f"{self._seed}-{task}-{number}", rng)
+            await trio.sleep(rng.expovariate(1 / 0.02))
+
+    async def _one_name(self, name: str, rng: Random) -> None:
+        func = FAR_FUNC if rng.random() < 0.1 else FUNC
+        version = 1
+        while not await self._submit(func, name, version, rng) or rng.random() < 0.25:
+            if rng.random() < 0.3:
+                break
+            # Sometimes at once, sometimes when the run before is under way or over.
+            await trio.sleep(rng.choice((0, 0.02, 0.3)))
+            version += 1
+        if rng.random() < 0.1:
+            await self._remove(func, name)
+
+    async def _submit(self, func: str, name: str, version: int, rng: Random) -> bool:
+        """Whether it was answered."""
+        job = plan.new_job(name, plan.workload(rng, version), rng) | {"func": func}
+        delay_ms = FAR_MS if func == FAR_FUNC else rng.choice((0, 0, rng.randrange(1, 300), rng.randrange(1, 3000)))
+        not_before_ms = now_ms() + delay_ms
+        job |= {"due_ms": not_before_ms} if rng.random() < 0.5 else {"delay_ms": delay_ms}
+        if version > 1 and rng.random() < 0.3:
+            job["keep"] = True
+        self._records.write(Asked(name, version, not_before_ms))
+        try:
+            outcome = await self._client.request("submit", job)
+        except (ConnectionLost, CannotConnect):
+            await trio.sleep(AGAIN_S)
+            return False
+        self._records.write(Acknowledged(name, version, outcome))
+        return True
+
+    async def _remove(self, func: str, name: str) -> None:
+        self._records.write(RemoveAsked(name))
+        while True:
+            try:
+                await self._client.remove(func, name)
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(Removed(name))
+                return
+
+    async def batches(self) -> None:
+        rng = Random(f"{self._seed} batches")
+        version = 0
+        while not self.stopping:
+            version += 1
+            group = f"{self._seed}-batch-{rng.randrange(BATCH_GROUPS)}"
+            due_ms = BATCH_DUE_MS + version
+            batch = [
+                {"func": BATCH_FUNC, "name": f"{group}-{number}", "due_ms": due_ms} for number in range(BATCH_JOBS)
+            ]
+            self._records.write(BatchAsked(group, version))
+            try:
+                await self._client.request("submit", batch)
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(BatchAcknowledged(group, version))
+                await trio.sleep(rng.expovariate(1 / 0.1))
+
+
+async def main(url: str, folder: Path, seed: str) -> None:
+    async with Client(url) as client, trio.open_nursery() as nursery:
+        load = Load(client, folder, seed)
+        for task in range(TASKS):
+            nursery.start_soon(load.one_name_after_the_other, task)
+        nursery.start_soon(load.batches)
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                load.stopping = True
+                break
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], Path(sys.argv[2]), sys.argv[3])

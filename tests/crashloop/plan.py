@@ -1,0 +1,72 @@
+"""What the load's jobs are and how their runs end. The plan of a job is its workload, so that any worker can follow it.
+
+Values only: neither the library's worker nor the raw one is known here.
+"""
+
+import json
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.crashloop.record import FUNC, Reported, now_ms
+
+KINDS = ("plain", "plain", "plain", "slow", "later", "retry", "follow", "follow", "dead")
+LEASES_MS = (1000, 2000, 4000)
+RETRY_MS = 200
+RETRIES = 1000
+"""No job of the load may die of its failures: a lease that runs out while the daemon is down is one."""
+
+
+def workload(rng: Random, version: int) -> bytes:
+    """Now and then one so large that the store keeps it apart from its job."""
+    padding = rng.choice((0, 0, 0, 100, 1000, 20_000))
+    kind = rng.choice(KINDS)
+    return json.dumps({"version": version, "kind": kind, "padding": "x" * padding}).encode()
+
+
+def new_job(name: str, content: bytes, rng: Random) -> dict[str, Any]:
+    """A job of protocol.md, due now."""
+    retry = {"limit": RETRIES, "backoff": "fixed", "delay_ms": RETRY_MS}
+    return {"func": FUNC, "name": name, "workload": content, "lease_ms": rng.choice(LEASES_MS), "retry": retry}
+
+
+def version_of(content: bytes) -> int:
+    version: int = json.loads(content)["version"]
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ends: what is written down before it is said, what is said, and how long the run takes."""
+
+    report: Reported
+    outcome: dict[str, Any]
+    pause_s: float
+
+
+def end_of(job: dict[str, Any], rng: Random) -> End:
+    """``job``: the parameter of ``perform``."""
+    name, handle = job["name"], job["handle"]
+    planned = json.loads(job["workload"])
+    kind = planned["kind"]
+    pause_s = rng.uniform(0.05, 0.4) if kind == "slow" else 0.0
+    not_before_ms = 0
+    follow_on = None
+    outcome: dict[str, Any] = {"outcome": "done"}
+    if kind == "later" and job["attempt"] <= 2:
+        delay_ms = rng.randrange(1, 800)
+        outcome = {"outcome": "later", "delay_ms": delay_ms}
+        not_before_ms = now_ms() + delay_ms
+    elif kind == "retry" and job["failures"] < 2:
+        outcome = {"outcome": "failed", "reason": "as planned"}
+        not_before_ms = now_ms() + RETRY_MS
+    elif kind == "dead":
+        outcome = {"outcome": "failed", "reason": "as planned", "retry": False}
+    elif kind == "follow":
+        # Each run has a follow-on job of its own: one that was stored without its run's end would show.
+        follow_on = f"{name}~{handle}"
+        content = json.dumps({"version": 1, "kind": "plain"}).encode()
+        outcome["submit"] = [new_job(follow_on, content, rng)]
+    said = {"done": "done", "later": "again", "failed": "dead" if kind == "dead" else "again"}[outcome["outcome"]]
+    report = Reported(name, planned["version"], handle, said, not_before_ms, follow_on)
+    return End(report, outcome, pause_s)

@@ -1,0 +1,151 @@
+"""What each process of the load saw, one line a record, synced before its next step: the checker's only source.
+
+A record is written by the process that sent or received, so it does not depend on what the daemon believes. Two clocks
+are in it: ``at_ns`` is the machine's monotonic clock, which all processes share and which orders records of different
+files; ``..._ms`` is the wall clock, which says when jobs are due.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+FUNC = "crash"
+"""Jobs that are run."""
+FAR_FUNC = "crash-far"
+"""Jobs that are due long after the loop, and stay where they are."""
+BATCH_FUNC = "crash-batch"
+"""Jobs that are replaced in batches, all of a batch or none. Their due time is BATCH_DUE_MS plus their version."""
+FAR_MS = 86_400_000
+BATCH_DUE_MS = 4_000_000_000_000
+BATCH_JOBS = 500
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A submit is about to be sent. Each try has a version of its own, higher than those of the name before it."""
+
+    name: str
+    version: int
+    not_before_ms: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The submit was answered."""
+
+    name: str
+    version: int
+    outcome: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAsked:
+    """A remove is about to be sent. It is sent until it is answered, and is the last that is done with the name."""
+
+    name: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    name: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAsked:
+    """BATCH_JOBS jobs of this version, named after the group, are about to be sent as one batch."""
+
+    group: str
+    version: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAcknowledged:
+    group: str
+    version: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker begins a run."""
+
+    name: str
+    version: int
+    handle: str
+    due_ms: int
+    wall_ms: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The end of a run is about to be sent. ``outcome``: "done", "again" (failed or later), "dead".
+
+    ``not_before_ms``: when it may run again at the earliest. ``follow_on``: the name of the job that goes with it.
+    """
+
+    name: str
+    version: int
+    handle: str
+    outcome: str
+    not_before_ms: int
+    follow_on: str | None
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The report was answered: it is on disk."""
+
+    handle: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The report was refused: a later run was given out, or an earlier try of the same report arrived unanswered."""
+
+    handle: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+Record = (
+    Asked | Acknowledged | RemoveAsked | Removed | BatchAsked | BatchAcknowledged
+    | Started | Reported | Answered | Refused
+)  # fmt: skip
+KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}
+
+
+class RecordFile:
+    """Appends records to a new file of this process in ``folder``."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        path = folder / f"{who}-{os.getpid()}.records"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+    def write(self, record: Record) -> None:
+        """Returns when the record is synced."""
+        line = json.dumps([type(record).__name__, asdict(record)]) + "\n"
+        os.write(self._file, line.encode())
+        os.fsync(self._file)
+
+
+def read(folder: Path) -> Iterator[Record]:
+    """All records below the folder. A process killed while it wrote leaves half a line, of a step it never made."""
+    for path in sorted(folder.glob("*.records")):
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                kind, values = json.loads(line)
+                yield KINDS[kind](**values)

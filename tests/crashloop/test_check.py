@@ -1,0 +1,158 @@
+"""The checker finds what it is there for: each story is one that must not happen, beside those that may."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crashloop.check import IN_FLIGHT_NS, Listed, check
+from tests.crashloop.record import (
+    BATCH_JOBS,
+    Acknowledged,
+    Answered,
+    Asked,
+    BatchAcknowledged,
+    BatchAsked,
+    Record,
+    RecordFile,
+    RemoveAsked,
+    Removed,
+    Reported,
+    Started,
+    read,
+)
+
+GONE = Listed()
+STILL_THERE = Listed({"a": 1})
+
+
+def kinds(records: list[Record], listed: Listed = GONE) -> list[str]:
+    return [violation.kind for violation in check(records, listed).violations]
+
+
+def submitted(version: int, at_ns: int, outcome: str = "created", not_before_ms: int = 0) -> list[Record]:
+    return [Asked("a", version, not_before_ms, at_ns), Acknowledged("a", version, outcome, at_ns + 1)]
+
+
+def started(version: int, at_ns: int, handle: str = "1-1-1", due_ms: int = 0, wall_ms: int = 1000) -> Record:
+    return Started("a", version, handle, due_ms, wall_ms, at_ns)
+
+
+def reported(
+    version: int,
+    at_ns: int,
+    outcome: str = "done",
+    *,
+    handle: str = "1-1-1",
+    not_before_ms: int = 0,
+    follow_on: str | None = None,
+) -> list[Record]:
+    """Reported and answered."""
+    return [
+        Reported("a", version, handle, outcome, not_before_ms, follow_on, at_ns),
+        Answered(handle, at_ns + 1),
+    ]
+
+
+def test_a_job_that_is_done_or_still_there_is_well() -> None:
+    done = [*submitted(1, 10), started(1, 20), *reported(1, 30)]
+    assert kinds(done) == []
+    assert check(done, GONE).figures["done_acknowledged"] == 1
+    assert kinds(submitted(1, 10), STILL_THERE) == []
+
+
+def test_a_report_whose_answer_was_lost_may_be_given_out_again() -> None:
+    unanswered = Reported("a", 1, "1-1-1", "done", 0, None, 30)
+    again = [started(1, 40, "1-2-1"), *reported(1, 50, handle="1-2-1")]
+    records = [*submitted(1, 10), started(1, 20), unanswered, *again]
+    assert kinds(records) == []
+    assert check(records, GONE).figures["done_unacknowledged_twice"] == 1
+
+
+def test_an_unanswered_submit_may_be_there_or_not() -> None:
+    assert kinds([Asked("a", 1, 0, 10)]) == []
+    assert kinds([Asked("a", 1, 0, 10)], STILL_THERE) == []
+    assert kinds([*submitted(1, 10), Asked("a", 2, 0, 20)], Listed({"a": 2})) == []
+
+
+@pytest.mark.parametrize("outcome", ["created", "replaced", "queued_behind"])
+def test_lost(outcome: str) -> None:
+    assert kinds(submitted(1, 10, outcome)) == ["lost"]
+    assert kinds([*submitted(1, 10), started(1, 20)]) == ["lost"]
+    assert kinds([*submitted(1, 10), started(1, 20), *reported(1, 30, "again")]) == ["lost"]
+    assert kinds([*submitted(1, 10), started(1, 20), *reported(1, 30), *submitted(2, 40, outcome)]) == ["lost"]
+
+
+def test_a_follow_on_job_is_acknowledged_with_its_run() -> None:
+    records = [*submitted(1, 10), started(1, 20), *reported(1, 30, follow_on="a~1-1-1")]
+    assert kinds(records) == ["lost"]
+    assert kinds(records, Listed({"a~1-1-1": 1})) == []
+
+
+def test_run_again() -> None:
+    assert kinds([*submitted(1, 10), started(1, 20), *reported(1, 30), started(1, 40, "1-2-1")]) == ["run again"]
+
+
+def test_a_run_that_was_given_out_before_may_begin_late() -> None:
+    done = [*submitted(1, 10), started(1, 20, "2-1-1"), *reported(1, 30, handle="2-1-1")]
+    assert kinds([*done, started(1, 40, "1-1-1")]) == []
+    assert kinds([*done, started(1, 40, "2-2-1")]) == ["run again"]
+
+
+@pytest.mark.parametrize("outcome", ["created", "replaced", "queued_behind"])
+def test_superseded(outcome: str) -> None:
+    done = [*submitted(1, 10), *submitted(2, 20, outcome), started(2, 60), *reported(2, 70)]
+    assert kinds(done) == []
+    assert kinds([*done, started(1, 30, "0-1-1")]) == []
+    assert kinds([*done, started(1, 22 + IN_FLIGHT_NS, "0-1-1")]) == ["superseded"]
+
+
+def test_kept_means_that_nothing_changed() -> None:
+    records = [*submitted(1, 10), *submitted(2, 20, "kept")]
+    assert kinds(records, STILL_THERE) == []
+    assert kinds([*records, started(2, 30), *reported(2, 40)]) == ["kept"]
+
+
+def test_came_back() -> None:
+    done = [*submitted(1, 10), started(1, 20), *reported(1, 30)]
+    assert kinds(done, STILL_THERE) == ["came back"]
+    assert kinds([*submitted(1, 10), *submitted(2, 20, "replaced"), started(2, 30), *reported(2, 40)], STILL_THERE) == [
+        "came back"
+    ]
+    removed = [*submitted(1, 10), RemoveAsked("a", 20), Removed("a", 30)]
+    assert kinds(removed) == []
+    assert kinds(removed, STILL_THERE) == ["came back"]
+    assert kinds([*removed, started(1, 31 + IN_FLIGHT_NS)]) == ["came back"]
+    assert kinds([], STILL_THERE) == ["came back"]
+
+
+def test_early() -> None:
+    ended = reported(1, 30)
+    assert kinds([*submitted(1, 10), started(1, 20, due_ms=1000, wall_ms=1000), *ended]) == []
+    assert kinds([*submitted(1, 10), started(1, 20, due_ms=1001, wall_ms=1000), *ended]) == ["early"]
+    assert kinds([*submitted(1, 10, not_before_ms=1001), started(1, 20, wall_ms=1000), *ended]) == ["early"]
+
+
+def test_a_delay_that_was_answered_holds() -> None:
+    first = [*submitted(1, 10), started(1, 20), *reported(1, 30, "again", not_before_ms=2000)]
+    end = reported(1, 50, handle="1-2-1")
+    assert kinds([*first, started(1, 40, "1-2-1", wall_ms=2000), *end]) == []
+    assert kinds([*first, started(1, 40, "1-2-1", wall_ms=1999), *end]) == ["early"]
+
+
+def test_a_batch_is_whole() -> None:
+    asked: list[Record] = [BatchAsked("g", 1, 10), BatchAcknowledged("g", 1, 11), BatchAsked("g", 2, 20)]
+    assert kinds(asked, Listed(batches={"g": [1] * BATCH_JOBS})) == []
+    assert kinds(asked, Listed(batches={"g": [2] * BATCH_JOBS})) == []
+    for wrong in ([1] * (BATCH_JOBS - 1), [1] * (BATCH_JOBS - 1) + [2], [0] * BATCH_JOBS, [3] * BATCH_JOBS, []):
+        assert kinds(asked, Listed(batches={"g": wrong})) == ["torn batch"]
+
+
+def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+    records = RecordFile(tmp_path, "client")
+    written = [*submitted(1, 10), started(1, 20), *reported(1, 30), RemoveAsked("a", 40), Removed("a", 50)]
+    for record in written:
+        records.write(record)
+    (path,) = tmp_path.glob("*.records")
+    with path.open("a") as file:
+        file.write('["Started", {"na')
+    assert list(read(tmp_path)) == written

@@ -1,0 +1,94 @@
+"""A process that runs jobs with our library: ``python -m tests.crashloop.worker URL FOLDER SEED``, until SIGTERM.
+
+Most runs end with ``finish``, whose answer says that the end is on disk; the others with the plain response, which is
+never acknowledged and is the library's to bring home.
+"""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from random import Random
+
+import trio
+
+from periodic_client import (
+    CannotConnect,
+    Client,
+    ConnectionLost,
+    Done,
+    Failed,
+    Job,
+    Later,
+    LeaseLost,
+    NewJob,
+    Outcome,
+    Retry,
+    Worker,
+)
+from tests.crashloop import plan
+from tests.crashloop.record import FUNC, Answered, RecordFile, Refused, Started, now_ms
+
+LIMIT = 8
+PLAIN = 0.25
+"""The part of the runs that end with the plain response."""
+GRACE_MS = 1000
+AGAIN_S = 0.02
+
+
+class Runs:
+    def __init__(self, client: Client, folder: Path, seed: str) -> None:
+        self._client = client
+        self._records = RecordFile(folder, "worker")
+        self._rng = Random(seed)
+
+    async def run(self, job: Job) -> Outcome:
+        version = plan.version_of(job.workload)
+        self._records.write(Started(job.name, version, job.handle, job.due_ms, now_ms()))
+        given = {"name": job.name, "handle": job.handle, "workload": job.workload}
+        end = plan.end_of(given | {"attempt": job.attempt, "failures": job.failures}, self._rng)
+        await trio.sleep(end.pause_s)
+        self._records.write(end.report)
+        if self._rng.random() < PLAIN:
+            return _outcome(end)
+        await self._finish(job, end)
+        return None
+
+    async def _finish(self, job: Job, end: plan.End) -> None:
+        while True:
+            try:
+                await self._client.request("finish", job.handle, end.outcome)
+            except LeaseLost:
+                self._records.write(Refused(job.handle))
+                return
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(Answered(job.handle))
+                return
+
+
+def _outcome(end: plan.End) -> Outcome:
+    said = end.outcome
+    if said["outcome"] == "later":
+        return Later(said["delay_ms"])
+    if said["outcome"] == "failed":
+        return Failed(said["reason"], retry=said.get("retry", True))
+    return Done(submit=[NewJob(**each | {"retry": Retry(**each["retry"])}) for each in said.get("submit", ())])
+
+
+async def main(url: str, folder: Path, seed: str) -> None:
+    worker = Worker(url, disconnect_grace_ms=GRACE_MS, rng=Random(seed))
+    async with Client(url) as client, trio.open_nursery() as nursery:
+        worker.function(FUNC, limit=LIMIT)(Runs(client, folder, seed).run)
+        nursery.start_soon(worker.run)
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                worker.stop()
+                return
+
+
+if __name__ == "__main__":
+    # It loses its daemon all the time, and says so.
+    logging.getLogger("periodic_client").setLevel(logging.ERROR)
+    trio.run(main, sys.argv[1], Path(sys.argv[2]), sys.argv[3])
