@@ -175,7 +175,7 @@ def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bo
 
 
 def _place(handle: str) -> tuple[int, int]:
-    """Its place in the order of all runs given out: to workers a handle means nothing, but this is the daemon's own test."""
+    """Its place in the order of all runs given out. Workers may not read a handle; the daemon's own tests may."""
     boot, number, _ = handle.split("-")
     return int(boot), int(number)
 
