@@ -176,7 +176,7 @@ def test_a_file_that_is_deleted(daemon: Daemon, name: str) -> None:
     answered = set(submits.answered)
     submits.until_lost()
     assert submits.answered == answered
-    check_end(daemon, f"{name} was deleted or replaced while the daemon ran")
+    check_end(daemon, f"{daemon.store.with_name(name)} was deleted or replaced while the daemon ran")
     if name == "periodic.db":
         # Nothing brings it back; the new store is empty, and nobody was told otherwise.
         submits.answered.clear()
@@ -193,7 +193,7 @@ def test_a_store_that_is_replaced(daemon: Daemon) -> None:
     copy.close()
     backup.rename(daemon.store)
     submits.until_lost()
-    check_end(daemon, "periodic.db was deleted or replaced while the daemon ran")
+    check_end(daemon, f"{daemon.store} was deleted or replaced while the daemon ran")
 
 
 @contextmanager
