@@ -94,32 +94,28 @@ class MemoryStore:
         return ops.Ended(False) if job is None else ops.Ended(True, self._promote(job))
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        job = self._jobs.get(op.id)
-        if job is None:
-            return ops.Ended(False)
-        successor = self._promote(job)
-        if successor is not None:
-            del self._jobs[job.id]
-            return ops.Ended(True, successor)
-        job.state = State.WAITING
-        job.lease_until_ms = None
-        job.due_ms, job.handle, job.attempt = op.due_ms, op.handle, op.attempt
-        job.failures, job.crashes, job.suspect, job.reason = op.failures, op.crashes, op.suspect, op.reason
-        return ops.Ended(True)
+        return self._end_run(
+            op.id, state=State.WAITING, due_ms=op.due_ms, handle=op.handle, attempt=op.attempt, failures=op.failures,
+            crashes=op.crashes, suspect=op.suspect, reason=op.reason,
+        )  # fmt: skip
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
-        job = self._jobs.get(op.id)
+        return self._end_run(
+            op.id, state=State.DEAD, ended_ms=op.ended_ms, handle=op.handle, attempt=op.attempt, failures=op.failures,
+            crashes=op.crashes, reason=op.reason,
+        )  # fmt: skip
+
+    def _end_run(self, job_id: int, **changes: Any) -> ops.Ended:
+        """The job behind takes its place, or the job goes on with these changes."""
+        job = self._jobs.get(job_id)
         if job is None:
             return ops.Ended(False)
         successor = self._promote(job)
         if successor is not None:
-            del self._jobs[job.id]
-            return ops.Ended(True, successor)
-        job.state = State.DEAD
-        job.lease_until_ms = None
-        job.handle, job.attempt, job.failures, job.crashes = op.handle, op.attempt, op.failures, op.crashes
-        job.reason, job.ended_ms = op.reason, op.ended_ms
-        return ops.Ended(True)
+            del self._jobs[job_id]
+        else:
+            self._jobs[job_id] = replace(job, lease_until_ms=None, **changes)
+        return ops.Ended(True, successor)
 
     def _promote(self, ended: Job) -> Job | None:
         """The job behind an ended run waits from now on."""
