@@ -24,6 +24,7 @@ from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
     FILE_VARIABLE,
+    IN_MEMORY,
     Config,
     ConfigError,
     Field,
@@ -34,7 +35,8 @@ from periodicd.config import (
 )
 from periodicd.engine import Engine
 from periodicd.server import Address, ListenError, Server, open_listeners, parse_address, tune_interpreter
-from periodicd.store import StoreError
+from periodicd.store import Store, StoreError
+from periodicd.store.memory import MemoryStore
 from periodicd.store.sqlite import SqliteStore
 
 log = logging.getLogger("periodicd")
@@ -156,14 +158,15 @@ async def _serve(values: Config, handler: logs.LogHandler) -> None:
     def ready() -> None:
         for listener in listeners:
             log.info("listening on %s", _name(listener))
-        log.info("store %s, boot %d, durability %s", values.store.absolute(), engine.scheduler.boot, values.durability)
+        log.info("store %s, boot %d, durability %s", place, engine.scheduler.boot, values.settings.durability)
         notify.ready()
 
     def each_second() -> None:
         notify.alive()
         handler.tell_held_back(time.time())
 
-    store = SqliteStore(values.store, values.durability)
+    store = _open_store(values)
+    place = values.store if values.store == IN_MEMORY else values.store.absolute()
     engine = Engine(store, system_now(), values.settings)
     addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
@@ -176,6 +179,14 @@ async def _serve(values: Config, handler: logs.LogHandler) -> None:
             if address.path is not None:
                 address.path.unlink(missing_ok=True)
     log.info("stopped")
+
+
+def _open_store(values: Config) -> Store:
+    """Raises StoreError."""
+    if values.store != IN_MEMORY:
+        return SqliteStore(values.store, values.durability)
+    log.warning("the store is in memory: nothing of it survives the end of this process")
+    return MemoryStore()
 
 
 def _name(listener: trio.SocketListener) -> str:

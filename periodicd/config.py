@@ -22,6 +22,8 @@ from periodicd.queues import Budget
 from periodicd.scheduler import Settings
 
 FILE_VARIABLE = "PERIODICD_CONFIG"
+IN_MEMORY = Path(":memory:")
+"""In place of the store's file, as SQLite says it: none."""
 FILE_BYTES_MAX = 1024 * 1024
 LISTEN_MAX = 100
 ENVELOPE_BYTES = 4096
@@ -176,7 +178,8 @@ class Config:
         metadata=_field(Urls(), "Where to listen: tcp://HOST:PORT or unix:///PATH; several are possible."),
     )
     store: Path = field(
-        default=Path("periodic.db"), metadata=_field(File(), "The SQLite file with the jobs; made if missing.")
+        default=Path("periodic.db"),
+        metadata=_field(File(), "The SQLite file with the jobs; made if missing. :memory: is no file, to play."),
     )
     durability: Literal["full", "relaxed"] = field(
         default="full",
@@ -242,7 +245,7 @@ class Config:
         """What of this the scheduler goes by; the rest are its defaults."""
         return Settings(
             server=f"periodicd {__version__}",
-            durability=self.durability,
+            durability="memory" if self.store == IN_MEMORY else self.durability,
             message_bytes=self.message_bytes,
             workload_bytes=self.workload_bytes,
             connections_bytes=self.connections_bytes,

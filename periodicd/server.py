@@ -27,7 +27,7 @@ from periodicd.connection import Connection
 from periodicd.engine import Engine
 from periodicd.logs import about, log_event
 from periodicd.peers import Peer
-from periodicd.store.sqlite import SqliteStore
+from periodicd.store import Store
 
 log = logging.getLogger("periodicd.server")
 
@@ -126,7 +126,7 @@ class Server:
     def __init__(
         self,
         engine: Engine,
-        store: SqliteStore,
+        store: Store,
         limits: Limits,
         drain_s: float,
         connections: int,

@@ -4,12 +4,13 @@ What every store promises (tests/store/conformance.py holds them to it):
 
 * ``apply`` executes the ops in order and answers each, inside one open transaction; ``commit`` makes it durable. What
   is not committed is gone if the process dies; what is committed survives that, and a power cut.
-* Between ``apply`` and the end of ``commit`` nothing else touches the store. ``commit`` may be called in another
-  thread.
+* Between ``apply`` and the end of ``commit`` nothing else touches the store. ``commit`` and ``checkpoint`` may be
+  called in another thread.
 * Values go in and come out as copies: the caller may change a Job that it gave or was given.
 * If ``apply`` or ``commit`` raises, the outcome is unknown and the store must not be used any more: the daemon exits,
   and what is on disk is the truth.
-* ``list_jobs`` may be called from another thread at any time; it sees what is committed.
+* ``list_jobs`` may be called from another thread at any time; it sees what is committed. (In memory it sees what is
+  applied: there the one is not lost without the other.)
 """
 
 from typing import Protocol
@@ -29,6 +30,13 @@ class Store(Protocol):
     def apply(self, ops: list[Op]) -> list[Result]: ...
 
     def commit(self) -> None: ...
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether ``checkpoint`` should be called before the next step."""
+
+    def checkpoint(self) -> None:
+        """Put in order what the commits left behind."""
 
     def list_jobs(self, listing: Listing) -> ListingResult: ...
 

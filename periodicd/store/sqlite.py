@@ -139,7 +139,7 @@ class SqliteStore:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether the WAL has grown so much that ``checkpoint`` should be called before the next step."""
+        """The WAL has grown so much."""
         return self._weight >= CHECKPOINT_WEIGHT
 
     def checkpoint(self) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from bench.daemon import Daemon, DidNotStart
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
+from tests.daemon.test_wire import Raw
 
 
 async def test_a_job_goes_through_daemon_store_and_worker(daemon: Daemon) -> None:
@@ -167,6 +168,36 @@ def test_it_listens_on_several_addresses_and_clears_a_stale_socket(tmp_path: Pat
         assert subprocess.run(periodic(f"unix://{path}", "ping"), check=False).returncode == 0
         daemon.stop()
         assert not path.exists()
+
+
+def test_a_store_in_memory_serves_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Daemon(tmp_path, "--store", ":memory:") as daemon:
+        raw = Raw(daemon)
+        assert raw.ask("hello")["durability"] == "memory"
+        for name in "abc":
+            assert raw.ask("submit", {"func": "f", "name": name, "retry": {"limit": 0}}) == "created"
+        assert raw.ask("remove", "f", "c") == "removed"
+        raw.ask("subscribe", "f", 1)
+        _, msgid, _, (first,) = raw.receive()
+        raw.send([1, msgid, "broken", None])
+        _, _, _, (second,) = raw.receive()
+        assert (first["name"], second["name"]) == ("a", "b")
+        status = raw.ask("status")
+        assert (status["durability"], status["functions"][0]["running"]) == ("memory", 1)
+        assert [job["state"] for job in raw.ask("list")["jobs"]] == ["dead", "running"]
+        assert raw.ask("requeue", "f", "a") == "requeued"
+        assert raw.ask("get", "f", "a")["state"] == "waiting"
+        assert raw.ask("unsubscribe") is None
+        raw.socket.close()
+        assert daemon.stop() == 0
+        assert "nothing of it survives the end of this process" in daemon.said
+        assert "store :memory:, boot 1, durability memory" in daemon.said
+        daemon.start()
+        raw = Raw(daemon)
+        assert raw.ask("list")["jobs"] == []
+        raw.socket.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["periodicd.log"]
 
 
 def periodic(url: str, *arguments: str) -> list[str]:

@@ -1,5 +1,10 @@
 """What every store must do, one promise a test: ``test_memory.py`` and ``test_sqlite.py`` run them on their store."""
 
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +34,17 @@ def bury(job_id: int, ended_ms: int = 300) -> ops.Bury:
 
 def claim(job_id: int) -> ops.Claim:
     return ops.Claim(job_id, f"1-{job_id}-{job_id}", 1, 9_000)
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Threads interrupt each other as often as the interpreter lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class Conformance:
@@ -202,6 +218,25 @@ class Conformance:
         assert [found.id for found in store.list_jobs(ops.Listing(state=State.DEAD)).jobs] == [3]
         assert [found.id for found in store.list_jobs(ops.Listing("f", State.RUNNING)).jobs] == [1]
         assert all(found.workload is None for found in store.list_jobs(ops.Listing()).jobs)
+
+    def test_a_listing_beside_changes_sees_each_whole(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)))
+        found: set[tuple[int, State, int]] = set()
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                jobs = store.list_jobs(ops.Listing()).jobs
+                found.update((len(jobs), one.state, one.attempt) for one in jobs)
+
+        with ThreadPoolExecutor() as threads, short_turns():
+            looking = threads.submit(look)
+            for job_id in range(1, 1_000):
+                self.do(store, claim(job_id))
+                self.do(store, ops.Put(job(job_id + 1)), ops.Finish(job_id, "f"))
+            over.set()
+            looking.result()
+        assert found <= {(1, State.WAITING, 0), (1, State.RUNNING, 1)}
 
     def test_boots_count_and_tell_who_runs(self, store: Store) -> None:
         assert self.do(store, ops.Boot()) == ops.BootResult(1, 1, [])
