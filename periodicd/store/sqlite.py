@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class SqliteStore:
     """Opens, locks and if need be makes or migrates the file at ``path``. Raises StoreError."""
 
     def __init__(self, path: Path, durability: Literal["full", "relaxed"] = "full") -> None:
-        self.path = path
+        self.path = path = _own_name(path)
         self._lock = _lock(path)
         try:
             self._db = _open(path, durability)
@@ -399,6 +400,25 @@ def _job(row: tuple[Any, ...]) -> Job:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
+
+
+def _own_name(path: Path) -> Path:
+    """The file's own name, behind all symlinks: its lock and its -wal lie beside that.
+
+    Of hard links none is the own name. Each would have a lock and a -wal of its own, and a -wal loses or damages what
+    was written through another. So a file with several is refused.
+    """
+    own = Path(os.path.realpath(path))  # Path.resolve() raises at links in a circle; SQLite has an error for them.
+    try:
+        found = own.stat()
+    except OSError:
+        return own
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise StoreError(
+            f"{own} is one of {found.st_nlink} names of the same file (hard links), each of which would have a -wal of"
+            f" its own; remove all but the one beside the -wal (find / -xdev -samefile {own} shows them)"
+        )
+    return own
 
 
 def _lock(path: Path) -> int:

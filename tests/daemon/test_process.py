@@ -227,6 +227,38 @@ def test_a_store_in_use(daemon: Daemon, tmp_path: Path) -> None:
     assert f"is in use by another periodicd (process {daemon.pid}); stop it first" in said
 
 
+def test_a_store_in_use_that_is_reached_by_symlinks(daemon: Daemon, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "step").symlink_to(daemon.store)
+    (other / "periodic.db").symlink_to("step")
+    code, said = refused(other)
+    assert code == 3
+    assert f"{daemon.store} is in use by another periodicd (process {daemon.pid}); stop it first" in said
+
+
+def test_a_store_in_use_that_is_reached_by_a_hard_link(daemon: Daemon, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "periodic.db").hardlink_to(daemon.store)
+    code, said = refused(other)
+    assert code == 3
+    assert f"{other / 'periodic.db'} is one of 2 names of the same file (hard links)" in said
+    assert sorted(path.name for path in other.iterdir()) == ["periodic.db", "periodicd.log"]
+
+
+def test_a_symlink_that_leads_nowhere_or_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "periodic.db").symlink_to("missing/periodic.db")
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert f"cannot open {tmp_path / 'missing/periodic.db'}.lock: No such file" in said
+    (tmp_path / "periodic.db").unlink()
+    (tmp_path / "periodic.db").symlink_to("periodic.db")
+    code, said = refused(tmp_path)
+    assert code == 3
+    assert "Traceback" not in said
+
+
 def test_a_directory_instead_of_a_database(tmp_path: Path) -> None:
     (tmp_path / "periodic.db").mkdir()
     code, said = refused(tmp_path)

@@ -165,6 +165,40 @@ def test_a_file_that_may_not_be_written(daemon: Daemon) -> None:
     check_recovery(daemon, submits)
 
 
+def test_a_file_of_two_names(daemon: Daemon, tmp_path: Path) -> None:
+    submits = Submits(daemon.url)
+    submits.some(WELL)
+    daemon.kill()
+    # Its -wal has only one of them: started by the other, it would be a store without what was submitted.
+    other = tmp_path / "other.db"
+    other.hardlink_to(daemon.store)
+    said = refusal(daemon)
+    assert "is one of 2 names of the same file (hard links)" in said
+    assert f"find / -xdev -samefile {daemon.store}" in said
+    other.unlink()
+    check_recovery(daemon, submits)
+
+
+def test_a_store_by_a_symlink_keeps_its_files_together(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "periodic.db").symlink_to(disk / "jobs.db")
+    daemon = Daemon(tmp_path)
+    daemon.start()
+    with ExitStack() as stack:
+        stack.callback(daemon.kill)
+        submits = Submits(daemon.url)
+        submits.some(WELL)
+        daemon.kill()
+        files = sorted(path.name for path in disk.iterdir())
+        assert files == ["jobs.db", "jobs.db-shm", "jobs.db-wal", "jobs.db.lock"]
+        daemon.start()
+        assert submits.answered <= submits.listed()
+        (disk / "jobs.db-wal").unlink()
+        submits.until_lost()
+        check_end(daemon, f"{disk / 'jobs.db-wal'} was deleted or replaced while the daemon ran")
+
+
 # -- under the running daemon ------------------------------------------------------------------------------------------
 
 
