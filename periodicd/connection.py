@@ -8,6 +8,7 @@ spoke nonsense is told so before it is closed.
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -200,7 +201,7 @@ class Connection:
     async def _farewell(self, error: ClosingError | Busy) -> None:
         """Tell why the connection closes, after the answers to what came before."""
         log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
-        with trio.move_on_after(FAREWELL_S):
+        with trio.move_on_after(FAREWELL_S), suppress(trio.BrokenResourceError):
             while self.peer.unanswered:
                 await self._next_step()
             self.send(encode_error(None, error))

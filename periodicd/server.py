@@ -168,7 +168,7 @@ class Server:
     async def _serve(self, stream: trio.SocketStream) -> None:
         if len(self._connections) >= self._connections_max:
             log.warning("refused a connection: there are %d already", self._connections_max)
-            with trio.move_on_after(1):
+            with trio.move_on_after(1), contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
             await trio.aclose_forcefully(stream)
             return

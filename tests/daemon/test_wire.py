@@ -1,7 +1,9 @@
 """The real daemon and bytes of every kind: bad input has a clear error, hostile input ends in a documented way."""
 
 import socket
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -163,6 +165,32 @@ def test_noise_ends_the_connection_with_a_reason_after_the_answers_before_it(raw
     raw.socket.sendall(msgpack.packb([0, 5, "ping", []]) + noise)
     assert raw.receive() == [1, 5, None, "pong"]
     assert raw.ends_with().startswith("BAD_MESSAGE: ")
+
+
+def reset(raw: Raw) -> None:
+    """Close it as a process that is killed, or a firewall, does."""
+    raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.socket.close()
+
+
+def test_a_reset_in_answer_to_the_last_words_harms_nobody(raw: Raw, module_daemon: Daemon) -> None:
+    for _ in range(20):
+        rude = Raw(module_daemon)
+        rude.socket.sendall(b"\xc1")
+        assert rude.receive()[2].startswith("BAD_MESSAGE: ")
+        # The daemon now reads on until this peer closes.
+        reset(rude)
+    assert raw.ask("ping") == "pong"
+
+
+def test_a_reset_of_a_connection_that_is_one_too_many_harms_nobody(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "--connections", "1") as daemon:
+        first = Raw(daemon)
+        assert first.ask("ping") == "pong"
+        for _ in range(200):
+            reset(Raw(daemon))
+        assert first.ask("ping") == "pong"
+        first.socket.close()
 
 
 def test_a_msgid_that_is_still_unanswered_ends_the_connection(raw: Raw) -> None:
