@@ -64,12 +64,13 @@ class Connection:
         self._is_open = True
 
     async def run(self) -> None:
-        """Until the peer closes, fails or is closed."""
+        """Until the peer closes and was answered, fails or is closed."""
         with self._cancel:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 try:
                     await self._read()
+                    await self._answer_the_rest()
                 except trio.BrokenResourceError:
                     log.info("the connection broke", extra=about(self.peer))
                 except (ClosingError, Busy) as error:
@@ -111,9 +112,11 @@ class Connection:
             if self._is_crowded():
                 await self._read_on_in_turn()
 
-    async def _next_step(self) -> None:
+    async def _next_step(self, soon: bool = False) -> None:
         self._resume = trio.Event()
         self._call_after_step(self)
+        if soon:
+            self._wake()
         await self._resume.wait()
 
     async def _receive(self) -> bool:
@@ -198,12 +201,25 @@ class Connection:
             self._engine.drained(peer)
             self._wake()
 
+    async def _answer_the_rest(self) -> None:
+        """The peer sends no more, but may still read, as `nc -N` does. One that does not is given up as any other."""
+        self._decoder = Decoder()  # Half a message will never be whole; it must not hold memory that answers wait for.
+        self._note_inbox()
+        self._engine.end(self.peer)
+        await self._answered()
+        await self.flushed()
+
+    async def _answered(self) -> None:
+        """What came was dealt with, and all answers are in the outbox, which they enter only at the end of a step."""
+        await self._next_step(soon=True)
+        while self.peer.unanswered:
+            await self._next_step()
+
     async def _farewell(self, error: ClosingError | Busy) -> None:
         """Tell why the connection closes, after the answers to what came before."""
         log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
         with trio.move_on_after(FAREWELL_S), suppress(trio.BrokenResourceError):
-            while self.peer.unanswered:
-                await self._next_step()
+            await self._answered()
             self.send(encode_error(None, error))
             await self.flushed()
             await self._stream.send_eof()

@@ -39,6 +39,8 @@ class Engine:
         self._was_full = False
         self._deferring: dict[Peer, None] = {}
         """Connections of which something waits for a later step."""
+        self._ending: dict[Peer, None] = {}
+        """Those that sent all they have, and of which something may wait."""
         self._large_answers = 0
         (boot,) = store.apply([ops.Boot()])
         store.commit()
@@ -64,8 +66,13 @@ class Engine:
             peer.unanswered.add(message.msgid)
         self._inbox.append((peer, message))
 
+    def end(self, peer: Peer) -> None:
+        """The peer sends no more. What it sent before is still done and answered; then its runs are lost."""
+        peer.has_ended = True
+        self._ending[peer] = None
+
     def detach(self, peer: Peer) -> None:
-        """The connection is gone. What it sent before is still done."""
+        """The connection is gone, with or without an ``end``. What it sent before is still done."""
         self._inbox.append((peer, None))
 
     def drained(self, peer: Peer) -> None:
@@ -164,6 +171,9 @@ class Engine:
             elif peer.deferred or not self._deal_with(peer, message):
                 peer.deferred.append(message)
                 self._deferring[peer] = None
+        for peer in [peer for peer in self._ending if not peer.deferred]:
+            del self._ending[peer]
+            self.scheduler.detach(peer)
 
     def _deal_with(self, peer: Peer, message: Message) -> bool:
         """False if it must wait for a later step."""
@@ -188,7 +198,9 @@ class Engine:
             elif type(message) is Request and message.method not in LARGE_ANSWERS:
                 self._request(peer, message)
         peer.deferred.clear()
-        self.scheduler.detach(peer)
+        self._ending.pop(peer, None)
+        if peer.number in self.scheduler.peers:
+            self.scheduler.detach(peer)
 
     def _request(self, peer: Peer, request: Request) -> None:
         msgid, method, params = request

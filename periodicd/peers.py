@@ -54,6 +54,8 @@ class Peer:
         """Its requests that were not answered yet, by msgid."""
         self.deferred: deque[Message] = deque()
         """What it sent and a later step will deal with, in order."""
+        self.has_ended = False
+        """It sends no more, so it can report no run. It may still read its answers."""
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
 
@@ -63,7 +65,8 @@ class Peer:
 
     @property
     def has_room(self) -> bool:
-        return len(self.performing) < self.credit and self.is_reading and not self._memory.is_full
+        has_credit = len(self.performing) < self.credit and not self.has_ended
+        return has_credit and self.is_reading and not self._memory.is_full
 
     @property
     def is_reading(self) -> bool:

@@ -168,6 +168,11 @@ class Peer:
         """Of the jobs given and not yet taken."""
         return [run.name for run in self.runs]
 
+    def end(self) -> None:
+        """It sends no more, and still hears."""
+        self.daemon.engine.end(self.me)
+        self.daemon.step()
+
     def close(self) -> None:
         self.daemon.engine.detach(self.me)
         self.daemon.step()

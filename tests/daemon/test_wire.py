@@ -210,6 +210,38 @@ def test_a_thousand_requests_at_once_are_all_answered(raw: Raw) -> None:
     assert answers == set(range(5000))
 
 
+def test_who_closes_its_sending_side_gets_all_answers_before_the_end(raw: Raw) -> None:
+    large = {"func": "large", "name": "half-closed", "workload": bytes(1_000_000)}
+    assert raw.ask("submit", large) in ("created", "replaced")
+    gets = [[0, number, "get", ["large", "half-closed"]] for number in range(40)]
+    raw.send(*gets, [0, 40, "list", []], [0, 41, "status", []], [0, 42, "remove", ["large", "half-closed"]])
+    raw.socket.shutdown(socket.SHUT_WR)
+    answers = {msgid: result for _, msgid, _, result in (raw.receive() for _ in range(43))}
+    assert all(len(answers[number]["workload"]) == 1_000_000 for number in range(40))
+    assert "jobs" in answers[40]
+    assert "functions" in answers[41]
+    assert answers[42] == "removed"
+    with pytest.raises(EOFError):
+        raw.receive()
+
+
+def test_a_worker_that_closes_its_sending_side_has_answers_but_no_runs_any_more(
+    raw: Raw, module_daemon: Daemon
+) -> None:
+    raw.ask("submit", [{"func": "halved", "name": name} for name in "ab"])
+    raw.ask("subscribe", "halved", 1)
+    assert raw.receive()[3][0]["name"] == "a"
+    raw.send([0, 5, "get", ["halved", "a"]])
+    raw.socket.shutdown(socket.SHUT_WR)
+    other = Raw(module_daemon)
+    other.ask("subscribe", "halved", 2)
+    assert {other.receive()[3][0]["name"] for _ in "ab"} == {"a", "b"}
+    other.socket.close()
+    assert raw.receive()[3]["name"] == "a"
+    with pytest.raises(EOFError):
+        raw.receive()
+
+
 def test_closing_in_the_middle_of_a_message_harms_nobody(raw: Raw) -> None:
     raw.socket.sendall(msgpack.packb([0, 1, "submit", [JOB]])[:-3])
     raw.socket.shutdown(socket.SHUT_WR)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgpack
+import pytest
 import trio
 import trio.testing
 
@@ -93,6 +94,53 @@ async def test_a_message_that_stops_in_the_middle_is_given_up(autojump_clock: tr
         assert answers[0] == [1, 1, None, "pong"]
         assert answers[1][2].startswith(f"BUSY: nothing came for {HALF_S} s in the middle of a message")
         assert trio.current_time() >= 2 * HALF_S - 1
+
+
+async def test_half_a_message_before_the_end_holds_no_answer_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends(Settings(connections_bytes=200_000)) as here:
+        half = request(2, "submit", {"func": "f", "name": "a", "workload": bytes(150_000)})[:60_000]
+        other, stream = here.connect(), here.connect()
+        await other.send_all(half)
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.send_all(request(1, "get", "f", "a") + half)
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.engine.memory.is_full
+        await stream.send_eof()
+        with trio.fail_after(1):
+            assert await receive(stream) == [[1, 1, None, None]]
+
+
+@pytest.mark.parametrize("noise", [b"", b"\xc1"])
+async def test_an_answer_that_is_not_on_disk_yet_leaves_before_the_connection_closes(
+    autojump_clock: trio.testing.MockClock, noise: bytes
+) -> None:
+    async with ends() as here:
+        stream = here.connect()
+
+        def begin_only() -> None:
+            """What follows waits for the commit."""
+            here.engine.begin(Now(0, 0))
+
+        next(iter(here.connections.values()))._wake = begin_only
+        await stream.send_all(request(1, "submit", {"func": "f", "name": "a"}) + noise)
+        await stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not here.closed
+        here.step()
+        first, *rest = await receive(stream)
+        assert first == [1, 1, None, "created"]
+        assert len(rest) == len(noise)
+
+
+async def test_a_peer_that_ends_and_takes_nothing_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with ends() as here:
+        stream = here.connect(lockstep=True)
+        await stream.send_all(request(1, "ping"))
+        await stream.send_eof()
+        await trio.sleep(STALL_S - 1)
+        assert not here.closed
+        await trio.sleep(1.5)
+        assert list(here.closed.values()) == [STALL_S]
 
 
 async def test_an_idle_connection_stays(autojump_clock: trio.testing.MockClock) -> None:
