@@ -13,6 +13,7 @@ import trio
 
 from bench.daemon import Daemon, DidNotStart
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
+from periodic_client.wire import Draining
 from tests.daemon.test_wire import Raw
 
 
@@ -83,6 +84,27 @@ async def test_a_second_signal_ends_the_drain(daemon: Daemon) -> None:
         with trio.fail_after(5):
             assert await trio.to_thread.run_sync(daemon.wait) == 0
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_stop_does_not_wait_for_a_run_whose_job_was_removed(tmp_path: Path, when: str) -> None:
+    # Longer than anyone here waits for its end.
+    with Daemon(tmp_path, "--drain", "3600") as daemon:
+        worker, client = Raw(daemon), Raw(daemon)
+        worker.ask("subscribe", "f", 1)
+        client.ask("submit", {"func": "f", "name": "a"})
+        assert worker.receive()[2] == "perform"
+        if when == "before":
+            assert client.ask("remove", "f", "a") == "removed"
+        os.kill(daemon.pid, signal.SIGTERM)
+        if when == "during":
+            with pytest.raises(Draining):
+                while client.ask("subscribe", "g", 1) is None:
+                    pass
+            assert client.ask("remove", "f", "a") == "removed"
+        assert daemon.wait() == 0
+        worker.socket.close()
+        client.socket.close()
 
 
 async def test_shutdown_is_answered_and_stops_the_daemon(daemon: Daemon) -> None:
