@@ -1,5 +1,6 @@
 """What one job costs beside time: rows written, commits, system calls."""
 
+import os
 import re
 import shutil
 import signal
@@ -23,7 +24,7 @@ AT_ONCE = 100
 def rows_per_job(folder: Path) -> float:
     """Rows inserted, updated and deleted, as SQLite counts them: the real engine and store in this process."""
     store = SqliteStore(folder / "rows.db", "relaxed")
-    engine = Engine(store, system_now())
+    engine = Engine(store, system_now(), os.urandom)
     peer = engine.attach(system_now())
     decoder = Decoder()
 
@@ -34,7 +35,7 @@ def rows_per_job(folder: Path) -> float:
         peer.note_outbox(0)
         return [message for message in decoder.feed(sent) if isinstance(message, Request)]
 
-    engine.receive(peer, Request(0, "subscribe", ["bench", AT_ONCE]))
+    engine.receive(peer, Request(0, "subscribe", ["bench", {"limit": AT_ONCE}]))
     step()
     before = store._db.total_changes
     for first in range(0, JOBS, AT_ONCE):

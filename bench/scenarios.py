@@ -31,7 +31,7 @@ def jobs(func: str, number: int, delay_ms: int | None = None) -> list[NewJob]:
 
 async def left(client: Client, func: str = "bench") -> int:
     """How many of its jobs wait or run."""
-    status = await client.status()
+    status = await client.status(prefix=func)
     return sum(each["waiting"] + each["running"] for each in status["functions"] if each["func"] == func)
 
 
@@ -178,14 +178,14 @@ async def lateness(running: Daemon) -> Figures:
 
     @measured.function("bench", limit=100, inline=True)
     def note(job: Job) -> None:
-        late_ms.append(time.time() * 1000 - job.due_ms)
+        late_ms.append(time.time() * 1000 - job.due_at_ms)
 
     async with Client(running.url) as client, trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: measured.run(task_status=task_status))
         rng = random.Random(20)
         first_ms = time.time_ns() // 1_000_000 + 2_000
         await client.submit_many(
-            NewJob(job.func, job.name, WORKLOAD, due_ms=first_ms + rng.randrange(20_000))
+            NewJob(job.func, job.name, WORKLOAD, due_at_ms=first_ms + rng.randrange(20_000))
             for job in jobs("bench", 10_000)
         )
         await all_done(client)

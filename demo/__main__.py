@@ -91,7 +91,7 @@ def show(chain: Chain, console: Console) -> None:
     saved = 1 - sum(row.final for row in thumbnails) / sum(row.uploaded for row in thumbnails)
     console.print(f"{len(rows)} objects, {before:,} -> {after:,} bytes; the thumbnails lost {saved:.0%}.")
     removals = chain.removals()
-    due = [datetime.fromtimestamp(job["due_ms"] / 1000).astimezone() for job in removals]
+    due = [datetime.fromtimestamp(job["due_at_ms"] / 1000).astimezone() for job in removals]
     console.print(
         f"{len(removals)} removals of cached files are planned, from {min(due):%Y-%m-%d %H:%M} to {max(due):%H:%M %Z}."
     )

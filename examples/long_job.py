@@ -27,7 +27,8 @@ async def count(job: Job) -> Done | None:
 
 async def main() -> None:
     async with Client() as client:
-        print(await client.submit(NewJob("count", "to eight", lease_ms=2000)))
+        submitted = await client.submit(NewJob("count", "to eight", lease_ms=2000))
+        print(submitted.result)
     await worker.run()
 
 

@@ -21,13 +21,13 @@ def shout(job: Job) -> Done:
     """A sync function runs in a thread. The next job is stored in the commit that ends this one, or not at all."""
     if not job.workload:
         raise GiveUp("there is nothing to shout")
-    return Done(submit=[NewJob("print", job.name, job.workload.upper(), delay_ms=1000)])
+    return Done(submit=[NewJob("print", job.name, job.workload.upper(), headers=job.headers, delay_ms=1000)])
 
 
 @worker.function("print", inline=True)
 def print_workload(job: Job) -> None:
     """So short that it may run in the event loop itself."""
-    print(job.workload.decode())
+    print(job.workload.decode(), f"(in {job.headers['language']})" if "language" in job.headers else "")
 
 
 async def main() -> None:

@@ -89,7 +89,7 @@ async def perform(func: str, step: AsyncStep, name: str, workload: bytes) -> Don
 def _failed(func: str, name: str, error: Exception) -> Failed:
     if isinstance(error, _NEVER_DOES):
         _log.warning("%s %r: given up: %s", func, name, error)
-        return Failed(str(error), retry=False)
+        return Failed(str(error), final=True)
     if isinstance(error, OSError | MemoryError):
         _log.warning("%s %r: failed: %s", func, name, error)
     else:

@@ -11,7 +11,7 @@ from periodic_client.outcomes import Done, Failed, GiveUp, Later, NewJob, Outcom
 from periodic_client.wire import Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
-    from periodic_client.client import Client
+    from periodic_client.client import Client, Submitted
     from periodic_client.job import Job
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
     from periodic_client.worker import Worker
@@ -31,6 +31,7 @@ __all__ = [
     "Outcome",
     "PeriodicError",
     "Retry",
+    "Submitted",
     "TimedOut",
     "Worker",
 ]
@@ -41,6 +42,7 @@ _HOMES = {
     "Client": "client",
     "ConnectionLost": "session",
     "Job": "job",
+    "Submitted": "client",
     "TimedOut": "session",
     "Worker": "worker",
 }

@@ -6,7 +6,7 @@ only, messages go to standard error, and the exit code tells a script what happe
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 import click
 import trio
@@ -20,22 +20,29 @@ from periodic_client.cli_output import (
     show_table,
     visible,
 )
-from periodic_client.cli_values import Duration, Time, Workload
-from periodic_client.client import PAGE_JOBS, Client, JobMaps
-from periodic_client.outcomes import NewJob, Retry
+from periodic_client.cli_values import Duration, Header, Time, Workload
+from periodic_client.client import PAGE_FUNCTIONS, PAGE_JOBS, Client, JobMaps
+from periodic_client.outcomes import Existing, NewJob, Retry
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import PeriodicError
 
 REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 3, 5, 6, 130
 
-FAILURES = {"absent": (ABSENT, "does not exist"), "not_dead": (REFUSED, "is not dead")}
-"""Results of remove and requeue that are not what was asked for."""
+FAILURES = {
+    "refused": (REFUSED, "exists already; nothing was changed"),
+    "absent": (ABSENT, "does not exist"),
+    "changed": (REFUSED, "has another id by now; nothing was changed"),
+    "not_dead": (REFUSED, "is not dead"),
+}
+"""Results that are not what was asked for. One that is not known here is shown, and no failure."""
 
 EXIT_CODES = """\b
 Exit codes:
   0    it was done
-  1    the daemon refused, or the job to requeue is not dead
+  1    refused: by the daemon, or because the job exists already
+       (submit --existing refuse), is not dead (requeue), or has
+       another id by now (--id)
   2    the command is not used as it should be
   3    there is no such job
   5    there is no daemon, or the connection was lost
@@ -86,6 +93,15 @@ as_json = click.option(
 )
 
 
+only_id = click.option(
+    "--id",
+    "id_",
+    type=click.IntRange(min=1),
+    metavar="ID",
+    help="Only if the job has this id, which get and list show.",
+)
+
+
 def check_url(_: click.Context, __: click.Parameter, url: str) -> str:
     try:
         parse_url(url)
@@ -123,10 +139,18 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
     metavar="TEXT|@FILE|-",
     help="What the worker is given: a text, what is in FILE, or standard input.",
 )
+@click.option(
+    "--header",
+    "headers",
+    type=Header(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A text that goes with the workload; may be given several times, and of one name the last counts.",
+)
 @click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now.")
 @click.option(
     "--at",
-    "due_ms",
+    "due_at_ms",
     type=Time(),
     metavar="ISO8601",
     help="When it is due, as in 2030-01-31T18:00; without a zone it is local time.",
@@ -135,7 +159,13 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
     "--priority", type=int, default=0, help="Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"
 )
 @click.option("--lease", "lease_ms", type=Duration(), help="How long a run may take.  [default: 10m]")
-@click.option("--keep", is_flag=True, help="If there is a job of this name already, leave it alone.")
+@click.option(
+    "--existing",
+    type=click.Choice(get_args(Existing)),
+    default="replace",
+    show_default=True,
+    help="What to do if there is a job of this name: keep_live keeps it unless it is dead, refuse is exit code 1.",
+)
 @click.option("--retry-limit", type=int, help="How many times it is tried again.  [default: 15]")
 @click.option(
     "--retry-backoff",
@@ -151,46 +181,49 @@ def submit(
     func: str,
     name: str,
     as_json: bool,
+    headers: tuple[tuple[str, str], ...],
     retry_limit: int | None,
     retry_backoff: Any,
     retry_delay: int | None,
     **options: Any,
 ) -> None:
-    """Put a job. Prints what became of it: created, replaced, queued_behind or kept."""
-    if options["delay_ms"] is not None and options["due_ms"] is not None:
+    """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
+    if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
     chosen = {"limit": retry_limit, "backoff": retry_backoff, "delay_ms": retry_delay}
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    job = NewJob(func, name, retry=Retry(**chosen) if chosen else None, **options)
-    outcome = target.ask(lambda client: client.submit(job))
+    job = NewJob(func, name, headers=dict(headers), retry=Retry(**chosen) if chosen else None, **options)
+    submitted = target.ask(lambda client: client.submit(job))
     if as_json:
-        show_json({"func": func, "name": name, "outcome": outcome})
+        show_json({"func": func, "name": name, **submitted._asdict()})
     else:
-        click.echo(outcome)
+        click.echo(visible(submitted.result))
+    _stop_if_failed(func, name, submitted.result)
 
 
 @cli.command()
 @click.argument("func")
 @click.argument("name")
-@click.option("--workload", is_flag=True, help="Print the workload's bytes as they are, and nothing else.")
+@click.option("-w", "--workload", is_flag=True, help="Print the workload's bytes as they are, and nothing else.")
+@only_id
 @as_json
 @click.pass_obj
-def get(target: Target, func: str, name: str, workload: bool, as_json: bool) -> None:
-    """Show one job.
+def get(target: Target, func: str, name: str, workload: bool, id_: int | None, as_json: bool) -> None:
+    """Show one job, without its workload.
 
-    In JSON a workload that is not UTF-8 is under "workload_base64" instead of "workload". Prints null if there is no
-    such job.
+    With --json --workload the workload is in the JSON: under "workload", or, if it is not UTF-8, under
+    "workload_base64". Prints null if there is no such job.
     """
-    if workload and as_json:
-        raise click.UsageError("--workload and --json exclude each other")
-    job = target.ask(lambda client: client.get(func, name))
+    job = target.ask(lambda client: client.get(func, name, id=id_, workload=workload))
     if as_json:
         show_json(job and job_as_json(job))
     if job is None:
-        stop(ABSENT, f"{func} {name} does not exist")
+        stop(ABSENT, f"{func} {name} does not exist" + (f" with id {id_}" if id_ is not None else ""))
+    if as_json:
+        return
     if workload:
         click.echo(job["workload"], nl=False)
-    elif not as_json:
+    else:
         show_map({key: value for key, value in job.items() if key != "workload"})
 
 
@@ -205,7 +238,7 @@ def list_(target: Target, func: str | None, state: str | None, limit: int, as_js
 
     async def first_jobs(client: Client) -> tuple[JobMaps, bool]:
         jobs: JobMaps = []
-        after: int | None = None
+        after: str | None = None
         while len(jobs) < limit:
             page, after = await client.list_page(func, state, after, min(PAGE_JOBS, limit - len(jobs)))
             jobs += page
@@ -223,15 +256,25 @@ def list_(target: Target, func: str | None, state: str | None, limit: int, as_js
 
 
 @cli.command()
+@click.option("--prefix", help="Functions only whose name begins so.")
 @as_json
 @click.pass_obj
-def status(target: Target, as_json: bool) -> None:
+def status(target: Target, prefix: str | None, as_json: bool) -> None:
     """Show what the daemon is doing, function by function."""
-    answer = target.ask(lambda client: client.status())
+
+    async def all_pages(client: Client) -> dict[str, Any]:
+        whole = await client.status(prefix, None, PAGE_FUNCTIONS)
+        while (after := whole.get("next")) is not None:
+            page = await client.status(prefix, after, PAGE_FUNCTIONS)
+            whole |= {"functions": whole["functions"] + page["functions"], "next": page.get("next")}
+        return whole
+
+    answer = target.ask(all_pages)
     if as_json:
         show_json(answer)
         return
     functions = answer.pop("functions")
+    answer.pop("next", None)
     show_map(answer)
     click.echo()
     show_table(FUNCTION_COLUMNS, functions)
@@ -240,21 +283,23 @@ def status(target: Target, as_json: bool) -> None:
 @cli.command()
 @click.argument("func")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@only_id
 @as_json
 @click.pass_obj
-def remove(target: Target, func: str, names: tuple[str, ...], as_json: bool) -> None:
+def remove(target: Target, func: str, names: tuple[str, ...], id_: int | None, as_json: bool) -> None:
     """Take jobs away, in any state. A run in progress is not interrupted, but its report is refused."""
-    _for_each_name(target, Client.remove, func, names, as_json)
+    _for_each_name(target, Client.remove, func, names, id_, as_json)
 
 
 @cli.command()
 @click.argument("func")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@only_id
 @as_json
 @click.pass_obj
-def requeue(target: Target, func: str, names: tuple[str, ...], as_json: bool) -> None:
+def requeue(target: Target, func: str, names: tuple[str, ...], id_: int | None, as_json: bool) -> None:
     """Give dead jobs a new life, due now."""
-    _for_each_name(target, Client.requeue, func, names, as_json)
+    _for_each_name(target, Client.requeue, func, names, id_, as_json)
 
 
 @cli.command()
@@ -264,9 +309,9 @@ def ping(target: Target, as_json: bool) -> None:
     """See whether the daemon answers."""
     answer = target.ask(lambda client: client.request("ping"))
     if as_json:
-        show_json({"result": answer})
+        show_json(answer)
     else:
-        click.echo(answer)
+        click.echo("pong")
 
 
 @cli.command()
@@ -274,25 +319,28 @@ def ping(target: Target, as_json: bool) -> None:
 @click.pass_obj
 def shutdown(target: Target, as_json: bool) -> None:
     """Stop the daemon. It waits a while for the jobs that are running."""
-    target.ask(lambda client: client.shutdown())
+    answer = target.ask(lambda client: client.request("shutdown"))
     if as_json:
-        show_json({"result": None})
+        show_json(answer)
     else:
         click.echo("the daemon is stopping", err=True)
 
 
 def _for_each_name(
     target: Target,
-    request: Callable[[Client, str, str], Awaitable[str]],
+    request: Callable[..., Awaitable[str]],
     func: str,
     names: tuple[str, ...],
+    id_: int | None,
     as_json: bool,
 ) -> None:
+    if id_ is not None and len(names) > 1:
+        raise click.UsageError("an id is that of one job; give one name with --id")
     results: list[dict[str, str]] = []
 
     async def ask_all(client: Client) -> None:
         for name in names:
-            result = await request(client, func, name)
+            result = await request(client, func, name, id=id_)
             results.append({"func": func, "name": name, "result": result})
 
     try:
@@ -303,8 +351,12 @@ def _for_each_name(
             show_json(results)
         else:
             for each in results:
-                click.echo(f"{visible(each['name'])}: {each['result']}")
+                click.echo(f"{visible(each['name'])}: {visible(each['result'])}")
     for each in results:
-        if each["result"] in FAILURES:
-            exit_code, why = FAILURES[each["result"]]
-            stop(exit_code, f"{func} {each['name']} {why}")
+        _stop_if_failed(func, each["name"], each["result"])
+
+
+def _stop_if_failed(func: str, name: str, result: str) -> None:
+    if result in FAILURES:
+        exit_code, why = FAILURES[result]
+        stop(exit_code, f"{func} {name} {why}")

@@ -15,21 +15,22 @@ import click
 
 JobMap = dict[str, Any]
 
-JOB_COLUMNS = ("func", "name", "state", "due_ms", "priority", "attempt", "failures", "crashes", "reason")
+JOB_COLUMNS = ("func", "name", "state", "due_at_ms", "priority", "attempt", "failures", "crashes", "id", "reason")
 FUNCTION_COLUMNS = (
     "func",
     "workers",
     "waiting",
     "running",
+    "behind",
     "dead",
-    "due_ms",
+    "due_at_ms",
     "started",
     "lateness_p50_ms",
     "lateness_p99_ms",
     "lateness_max_ms",
 )
-TIMES = ("due_ms", "submitted_ms", "ended_ms", "now_ms")
-"""Keys whose value is a point in time; any other ``..._ms`` is a duration."""
+TIME = "_at_ms"
+"""How a key ends whose value is a point in time; any other ``..._ms`` is a duration."""
 
 
 def show_json(value: Any) -> None:
@@ -37,9 +38,11 @@ def show_json(value: Any) -> None:
 
 
 def job_as_json(job: JobMap) -> JobMap:
-    """The job with its workload as text under ``workload``, or, if that is not UTF-8, under ``workload_base64``."""
-    shown = dict(job)
-    workload = shown.pop("workload")
+    """The job; if it has its workload, that as text under ``workload``, or, if it is none, as ``workload_base64``."""
+    workload = job.get("workload")
+    if workload is None:
+        return job
+    shown = {key: value for key, value in job.items() if key != "workload"}
     try:
         return shown | {"workload": workload.decode()}
     except UnicodeDecodeError:
@@ -71,13 +74,13 @@ def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
 
 def _title(key: str) -> str:
     """A time is shown as such, so its title has no unit."""
-    return key.removesuffix("_ms") if key in TIMES else key
+    return key.removesuffix(TIME)
 
 
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
-    if key in TIMES:
+    if key.endswith(TIME):
         return _local_time(value)
     if isinstance(value, dict | bool):
         return json.dumps(value)

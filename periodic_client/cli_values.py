@@ -1,4 +1,4 @@
-"""What can be written on the command line of ``periodic`` besides plain words: durations, times and workloads.
+"""What can be written on the command line of ``periodic`` besides plain words: durations, times, headers, workloads.
 
 Everything that is wrong here is the user's usage (exit code 2) and is found before the daemon is asked anything.
 """
@@ -46,6 +46,22 @@ class Time(click.ParamType[int]):
             return round(datetime.fromisoformat(value).timestamp() * 1000)
         except (ValueError, OverflowError, OSError) as error:
             self.fail(f"{value!r} is not a time such as 2030-01-31T18:00 or 2030-01-31T17:00Z ({error})", param, ctx)
+
+
+class Header(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``; the value may be empty and may hold more of ``=``."""
+
+    name = "header"
+
+    def convert(
+        self, value: str | tuple[str, str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not a header such as content-type=image/jpeg", param, ctx)
+        return name, text
 
 
 class Workload(click.ParamType[bytes]):

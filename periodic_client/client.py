@@ -1,7 +1,8 @@
 """The client: submit jobs, look at them, take them away.
 
-Every method is one request of protocol.md under the same name. The client connects when a request needs it, and never
-sends a request twice by itself: whether to submit again is for the caller to say, who is told when an answer was lost.
+Every method is one request of protocol.md under the same name; an option that was not given is sent as nil, which there
+means absent. The client connects when a request needs it, and never sends a request twice by itself: whether to submit
+again is for the caller to say, who is told when an answer was lost.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import trio
 
@@ -29,10 +30,20 @@ from periodic_client.wire import PeriodicError
 JobMap = dict[str, Any]
 """A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
 JobMaps = list[JobMap]
-Outcomes = list[str]
-"""What became of submitted jobs: "created", "replaced", "queued_behind" or "kept"."""
+FunctionMap = dict[str, Any]
+"""A function as ``status`` shows it; the keys are in protocol.md."""
 
 PAGE_JOBS = 1000
+PAGE_FUNCTIONS = 1000
+
+
+class Submitted(NamedTuple):
+    """What became of a job that was submitted."""
+
+    result: str
+    """What happened: "created", "replaced", "queued_behind", "kept" or "refused"; later daemons may know more."""
+    id: int
+    """Of the job that was put, or of the one that was there and left alone."""
 
 
 class Client:
@@ -48,6 +59,9 @@ class Client:
     Every call raises CannotConnect if there is no daemon; ConnectionLost if the connection ended before the answer, and
     TimedOut if none came: then it may or may not have happened; and a PeriodicError if the daemon refused, or if the
     request can not be sent. The next call after a lost connection connects again.
+
+    When the answer to a submit was lost, submit the same name again; how to do that safely, and what each ``existing``
+    then means, is in protocol.md, section 6.
     """
 
     def __init__(
@@ -77,30 +91,31 @@ class Client:
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
-    async def submit(self, job: NewJob) -> str:
-        """Put one job. The answer, one of Outcomes, means that it is on disk."""
-        outcome: str = await self.request("submit", job.to_wire())
-        return outcome
+    async def submit(self, job: NewJob) -> Submitted:
+        """Put one job. The answer means that it is on disk."""
+        return _submitted(await self.request("submit", job.to_wire()))
 
-    async def submit_batch(self, jobs: Iterable[NewJob]) -> Outcomes:
-        """Put up to 1,000 jobs in one commit, all or none; the outcomes in the order of the jobs.
+    async def submit_batch(self, jobs: Iterable[NewJob]) -> list[Submitted]:
+        """Put up to 1,000 jobs in one commit; the results in the order of the jobs.
 
-        Raises ValueError for more. For any number of jobs there is ``submit_many``.
+        If one is Invalid none is taken, and ``error.details["path"]`` names it. What is kept or refused for the sake of
+        an existing job is no error: the others are stored. Raises ValueError for more than 1,000; for any number of
+        jobs there is ``submit_many``.
         """
         batch = [job.to_wire() for job in jobs]
         if len(batch) > BATCH_JOBS_MAX:
             raise ValueError(
                 f"a batch of {len(batch)} jobs; {BATCH_JOBS_MAX} are the most, submit_many takes any number"
             )
-        outcomes: Outcomes = await self.request("submit", batch)
-        return outcomes
+        answer = await self.request("submit_batch", batch)
+        return [Submitted(*each) for each in zip(answer["results"], answer["ids"], strict=True)]
 
-    async def submit_many(self, jobs: Iterable[NewJob], window: int = 1000) -> Outcomes:
+    async def submit_many(self, jobs: Iterable[NewJob], window: int = 1000) -> list[Submitted]:
         """Put any number of jobs, each by itself, without waiting for one answer before the next is sent.
 
-        ``window``: how many may be unanswered at once. The outcomes are in the order of the jobs. ``timeout_s`` limits
-        not the whole but the time in which half a window must be answered. If a job is refused no more are sent, and
-        the error is raised once all that were sent are answered; its note tells which job it was.
+        ``window``: how many may be unanswered at once. The results are in the order of the jobs. ``timeout_s`` limits
+        not the whole but the time in which half a window must be answered. After an error no more are sent, and it is
+        raised once all that were sent are answered; its note tells which job it was.
         """
         if window < 1:
             raise ValueError(f"window is {window}; it must be at least 1")
@@ -119,44 +134,72 @@ class Client:
             await pipeline.wait_until(0)
         if pipeline.failure is not None:
             raise pipeline.failure
-        return pipeline.outcomes
+        return [_submitted(answer) for answer in pipeline.answers]
 
-    async def remove(self, func: str, name: str) -> str:
-        """Take a job away in any state: "removed" or "absent". A run in progress is not interrupted."""
-        result: str = await self.request("remove", func, name)
-        return result
+    async def remove(self, func: str, name: str, *, id: int | None = None) -> str:  # noqa: A002 - the protocol's word
+        """Take a job away in any state: "removed" or "absent". A run in progress is not interrupted.
 
-    async def requeue(self, func: str, name: str) -> str:
-        """Give a dead job a new life, due now: "requeued", "not_dead" or "absent"."""
-        result: str = await self.request("requeue", func, name)
-        return result
+        With ``id`` only the job that has it, and "changed" if the one of this name is another by now.
+        """
+        answer = await self.request("remove", func, name, {"id": id})
+        return str(answer["result"])
 
-    async def get(self, func: str, name: str) -> JobMap | None:
-        """One job with its workload, or None if there is none."""
-        job: JobMap | None = await self.request("get", func, name)
+    async def requeue(self, func: str, name: str, *, id: int | None = None) -> str:  # noqa: A002
+        """Give a dead job a new life, due now: "requeued", "not_dead" or "absent"; with ``id`` as in ``remove``."""
+        answer = await self.request("requeue", func, name, {"id": id})
+        return str(answer["result"])
+
+    async def get(
+        self,
+        func: str,
+        name: str,
+        *,
+        id: int | None = None,  # noqa: A002
+        workload: bool = False,
+    ) -> JobMap | None:
+        """One job, or None if there is none; with ``id`` only the job that has it, also one behind another.
+
+        ``workload``: have it in the answer too.
+        """
+        answer = await self.request("get", func, name, {"id": id, "workload": workload})
+        job: JobMap | None = answer.get("job")
         return job
 
     async def list_page(
-        self, func: str | None = None, state: str | None = None, after: int | None = None, limit: int = 100
-    ) -> tuple[JobMaps, int | None]:
+        self, func: str | None = None, state: str | None = None, after: str | None = None, limit: int = 100
+    ) -> tuple[JobMaps, str | None]:
         """A page of jobs, oldest first, and what to pass as ``after`` for the next one: None after the last.
 
         ``state``: "waiting", "running", "behind" or "dead". A page may be short, even empty, and not be the last.
         """
-        query = {"func": func, "state": state, "after": after, "limit": limit}
-        page = await self.request("list", {key: value for key, value in query.items() if value is not None})
-        return page["jobs"], page["next"]
+        page = await self.request("list", {"func": func, "state": state, "after": after, "limit": limit})
+        return page["jobs"], page.get("next")
 
     def list(self, func: str | None = None, state: str | None = None) -> AsyncIterator[JobMap]:
         """All jobs, oldest first, fetched a page at a time; what is submitted or removed meanwhile may show or not."""
-        return _Listing(lambda after: self.list_page(func, state, after, PAGE_JOBS))
+        return _Pages(lambda after: self.list_page(func, state, after, PAGE_JOBS))
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
-    async def status(self) -> dict[str, Any]:
-        """What the daemon is doing; the keys are in protocol.md."""
-        status: dict[str, Any] = await self.request("status")
+    async def status(
+        self, prefix: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> dict[str, Any]:
+        """What the daemon is doing, with a page of its functions; the keys are in protocol.md.
+
+        ``prefix``: only functions that begin so. ``after``: the ``next`` of the page before, which is None on the last.
+        ``limit``: how many functions at the most; the daemon's own default is 100.
+        """
+        status: dict[str, Any] = await self.request("status", {"prefix": prefix, "after": after, "limit": limit})
         return status
+
+    def functions(self, prefix: str | None = None) -> AsyncIterator[FunctionMap]:
+        """All functions with a job or a worker, sorted, as ``status`` shows them, fetched a page at a time."""
+
+        async def page(after: str | None) -> tuple[list[FunctionMap], str | None]:
+            status = await self.status(prefix, after, PAGE_FUNCTIONS)
+            return status["functions"], status.get("next")
+
+        return _Pages(page)
 
     async def ping(self) -> None:
         """Return if the daemon answers."""
@@ -206,33 +249,38 @@ class Client:
             raise TimedOut(f"{self.url} did not answer {method} in {self.timeout_s:g} s; {MAYBE}") from None
 
 
-class _Listing:
+def _submitted(answer: dict[str, Any]) -> Submitted:
+    return Submitted(answer["result"], answer["id"])
+
+
+class _Pages:
     """An iterator and not a generator: those want to be closed by whoever stops early, and complain if they are not."""
 
-    def __init__(self, fetch: Callable[[int | None], Awaitable[tuple[JobMaps, int | None]]]) -> None:
+    def __init__(self, fetch: Callable[[str | None], Awaitable[tuple[list[dict[str, Any]], str | None]]]) -> None:
         self._fetch = fetch
-        self._jobs: deque[JobMap] = deque()
-        self._after: int | None = None
+        self._page: deque[dict[str, Any]] = deque()
+        self._after: str | None = None
         self._is_last = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> JobMap:
-        while not self._jobs:
+    async def __anext__(self) -> dict[str, Any]:
+        while not self._page:
             if self._is_last:
                 raise StopAsyncIteration
-            jobs, self._after = await self._fetch(self._after)
-            self._jobs.extend(jobs)
+            page, self._after = await self._fetch(self._after)
+            self._page.extend(page)
             self._is_last = self._after is None
-        return self._jobs.popleft()
+        return self._page.popleft()
 
 
 class _Pipeline:
     """Submits in flight: what was answered, what failed first, and how many are not answered yet."""
 
     def __init__(self, session: Session) -> None:
-        self.outcomes: Outcomes = []
+        self.answers: list[Any] = []
+        """In the order of the jobs; None until it has come."""
         self.failure: Exception | None = None
         self.in_flight = 0
         self._session = session
@@ -240,18 +288,18 @@ class _Pipeline:
         self._reached = trio.Event()
 
     def submit(self, job: NewJob) -> None:
-        answer = partial(self._answer, len(self.outcomes), job)
-        self.outcomes.append("")
+        answer = partial(self._answer, len(self.answers), job)
+        self.answers.append(None)
         self.in_flight += 1
         try:
             self._session.call("submit", (job.to_wire(),), answer)
         except (PeriodicError, ConnectionLost) as error:
-            answer(error, "")
+            answer(error, None)
 
-    def _answer(self, index: int, job: NewJob, error: Exception | None, outcome: str) -> None:
+    def _answer(self, index: int, job: NewJob, error: Exception | None, answer: Any) -> None:
         self.in_flight -= 1
         if error is None:
-            self.outcomes[index] = outcome
+            self.answers[index] = answer
         elif self.failure is None:
             error.add_note(f"submit_many: jobs[{index}], {job.func} {job.name}")
             self.failure = error

@@ -13,24 +13,29 @@ Extend = Callable[["Job", int | None], Awaitable[None]]
 class Job:
     """One run of a job.
 
-    ``workload`` is its bytes; ``due_ms`` is when it was due (milliseconds since 1970-01-01T00:00Z); ``lease_ms`` is how
-    long the run may take unless it is extended. ``attempt`` counts the runs given out, this one included; ``failures``
-    those that failed or whose lease ran out; ``crashes`` those whose worker was lost. ``handle`` stands for this run in
-    the protocol. ``lost`` becomes true when the daemon says that this run no longer counts: it may as well stop.
+    ``workload`` is its bytes, ``headers`` are the texts by name that came with it; ``due_at_ms`` is when it was due
+    (milliseconds since 1970-01-01T00:00Z); ``lease_ms`` is how long the run may take unless it is extended. ``attempt``
+    counts the runs given out, this one included; ``failures`` those that failed or whose lease ran out; ``crashes``
+    those whose worker was lost. ``run`` is the number of this run: it grows with every run of any job, so a store that
+    remembers the largest it was written by can refuse what comes late from an earlier one. ``handle`` stands for this
+    run in the protocol; whoever has it may report the run, so it is not for logs. ``lost`` becomes true when the daemon
+    says that this run no longer counts: it may as well stop.
     """
 
     __slots__ = (
         "_extend",
         "attempt",
         "crashes",
-        "due_ms",
+        "due_at_ms",
         "failures",
         "func",
         "handle",
+        "headers",
         "lease_ms",
         "lost",
         "name",
         "priority",
+        "run",
         "workload",
     )
 
@@ -38,10 +43,12 @@ class Job:
         """``given``: the parameter of ``perform``. Raises Invalid if it is not a job."""
         try:
             self.handle: str = given["handle"]
+            self.run: int = given["run"]
             self.func: str = given["func"]
             self.name: str = given["name"]
             self.workload: bytes = given["workload"]
-            self.due_ms: int = given["due_ms"]
+            self.headers: dict[str, str] = given.get("headers") or {}
+            self.due_at_ms: int = given["due_at_ms"]
             self.priority: int = given["priority"]
             self.lease_ms: int = given["lease_ms"]
             self.attempt: int = given["attempt"]
@@ -55,7 +62,7 @@ class Job:
         self._extend = extend
 
     def __repr__(self) -> str:
-        return f"<Job {self.func} {self.name} {self.handle}>"
+        return f"<Job {self.func} {self.name} run {self.run}>"
 
     async def extend(self, lease_ms: int | None = None) -> None:
         """The lease now ends ``lease_ms`` from now; without it, the job's own ``lease_ms`` from now.

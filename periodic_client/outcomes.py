@@ -4,7 +4,7 @@ This module knows the shapes of protocol.md (``submit`` and ``perform``) and not
 that a value can be built and looked at anywhere. Ranges are the daemon's to check: it names the field that is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ BATCH_JOBS_MAX = 1000
 REASON_BYTES_MAX = 1000
 """The daemon keeps so much of a reason; more is not worth sending."""
 
+Existing = Literal["replace", "keep", "keep_live", "refuse"]
 WireOutcome = bytes | dict[str, Any] | None
 
 
@@ -44,36 +45,41 @@ class Retry:
 class NewJob:
     """A job to submit. ``func`` and ``name`` together are its identity.
 
-    ``workload``: what the worker is given; text stands for its UTF-8 bytes. It is due at ``due_ms`` (milliseconds since
-    1970-01-01T00:00Z), or ``delay_ms`` from now by the daemon's clock, or now. Of the due jobs those with the smallest
-    ``priority`` (-100 to 100) run first. ``lease_ms``: how long a run may take. ``keep``: if there is a job of this
-    name already, leave it alone instead of replacing it. What is None is left to the daemon's defaults.
+    ``workload``: what the worker is given; text stands for its UTF-8 bytes. ``headers``: texts by name that go with it,
+    as content type or traceparent. It is due at ``due_at_ms`` (milliseconds since 1970-01-01T00:00Z), or ``delay_ms``
+    from now by the daemon's clock, or now. Of the due jobs those with the smallest ``priority`` (-100 to 100) run
+    first. ``lease_ms``: how long a run may take. ``existing``: what to do if there is a job of this name: "replace" it
+    (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or "refuse". What
+    is None is left to the daemon's defaults.
 
-    Raises ValueError if both ``due_ms`` and ``delay_ms`` are given.
+    Raises ValueError if both ``due_at_ms`` and ``delay_ms`` are given.
     """
 
     func: str
     name: str
     workload: bytes | str = b""
     _: KW_ONLY
-    due_ms: int | None = None
+    headers: Mapping[str, str] | None = None
+    due_at_ms: int | None = None
     delay_ms: int | None = None
     priority: int = 0
     lease_ms: int | None = None
     retry: Retry | None = None
-    keep: bool = False
+    existing: Existing = "replace"
 
     def __post_init__(self) -> None:
-        if self.due_ms is not None and self.delay_ms is not None:
-            raise ValueError("due_ms and delay_ms both say when the job is due; give one of them")
+        if self.due_at_ms is not None and self.delay_ms is not None:
+            raise ValueError("due_at_ms and delay_ms both say when the job is due; give one of them")
 
     def to_wire(self) -> dict[str, Any]:
         """The job as protocol.md's map; defaults are left out."""
         wire: dict[str, Any] = {"func": self.func, "name": self.name}
         if self.workload:
             wire["workload"] = self.workload
-        if self.due_ms is not None:
-            wire["due_ms"] = self.due_ms
+        if self.headers:
+            wire["headers"] = dict(self.headers)
+        if self.due_at_ms is not None:
+            wire["due_at_ms"] = self.due_at_ms
         if self.delay_ms is not None:
             wire["delay_ms"] = self.delay_ms
         if self.priority:
@@ -82,8 +88,8 @@ class NewJob:
             wire["lease_ms"] = self.lease_ms
         if self.retry is not None:
             wire["retry"] = self.retry.to_wire()
-        if self.keep:
-            wire["keep"] = True
+        if self.existing != "replace":
+            wire["existing"] = self.existing
         return wire
 
 
@@ -110,11 +116,11 @@ class Done:
 class Failed:
     """The run failed and the job is tried again by its retry rule, or after ``delay_ms`` if that is given.
 
-    ``retry=False``: not tried again, the job is dead at once. Of ``reason`` the first 1,000 bytes are kept.
+    ``final``: not tried again, the job is dead at once. Of ``reason`` the first 1,000 bytes are kept.
     """
 
     reason: str
-    retry: bool = True
+    final: bool = False
     delay_ms: int | None = None
     submit: Sequence[NewJob] = ()
 
@@ -123,8 +129,8 @@ class Failed:
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "failed", "reason": _cut(self.reason)}
-        if not self.retry:
-            wire["retry"] = False
+        if self.final:
+            wire["final"] = True
         if self.delay_ms is not None:
             wire["delay_ms"] = self.delay_ms
         return _with_submit(wire, self.submit)
@@ -176,7 +182,7 @@ def failure_of(error: Exception) -> Failed:
     except Exception:  # an error that cannot tell its text is still only this job's failure
         text = "(the error's text cannot be shown)"
     if isinstance(error, GiveUp):
-        return Failed(text, retry=False)
+        return Failed(text, final=True)
     return Failed(f"{type(error).__name__}: {text}")
 
 

@@ -10,7 +10,6 @@ a ping follows every CONFIRM_REPORTS of them. This module decides no outcome, op
 """
 
 import logging
-from collections import deque
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,10 +36,10 @@ class Report(NamedTuple):
 
 class Reports:
     def __init__(self) -> None:
-        self._sent: deque[Report] = deque()
-        """Answered on the connection that is open now; not known to have arrived."""
-        self._shown = 0
-        """How many of all that were ever sent are no longer in ``_sent``."""
+        self._sent: dict[int, Report] = {}
+        """By number: answered on the connection that is open now, and not known to have arrived."""
+        self._responses = 0
+        """How many were ever sent so; the number of the next one."""
         self._unasked = 0
         self._unasked_bytes = 0
         """Sent since the last ping that asked about them."""
@@ -60,7 +59,8 @@ class Reports:
         except PeriodicError as error:
             report = _refused(report, error)
             size = session.respond(msgid, report.outcome)
-        self._sent.append(report)
+        self._sent[self._responses] = report
+        self._responses += 1
         self._unasked += 1
         self._unasked_bytes += size
         if self._unasked >= CONFIRM_REPORTS or self._unasked_bytes >= CONFIRM_BYTES:
@@ -69,26 +69,30 @@ class Reports:
     def mark(self) -> int:
         """The place in the row of reports up to which the answer to a ping, sent now, speaks."""
         self._unasked = self._unasked_bytes = 0
-        return self._shown + len(self._sent)
+        return self._responses
 
     def confirm(self, mark: int) -> None:
         """All reports before the mark have arrived."""
-        while self._shown < mark:
-            self._sent.popleft()
-            self._shown += 1
+        self._sent = {number: report for number, report in self._sent.items() if number >= mark}
         self._check_settled()
 
     def _on_pong(self, mark: int, error: Exception | None, _: Any) -> None:
         if error is None:
             self.confirm(mark)
 
-    def find_sent(self, handle: str) -> Report | None:
-        return next((report for report in self._sent if report.handle == handle), None)
+    def forget(self, handle: str) -> Report | None:
+        """Send this one no more: the daemon has said what became of it. None if it is not among those sent."""
+        number = next((number for number, report in self._sent.items() if report.handle == handle), None)
+        if number is None:
+            return None
+        report = self._sent.pop(number)
+        self._check_settled()
+        return report
 
     def connection_lost(self) -> None:
         """What is not known to have arrived must be sent again."""
         self._session = None
-        self._unsent.update((report.handle, report._replace(was_sent=True)) for report in self._sent)
+        self._unsent.update((report.handle, report._replace(was_sent=True)) for report in self._sent.values())
         self.confirm(self.mark())
 
     async def deliver(self, session: Session) -> None:

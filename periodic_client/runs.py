@@ -94,8 +94,35 @@ class Runs:
         if run is not None:
             run.asked_lease_ms = lease_ms
 
+    def take_lost(self, handle: str) -> bool:
+        """The daemon said that a run no longer counts; it is not begun any more. False if it is not under way here."""
+        run = self.begun.get(handle)
+        if run is None:
+            return self._hand_back(handle, "it no longer counts")
+        self.mark_lost(run.job)
+        return True
+
+    def take_stop(self, handle: str) -> None:
+        """The daemon is stopping: what has not begun here is for later, what has goes on."""
+        reason = "the daemon is stopping"
+        run = self.begun.get(handle)
+        if run is not None:
+            log.info("%s %s goes on: %s", run.job.func, run.job.name, reason)
+        else:
+            self._hand_back(handle, reason)
+
+    def _hand_back(self, handle: str, reason: str) -> bool:
+        """Hand back this run, whose connection is open, if it has not begun."""
+        run = next((run for run in self._not_begun if run.job.handle == handle), None)
+        if run is None:
+            return False
+        self._not_begun.remove(run)
+        log.info("%s %s is handed back before it began: %s", run.job.func, run.job.name, reason)
+        self._reports.respond(run.session, run.msgid, _report(run.job, HAND_BACK))
+        return True
+
     def mark_lost(self, job: Job) -> None:
-        """The daemon said that a run no longer counts."""
+        """A run that has begun no longer counts."""
         if job.handle in self.begun and not job.lost:
             job.lost = True
             log.warning("%s %s: this run no longer counts; another one may be under way", job.func, job.name)
@@ -170,8 +197,8 @@ def _run_inline(function: Function, job: Job) -> WireOutcome:
 
 def _failure(job: Job, error: Exception) -> WireOutcome:
     failed = failure_of(error)
-    if failed.retry:
-        log.error("%s %s failed: %s", job.func, job.name, failed.reason, exc_info=error)
-    else:
+    if failed.final:
         log.warning("%s %s is given up: %s", job.func, job.name, failed.reason)
+    else:
+        log.error("%s %s failed: %s", job.func, job.name, failed.reason, exc_info=error)
     return failed.to_wire()

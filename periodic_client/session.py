@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 RECEIVE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """While more than this waits to be written, ``room`` waits."""
-LIMITS = Limits(array_length=100_000, values=2_000_000)
-"""What is accepted of a daemon: its ``status`` has an entry for each function, of which there may be many."""
+LIMITS = Limits(values=2_000_000)
+"""What is accepted of a daemon: a page of ``list`` has a thousand jobs, each perhaps with many headers."""
 
 
 class CannotConnect(ConnectionError):

@@ -165,8 +165,9 @@ class Worker:
     async def _drain(self) -> None:
         with trio.move_on_after(self.drain_s) as limit:
             self._runs.begin_no_more()
-            await self._runs.hand_back_not_begun()
+            # Not before: what is handed back to a daemon that we are subscribed to comes again at once.
             await self._unsubscribe()
+            await self._runs.hand_back_not_begun()
             await self._runs.wait_until_idle()
             if self._session is not None:
                 await self._confirm(self._session)
@@ -246,15 +247,14 @@ class Worker:
         for func, function in self._runs.functions.items():
             if self._stopping.is_set():
                 return
-            await session.request("subscribe", func, function.limit)
+            await session.request("subscribe", func, {"limit": function.limit})
         log.info("%s: subscribed to %s", self.url, ", ".join(self._runs.functions))
         self._tell_started()
 
     async def _take_over(self, session: Session, run: Run) -> None:
-        """A run whose connection was lost is ours still if we say so within the grace; protocol.md, extend."""
-        params = () if run.asked_lease_ms is None else (run.asked_lease_ms,)
+        """A run whose connection was lost is ours still if we say so within the grace; protocol.md, section 8."""
         try:
-            await session.request("extend", run.job.handle, *params)
+            await session.request("extend", run.job.handle, {"lease_ms": run.asked_lease_ms, "own": True})
         except LeaseLost:
             self._runs.mark_lost(run.job)
         except PeriodicError as error:
@@ -291,7 +291,7 @@ class Worker:
             return
         mark = self._reports.mark()
         try:
-            await self._session.request("unsubscribe")
+            await self._session.request("unsubscribe_all")
         except (ConnectionLost, PeriodicError) as error:
             log.warning("could not say goodbye: %s", error)
         else:
@@ -306,26 +306,32 @@ class Worker:
             self._runs.perform(session, request)
 
     def _take_notification(self, _: Session, notification: Notification) -> None:
-        if notification.method != "lost" or not notification.params:
+        if notification.method != "notice":
             return
-        handle = str(notification.params[0])
-        run = self._runs.begun.get(handle)
-        if run is not None:
-            self._runs.mark_lost(run.job)
-        else:
-            report = self._reports.find_sent(handle)
-            what = f"{report.func} {report.name}" if report else f"the run {handle}"
-            log.warning("%s: its outcome came too late and does not count", what)
+        match notification.params:
+            case [str(handle), "lost", *_]:
+                if not self._runs.take_lost(handle):
+                    log.warning("%s: its outcome came too late and does not count", self._forget(handle))
+            case [str(handle), "refused", text, *_]:
+                log.warning("%s: its outcome could not be read and counts as failed: %s", self._forget(handle), text)
+            case [str(handle), "stop", *_]:
+                self._runs.take_stop(handle)
+            case _:
+                log.debug("a notice that this version does not know: %s", notification.params[1:])
+
+    def _forget(self, handle: str) -> str:
+        """The name of a run that is over. Its handle is for no log: whoever has that may report the run."""
+        report = self._reports.forget(handle)
+        return f"{report.func} {report.name}" if report else "a run that is no longer known here"
 
     async def _extend(self, job: Job, lease_ms: int | None) -> None:
-        params = () if lease_ms is None else (lease_ms,)
         with trio.move_on_after(SILENCE_S):
             while True:
                 await self._connected.wait()
                 session = self._session
                 try:
                     if session is not None:
-                        await session.request("extend", job.handle, *params)
+                        await session.request("extend", job.handle, {"lease_ms": lease_ms})
                         self._runs.note_extension(job, lease_ms)
                         return
                 except ConnectionLost:

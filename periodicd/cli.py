@@ -167,7 +167,7 @@ async def _serve(values: Config, handler: logs.LogHandler) -> None:
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
-    engine = Engine(store, system_now(), values.settings)
+    engine = Engine(store, system_now(), os.urandom, values.settings)
     addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
     limits = Limits(message_bytes=values.message_bytes)

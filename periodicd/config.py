@@ -26,8 +26,8 @@ IN_MEMORY = Path(":memory:")
 """In place of the store's file, as SQLite says it: none."""
 FILE_BYTES_MAX = 1024 * 1024
 LISTEN_MAX = 100
-ENVELOPE_BYTES = 4096
-"""What a message needs beside the workload of its job, at the most."""
+ENVELOPE_BYTES = 8192
+"""What a message needs beside the workload of its job, at the most: half of it for headers."""
 
 
 class ConfigError(Exception):

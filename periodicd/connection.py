@@ -61,6 +61,8 @@ class Connection:
         self._waiting_bytes = 0
         """Received and decoded, for the next step to deal with."""
         self._cancel = trio.CancelScope()
+        self._reading = trio.CancelScope()
+        self._closed_with: ClosingError | None = None
         self._is_open = True
 
     async def run(self) -> None:
@@ -69,8 +71,12 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 try:
-                    await self._read()
-                    await self._answer_the_rest()
+                    with self._reading:
+                        await self._read()
+                    if self._closed_with is None:
+                        await self._answer_the_rest()
+                    else:
+                        await self._farewell(self._closed_with)
                 except trio.BrokenResourceError:
                     log.info("the connection broke", extra=about(self.peer))
                 except (ClosingError, Busy) as error:
@@ -82,7 +88,13 @@ class Connection:
         with trio.move_on_after(FAREWELL_S, shield=True):
             await self._stream.aclose()
 
-    def close(self, why: str) -> None:
+    def close(self, error: ClosingError) -> None:
+        """Tell the peer why, and close."""
+        self._closed_with = error
+        self._reading.cancel()
+
+    def _give_up(self, why: str) -> None:
+        """Close without a word: the peer would not hear it."""
         log.warning("closed: %s", why, extra=about(self.peer))
         self._cancel.cancel()
 
@@ -188,7 +200,7 @@ class Connection:
                     self._cancel.cancel()
                     return
             if stall.cancelled_caught:
-                self.close(f"it took nothing of its outbox for {STALL_S} s")
+                self._give_up(f"it took nothing of its outbox for {STALL_S} s")
                 return
         self._sending_bytes = 0
         self._note_outbox()

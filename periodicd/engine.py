@@ -12,6 +12,7 @@ If the store raises, the engine must be thrown away: what is on disk is the trut
 """
 
 from periodic_client.wire import (
+    ClosingError,
     DuplicateMsgid,
     Message,
     PeriodicError,
@@ -23,7 +24,7 @@ from periodicd import ops
 from periodicd.clock import Now
 from periodicd.peers import Memory, Peer
 from periodicd.requests import METHODS
-from periodicd.scheduler import Event, Scheduler, Settings, describe
+from periodicd.scheduler import Chance, Event, Scheduler, Settings
 from periodicd.store import Store
 
 LARGE_ANSWERS = frozenset({"get", "list", "status"})
@@ -33,7 +34,9 @@ until a later step: a pipeline of requests must not become a pile of answers. Re
 
 
 class Engine:
-    def __init__(self, store: Store, now: Now, settings: Settings | None = None) -> None:
+    """``chance`` gives random bytes: ``os.urandom``, or what a test makes up."""
+
+    def __init__(self, store: Store, now: Now, chance: Chance, settings: Settings | None = None) -> None:
         self.store = store
         self.memory = Memory((settings or Settings()).connections_bytes)
         self._was_full = False
@@ -45,7 +48,7 @@ class Engine:
         (boot,) = store.apply([ops.Boot()])
         store.commit()
         assert isinstance(boot, ops.BootResult)
-        self.scheduler = Scheduler(boot, now, settings)
+        self.scheduler = Scheduler(boot, now, chance, settings)
         self._inbox: list[tuple[Peer, Message | None]] = []
         self._peers = 0
 
@@ -81,8 +84,7 @@ class Engine:
 
     def listed(self, peer: Peer, msgid: int, result: ops.ListingResult) -> None:
         """The answer to one of ``take_listings``."""
-        jobs = [describe(job) for job in result.jobs]
-        self.scheduler.listed(peer, msgid, {"jobs": jobs, "next": result.next})
+        self.scheduler.listed(peer, msgid, result)
 
     @property
     def busy(self) -> bool:
@@ -100,10 +102,11 @@ class Engine:
         """Do all that has arrived and all that is due. True if the store must commit before ``finish``."""
         scheduler = self.scheduler
         scheduler.begin(now)
-        scheduler.advance()
         if self._was_full and not self.memory.is_full:
             scheduler.relieved()
+        # What has arrived is heard before the time judges: a commit may have kept it waiting past a lease's end.
         self._deal_with_inbox()
+        scheduler.advance()
         while True:
             asked = scheduler.take_ops()
             if not asked:
@@ -134,7 +137,7 @@ class Engine:
         listings, self.scheduler.listings = self.scheduler.listings, []
         return listings
 
-    def take_closings(self) -> list[tuple[Peer, str]]:
+    def take_closings(self) -> list[tuple[Peer, ClosingError]]:
         """Connections to be closed, and why."""
         closings, self.scheduler.closings = self.scheduler.closings, []
         return closings

@@ -30,6 +30,9 @@ STATES = {state.word: state for state in State}
 CRASHES_MAX = 5
 """A job that took down its worker so many times is dead."""
 
+RESTARTS_MAX = 20
+"""A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
+
 REASON_BYTES_MAX = 1000
 
 
@@ -39,8 +42,8 @@ class Job:
     """Grows with every submit and is never used again, not even after a crash."""
     func: str
     name: str
-    due_ms: int
-    submitted_ms: int
+    due_at_ms: int
+    submitted_at_ms: int
     workload: bytes | None = b""
     """None: it stayed on disk, being large."""
     workload_bytes: int = 0
@@ -58,18 +61,32 @@ class Job:
     """Was running when a connection was lost with several jobs on it."""
     reason: str | None = None
     """Of the last failure."""
-    ended_ms: int | None = None
+    ended_at_ms: int | None = None
     """When it died."""
     handle: str | None = None
     """Of the latest run given out. Kept when the run was lost, so that its late report can still be accepted, and not
     when its worker reported."""
-    lease_until_ms: int | None = None
-    """While running: when the lease ends, by the wall clock, for the daemon's next start."""
+    lease_until_at_ms: int | None = None
+    """While running: when the lease ends, by the wall clock."""
+    headers: dict[str, str] | None = None
+    """None: there are none."""
+    restarts: int = 0
+    """Runs that were cut off by a restart of the daemon."""
 
     @property
     def key(self) -> tuple[str, str]:
         """The job's identity to its users."""
         return self.func, self.name
+
+    @property
+    def run(self) -> int | None:
+        """The number of the run that ``handle`` stands for."""
+        return run_of(self.handle) if self.handle is not None else None
+
+
+def run_of(handle: str) -> int:
+    """The number of a run, which is the second part of its handle."""
+    return int(handle.split("-", 2)[1])
 
 
 def cut_reason(reason: str) -> str:

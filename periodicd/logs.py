@@ -15,8 +15,9 @@ from typing import Literal, TextIO
 from periodicd.peers import Peer
 from periodicd.scheduler import Event
 
-FIELDS = ("connection", "client", "func", "job", "handle")
-"""What a line may be about: a connection's number, the name its program gave itself, a job's func and name, a run."""
+FIELDS = ("connection", "client", "func", "job", "run")
+"""What a line may be about: a connection's number, the name its program gave itself, a job's func and name, a run's
+number: never its handle, with which anybody could report it."""
 
 LINES_PER_S = 10
 """Of one template."""
@@ -37,7 +38,7 @@ def about(peer: Peer) -> dict[str, object]:
 def log_event(log: logging.Logger, event: Event) -> None:
     """The line for what the scheduler wants the operator to know."""
     fields = about(event.peer) if event.peer else {}
-    extra = fields | {"func": event.func, "job": event.name, "handle": event.handle}
+    extra = fields | {"func": event.func, "job": event.name, "run": event.run}
     log.warning(EVENTS[event.what], *event.numbers, extra=extra)
 
 

@@ -8,15 +8,17 @@ from typing import Literal, NamedTuple
 
 from periodicd.job import Job, State
 
-Submitted = Literal["created", "replaced", "queued_behind", "kept"]
-Removed = Literal["removed", "absent"]
-Requeued = Literal["requeued", "not_dead", "absent"]
+Existing = Literal["replace", "keep", "keep_live", "refuse"]
+Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
+Removed = Literal["removed", "absent", "changed"]
+Requeued = Literal["requeued", "absent", "changed", "not_dead"]
+Found = Literal["found", "absent", "changed"]
 
 
 class Key(NamedTuple):
     """The place of a waiting job in its lane: a lane is ordered by due time, then by id."""
 
-    due_ms: int
+    due_at_ms: int
     id: int
 
 
@@ -24,29 +26,39 @@ class Key(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Submit a job. The store decides the outcome, since most names are only on disk. Answer: PutResult."""
+    """Submit a job. The store decides the result, since most names are only on disk. Answer: PutResult."""
 
     job: Job
-    keep: bool = False
+    existing: Existing = "replace"
 
 
 class PutResult(NamedTuple):
-    outcome: Submitted
+    result: Submitted
+    id: int
+    """Of the job that was put, or of the one that was kept."""
     old_id: int | None = None
-    """With "replaced": the waiting job that is gone."""
+    """Of the waiting or dead job that is gone."""
 
 
 class Remove(NamedTuple):
-    """Take a job away in any state, with what waits behind it. Answer: RemoveResult."""
+    """Take a job away in any state, with what waits behind it. Answer: RemoveResult.
+
+    With ``id`` only the job that has it, in front or behind; what waited behind it waits on by itself, due at ``at_ms``
+    or later.
+    """
 
     func: str
     name: str
+    at_ms: int
+    id: int | None = None
 
 
 class RemoveResult(NamedTuple):
-    outcome: Removed
+    result: Removed
     id: int | None = None
-    """Of the job that waited, ran or was dead."""
+    """Of the job that waited, ran or was dead, if it is gone."""
+    successor: Job | None = None
+    """The job that waited behind and waits by itself now."""
 
 
 class Requeue(NamedTuple):
@@ -54,13 +66,16 @@ class Requeue(NamedTuple):
 
     func: str
     name: str
-    id: int
-    due_ms: int
+    new_id: int
+    due_at_ms: int
+    id: int | None = None
+    """Only the job that has this id."""
 
 
 class RequeueResult(NamedTuple):
-    outcome: Requeued
+    result: Requeued
     job: Job | None = None
+    old_id: int | None = None
 
 
 class Claim(NamedTuple):
@@ -69,34 +84,48 @@ class Claim(NamedTuple):
     id: int
     handle: str
     attempt: int
-    lease_until_ms: int
+    lease_until_at_ms: int
 
 
 class Extend(NamedTuple):
     """Move the end of a running job's lease. Answer: bool."""
 
     id: int
-    lease_until_ms: int
+    lease_until_at_ms: int
 
 
-class Finish(NamedTuple):
-    """The run is done: delete the job. Answer: Ended."""
+class End(NamedTuple):
+    """What all ends of a run have in common.
+
+    The job behind takes the ended one's place, due at ``at_ms`` or later. ``follow_ons`` are put if the run was found;
+    one of the run's own name gives way to the job that was behind.
+    """
 
     id: int
     func: str
+    handle: str | None
+    """Of the run that ends, as the store has it: another one there is "not found". None: it was never claimed."""
+    at_ms: int
+    follow_ons: tuple[Put, ...] = ()
+
+
+class Delete(NamedTuple):
+    """The run is done: delete the job. Answer: Ended."""
+
+    end: End
 
 
 class Release(NamedTuple):
     """The run ended without success: the job waits again. Answer: Ended."""
 
-    id: int
-    func: str
-    due_ms: int
+    end: End
+    due_at_ms: int
     handle: str | None
     """None once the run was reported: nothing more is accepted about it."""
     attempt: int
     failures: int
     crashes: int
+    restarts: int
     suspect: bool
     reason: str | None
 
@@ -104,13 +133,13 @@ class Release(NamedTuple):
 class Bury(NamedTuple):
     """The job has failed for good and is dead from now on. Answer: Ended."""
 
-    id: int
-    func: str
-    ended_ms: int
+    end: End
+    ended_at_ms: int
     handle: str | None
     attempt: int
     failures: int
     crashes: int
+    restarts: int
     reason: str
 
 
@@ -119,6 +148,8 @@ class Ended(NamedTuple):
 
     found: bool
     successor: Job | None = None
+    follow_ons: tuple[PutResult | None, ...] = ()
+    """In their order; None: it gave way."""
 
 
 class Boot(NamedTuple):
@@ -129,21 +160,24 @@ class BootResult(NamedTuple):
     boot: int
     """One more at each start."""
     next_id: int
-    """No job ever had this id or a larger one."""
+    """No job or run ever had this number or a larger one."""
     running: list[Job]
     """Jobs whose claim is on disk, oldest first."""
 
 
 class Reserve(NamedTuple):
-    """Ids below ``next_id`` may be in use from this commit on. Answer: None."""
+    """Numbers below ``next_id`` may be in use from this commit on. Answer: None."""
 
     next_id: int
 
 
 class Purge(NamedTuple):
-    """Forget dead jobs that ended before ``ended_ms``, and the oldest of more than ``kept``. Answer: int, how many."""
+    """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``.
 
-    ended_ms: int
+    Answer: int, how many.
+    """
+
+    ended_at_ms: int
     kept: int
 
 
@@ -151,17 +185,25 @@ class Purge(NamedTuple):
 
 
 class Get(NamedTuple):
-    """One job by its identity, workload included. Answer: GetResult."""
+    """One job by its identity. Answer: GetResult."""
 
     func: str
     name: str
+    id: int | None = None
+    """Only the job that has this id, in front or behind."""
+    workload: bool = True
+    """Whether the workload is wanted."""
+
+
+class Shown(NamedTuple):
+    job: Job
+    successor: bool
+    """Whether another waits behind it."""
 
 
 class GetResult(NamedTuple):
-    job: Job | None
-    """The one that waits, runs or is dead."""
-    successor: bool = False
-    """Whether another waits behind it."""
+    result: Found
+    shown: Shown | None = None
 
 
 class Fetch(NamedTuple):
@@ -198,18 +240,34 @@ class PageResult(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How many jobs there are, and when the earliest waiting one is due. Answer: dict[str, FunctionCount] by func."""
+    """How many jobs the functions have whose names begin with ``prefix`` and come after ``after``, in order.
+
+    Answer: CountResult, of ``limit`` functions at the most, and fewer if they cost too many looks.
+    """
+
+    prefix: str
+    after: str
+    limit: int
 
 
 class FunctionCount(NamedTuple):
     live: int = 0
     """Waiting, running, or behind a running one."""
+    behind: int = 0
     dead: int = 0
-    due_ms: int | None = None
+    due_at_ms: int | None = None
+    """Of the earliest waiting one."""
+
+
+class CountResult(NamedTuple):
+    functions: dict[str, FunctionCount]
+    """Those with jobs, in order."""
+    more: bool
+    """Whether there are others after the last of them."""
 
 
 Op = (
-    Put | Remove | Requeue | Claim | Extend | Finish | Release | Bury | Boot | Reserve | Purge
+    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Purge
     | Get | Fetch | Lanes | Page | Count
 )  # fmt: skip
 
@@ -217,8 +275,8 @@ READS: frozenset[type[Op]] = frozenset({Get, Fetch, Lanes, Page, Count})
 """Ops that change nothing: a step of these alone needs no commit."""
 
 Result = (
-    PutResult | RemoveResult | RequeueResult | Ended | BootResult | GetResult | PageResult
-    | Job | dict[str, FunctionCount] | list[int] | bool | int | None
+    PutResult | RemoveResult | RequeueResult | Ended | BootResult | GetResult | PageResult | CountResult
+    | Job | list[int] | bool | int | None
 )  # fmt: skip
 
 
@@ -235,6 +293,6 @@ class Listing(NamedTuple):
 
 
 class ListingResult(NamedTuple):
-    jobs: list[Job]
+    jobs: list[Shown]
     """Without their workloads."""
     next: int | None

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 CONNECTION_JOBS_MAX = 1000
 
+SILENCE_MS = 60_000
+"""A subscribed connection that says nothing for so long is closed, unless it has asked for more."""
+
 OUTBOX_HIGH_BYTES = 1024 * 1024
 """A peer with so much on its way is given no more jobs: they stay ready for others."""
 
@@ -38,8 +41,11 @@ class Peer:
         self.client = ""
         self.credit = CONNECTION_JOBS_MAX
         self.disconnect_grace_ms = 0
+        self.silence_ms: int | None = None
+        """How long it may be silent, if it has asked for more than others may."""
         self.subscriptions: dict[str, Subscription] = {}
-        self.was_subscribed = False
+        self.said_goodbye = False
+        """It takes no more jobs and has said so: if it closes, that is no crash."""
         self.performing: dict[int, Lease] = {}
         """Unanswered ``perform`` requests by msgid: what takes room."""
         self.passed_over: dict[Subscription, None] = {}
@@ -58,10 +64,6 @@ class Peer:
         """It sends no more, so it can report no run. It may still read its answers."""
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
-
-    @property
-    def said_goodbye(self) -> bool:
-        return self.was_subscribed and not self.subscriptions
 
     @property
     def has_room(self) -> bool:

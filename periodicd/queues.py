@@ -1,7 +1,7 @@
 """The waiting jobs that memory knows: for each function with a subscriber, a window on the jobs that are on disk.
 
-A *lane* is the waiting jobs of one function at one priority, ordered by (due_ms, id). Memory holds the beginning of a
-lane, complete up to its *horizon*; what lies beyond is on disk only. When the beginning is used up the next page is
+A *lane* is the waiting jobs of one function at one priority, ordered by (due_at_ms, id). Memory holds the beginning of
+a lane, complete up to its *horizon*; what lies beyond is on disk only. When the beginning is used up the next page is
 read, and one budget over all lanes decides how much is remembered. Functions without a subscriber are not here at all,
 so a million jobs due next month, or of a function that nobody serves, cost disk only.
 
@@ -48,16 +48,16 @@ class Lane:
         return len(self._jobs)
 
     def reaches(self, job: Job) -> bool:
-        return self.horizon is None or (job.due_ms, job.id) <= self.horizon
+        return self.horizon is None or (job.due_at_ms, job.id) <= self.horizon
 
     def push(self, job: Job) -> None:
         self._jobs[job.id] = job
-        heapq.heappush(self._heap, Key(job.due_ms, job.id))
+        heapq.heappush(self._heap, Key(job.due_at_ms, job.id))
         if len(self._heap) > 2 * len(self._jobs) + 64:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self._heap = [Key(job.due_ms, job.id) for job in self._jobs.values()]
+        self._heap = [Key(job.due_at_ms, job.id) for job in self._jobs.values()]
         heapq.heapify(self._heap)
 
     def discard(self, job_id: int) -> None:
@@ -66,9 +66,9 @@ class Lane:
     def head(self) -> Job | None:
         heap = self._heap
         while heap:
-            due_ms, job_id = heap[0]
+            due_at_ms, job_id = heap[0]
             job = self._jobs.get(job_id)
-            if job is not None and job.due_ms == due_ms:
+            if job is not None and job.due_at_ms == due_at_ms:
                 return job
             heapq.heappop(heap)
         return None
@@ -78,11 +78,11 @@ class Lane:
 
     def cut(self, keep: int) -> list[Job]:
         """Remember only the first ``keep`` jobs (1 or more); returns the forgotten ones."""
-        ordered = sorted(self._jobs.values(), key=lambda job: (job.due_ms, job.id))
+        ordered = sorted(self._jobs.values(), key=lambda job: (job.due_at_ms, job.id))
         self._jobs = {job.id: job for job in ordered[:keep]}
         self._rebuild()
         last = ordered[keep - 1]
-        self.horizon = Key(last.due_ms, last.id)
+        self.horizon = Key(last.due_at_ms, last.id)
         return ordered[keep:]
 
 
@@ -175,14 +175,14 @@ class Queues:
             if job is None:
                 if lane.horizon is not None:
                     return None
-            elif job.due_ms <= wall_ms:
+            elif job.due_at_ms <= wall_ms:
                 return job
         return None
 
-    def next_due_ms(self, func: str) -> int | None:
+    def next_due_at_ms(self, func: str) -> int | None:
         """When the next job of ``func`` is due; only meaningful when no page is wanted."""
         heads = [lane.head() for lane in self._functions[func].lanes.values()]
-        return min((job.due_ms for job in heads if job is not None), default=None)
+        return min((job.due_at_ms for job in heads if job is not None), default=None)
 
     def wanted_pages(self, func: str) -> list[Page]:
         """The pages without which the function's next job is not known. Lanes that are used up are dropped."""
@@ -208,7 +208,7 @@ class Queues:
             if job.id not in known and job.id not in self._jobs:
                 self._remember(lane, job)
         last = result.jobs[-1] if result.jobs else None
-        lane.horizon = Key(last.due_ms, last.id) if last and result.more else None
+        lane.horizon = Key(last.due_at_ms, last.id) if last and result.more else None
         self._keep_to_budget()
 
     def _remember(self, lane: Lane, job: Job) -> None:

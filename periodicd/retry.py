@@ -22,6 +22,7 @@ class Retry:
     delay_ms: int = 1_000
     """The unit of the wait."""
     cap_ms: int = 3_600_000
+    """The longest wait, jitter included."""
     jitter_percent: int = 0
 
     def as_map(self) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
     if retry.jitter_percent:
         spread = wait * retry.jitter_percent // 100
         wait += _scatter(seed * 1009 + failures) * spread >> 32
-    return wait
+    return min(wait, retry.cap_ms)
 
 
 def _scatter(value: int) -> int:

@@ -9,34 +9,44 @@ What memory holds is always a part of what the store holds, with one exception: 
 (``Leases.postpone_claim``). Before the store is asked anything about such a job its claim is written.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice, takewhile
 from typing import Any, Literal, NamedTuple
+
+from sortedcontainers import SortedDict
 
 from periodic_client.wire import (
     PROTOCOL_VERSION,
     Busy,
+    ClosingError,
     Draining,
     Invalid,
     LeaseLost,
     PeriodicError,
+    Silent,
     encode_error,
     encode_notification,
     encode_request,
     encode_response,
 )
-from periodicd import ops, requests, retry
+from periodicd import answers, ops, requests, retry
 from periodicd.clock import Now
-from periodicd.job import CRASHES_MAX, Job, State, cut_reason
+from periodicd.job import CRASHES_MAX, RESTARTS_MAX, Job, State, cut_reason, run_of
 from periodicd.leases import Lease, Leases
-from periodicd.peers import CONNECTION_JOBS_MAX, Peer, Rotation, Subscription
+from periodicd.peers import CONNECTION_JOBS_MAX, SILENCE_MS, Peer, Rotation, Subscription
 from periodicd.queues import Budget, Queues
 from periodicd.recent import Recent
 from periodicd.timers import Deadlines
 
 SUBSCRIPTIONS_MAX = 1000
+LATENESS_MAX = 10_000
+"""Functions whose lateness is remembered: those that had a run last."""
+HANDLE_BYTES = 8
+"""Of chance in each handle: nobody guesses one."""
+SECRETS_DRAWN = 256
 LISTINGS_MAX = 8
 IDS_RESERVED = 1_000_000
 EVENTS_MAX = 1000
@@ -61,10 +71,10 @@ class Settings:
     """A claim is written so long after its job was given out, unless the run has ended by then."""
     claims_wait: bool = False
     """Give a job out only after its claim was granted: for stores that several daemons share."""
-    recovered_lease_ms: int = 30_000
-    """A run of the daemon's life before keeps its lease for so long at the most."""
-    silence_ms: int = 60_000
-    """A subscribed connection that says nothing for so long is closed."""
+    restart_grace_ms: int = 30_000
+    """A run of the daemon's life before waits so long for its worker to come back."""
+    silence_ms: int = SILENCE_MS
+    """A subscribed connection that says nothing for so long is closed, unless it has asked for more."""
     dead_kept_ms: int = 30 * 86_400_000
     dead_kept: int = 100_000
 
@@ -78,15 +88,20 @@ class Event(NamedTuple):
     peer: Peer | None = None
     func: str | None = None
     name: str | None = None
-    handle: str | None = None
+    run: int | None = None
 
 
 Then = Callable[[Any], None]
+Chance = Callable[[int], bytes]
+"""So many random bytes."""
 
 
 class Scheduler:
-    def __init__(self, boot: ops.BootResult, now: Now, settings: Settings | None = None) -> None:
+    def __init__(self, boot: ops.BootResult, now: Now, chance: Chance, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        self._chance = chance
+        self._secrets: list[str] = []
+        """Drawn ahead: to ask the system for each would be felt."""
         self.now = now
         self.started = now
         self.boot = boot.boot
@@ -97,7 +112,7 @@ class Scheduler:
         self.commits_us = Recent()
         """Counted by the engine, told by ``status``."""
         self.sends: list[tuple[Peer, bytes]] = []
-        self.closings: list[tuple[Peer, str]] = []
+        self.closings: list[tuple[Peer, ClosingError]] = []
         self.events: list[Event] = []
         self.events_missed = 0
         self.listings: list[tuple[Peer, int, ops.Listing]] = []
@@ -108,9 +123,10 @@ class Scheduler:
         self.queues = Queues(self.settings.budget)
         self._next_id = boot.next_id
         self._reserved_id = boot.next_id
-        self._lease_number = 0
-        self._rotations: dict[str, Rotation] = {}
-        self._lateness_ms: dict[str, Recent] = {}
+        self._counts: Counter[str] = Counter()
+        """Since the start: submitted, started, done, failed, later."""
+        self._rotations: SortedDict[str, Rotation] = SortedDict()
+        self._lateness_ms: OrderedDict[str, Recent] = OrderedDict()
         self._due: Deadlines[str] = Deadlines()
         """By function: when its next job is due (wall clock)."""
         self._graces: Deadlines[str] = Deadlines()
@@ -131,9 +147,10 @@ class Scheduler:
     def _recover(self, job: Job) -> None:
         """A job that ran when the daemon stopped: its worker has a while to come back or to report."""
         assert job.handle is not None
-        assert job.lease_until_ms is not None
-        rest_ms = max(0, min(job.lease_until_ms - self.now.wall_ms, self.settings.recovered_lease_ms))
-        self.leases.add(Lease(job.handle, job, None, None), self.now.mono_ms + rest_ms)
+        lease = Lease(job.handle, run_of(job.handle), job, None, None)
+        lease.former = True
+        self.leases.add(lease, None)
+        self._graces.set(job.handle, self.now.mono_ms + self.settings.restart_grace_ms)
 
     # -- the step: begin, messages, advance; then take_ops and absorb until there are none; then dispatch, and again ---
 
@@ -167,24 +184,33 @@ class Scheduler:
     def _end_what_ran_out(self, mono_ms: int) -> None:
         for lease in self.leases.pop_expired(mono_ms):
             job = lease.job
-            self._note_event(Event("lease_ran_out", (job.lease_ms,), lease.peer, job.func, job.name, lease.handle))
-            self._fail(lease, requests.Outcome("failed", f"the lease of {lease.job.lease_ms} ms ran out"))
+            self._note_event(Event("lease_ran_out", (job.lease_ms,), lease.peer, job.func, job.name, lease.run))
+            # The handle stays: the worker's own report is better than none, until the job is given out again.
+            self._fail(lease, requests.Outcome("failed", "its lease ran out"), partial(self._on_ran_out, lease))
         for handle in self._graces.pop_due(mono_ms):
             lost = self.leases.by_handle(handle)
-            if lost is not None:
+            if lost is not None and lost.former:
+                self._cut_off(lost)
+            elif lost is not None:
                 self._crash(lost)
+
+    def _on_ran_out(self, lease: Lease, ended: ops.Ended) -> None:
+        if not ended.found or ended.successor is not None:
+            self._tell_lost(lease, "a newer job has taken its place")
+        elif lease.peer is not None:
+            self.leases.keep_late(lease)
 
     def wakeup_ms(self, now: Now) -> int:
         """How long nothing needs to be done, if no message comes. A stepped wall clock is the caller's care."""
         ends = [end for end in (self.leases.next_end_ms(), self._graces.next_ms()) if end is not None]
-        monos = [self._next_sweep_ms, *(max(end, self._patient_until_ms) for end in ends)]
+        monos = [self._next_sweep_ms, self._next_purge_ms, *(max(end, self._patient_until_ms) for end in ends)]
         claim_ms = self.leases.next_claim_ms()
         if claim_ms is not None:
             monos.append(claim_ms)
         waits = [mono_ms - now.mono_ms for mono_ms in monos]
-        due_ms = self._due.next_ms()
-        if due_ms is not None:
-            waits.append(due_ms - now.wall_ms)
+        due_at_ms = self._due.next_ms()
+        if due_at_ms is not None:
+            waits.append(due_at_ms - now.wall_ms)
         return max(0, min(waits))
 
     def take_ops(self) -> list[ops.Op]:
@@ -231,13 +257,24 @@ class Scheduler:
         else:
             self.events_missed += 1
 
-    def _reply(self, peer: Peer, msgid: int, result: Any) -> None:
+    def _reply(self, peer: Peer, msgid: int, answer: Mapping[str, Any] = answers.NOTHING) -> None:
         peer.unanswered.discard(msgid)
-        self.sends.append((peer, encode_response(msgid, result)))
+        self.sends.append((peer, encode_response(msgid, answer)))
 
     def refuse(self, peer: Peer, msgid: int, error: PeriodicError) -> None:
         peer.unanswered.discard(msgid)
         self.sends.append((peer, encode_error(msgid, error)))
+
+    def _notice(self, lease: Lease, kind: str, text: str) -> None:
+        if lease.peer is not None:
+            self.sends.append((lease.peer, encode_notification("notice", (lease.handle, kind, text))))
+
+    def _tell_lost(self, lease: Lease, why: str) -> None:
+        """The run no longer counts. Its worker is told once, and not if it has reported."""
+        self.leases.forget_late(lease)
+        if not lease.lost and not lease.reported:
+            lease.lost = True
+            self._notice(lease, "lost", f"this run no longer counts: {why}")
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -250,11 +287,14 @@ class Scheduler:
         goodbye = peer.said_goodbye
         for func in list(peer.subscriptions):
             self._unsubscribe(peer, func)
-        runs = [lease for lease in (*peer.performing.values(), *peer.adopted) if lease.peer is peer and not lease.ended]
+        mine = [lease for lease in dict.fromkeys((*peer.performing.values(), *peer.adopted)) if lease.peer is peer]
+        runs = [lease for lease in mine if not lease.ended]
         if runs and not goodbye:
             self._note_event(Event("worker_lost", (len(runs),), peer))
-        for lease in runs:
+        for lease in mine:
             lease.peer = None
+            self.leases.forget_late(lease)
+        for lease in runs:
             lease.alone = len(runs) == 1
             if goodbye:
                 self._release(lease, self.now.wall_ms)
@@ -274,150 +314,206 @@ class Scheduler:
                 self._roomy[peer] = None
 
     def _close_silent(self) -> None:
-        limit_ms = self.settings.silence_ms
         for peer in self.peers.values():
+            limit_ms = peer.silence_ms or self.settings.silence_ms
             if peer.subscriptions and self.now.mono_ms - peer.heard_ms >= limit_ms:
-                self.closings.append((peer, f"subscribed, but silent for {limit_ms // 1000} s"))
+                self.closings.append((peer, Silent(f"subscribed, but silent for {limit_ms // 1000} s")))
+
+    def drain(self) -> None:
+        """The daemon stops: from now on nothing is given out, and the workers are told."""
+        self.draining = True
+        for lease in self.leases:
+            self._notice(lease, "stop", "the daemon is stopping")
 
     # -- anyone's messages ---------------------------------------------------------------------------------------------
 
     def hello(self, peer: Peer, msgid: int, options: requests.Hello) -> None:
-        peer.client, peer.credit, peer.disconnect_grace_ms = options
+        """What is not said stays as it was. There is one version and no feature yet, so nothing else can be agreed."""
+        for attribute in ("client", "credit", "disconnect_grace_ms", "silence_ms"):
+            said = getattr(options, attribute)
+            if said is not None:
+                setattr(peer, attribute, said)
         self._roomy[peer] = None
         settings = self.settings
         limits = {
             "message_bytes": settings.message_bytes,
             "workload_bytes": settings.workload_bytes,
+            "headers_bytes": requests.HEADERS_BYTES_MAX,
             "batch_jobs": requests.BATCH_JOBS_MAX,
             "name_bytes": requests.NAME_BYTES_MAX,
             "connection_jobs": CONNECTION_JOBS_MAX,
         }
-        answer = {
+        answer: answers.HelloAnswer = {
             "protocol": PROTOCOL_VERSION,
             "server": settings.server,
             "boot": self.boot,
-            "now_ms": self.now.wall_ms,
+            "now_at_ms": self.now.wall_ms,
             "durability": settings.durability,
+            "features": [],
             "limits": limits,
         }
         self._reply(peer, msgid, answer)
 
     def ping(self, peer: Peer, msgid: int) -> None:
-        self._reply(peer, msgid, "pong")
+        self._reply(peer, msgid)
 
     # -- a client's messages -------------------------------------------------------------------------------------------
 
-    def submit(self, peer: Peer, msgid: int, submissions: tuple[requests.Submission, ...], batch: bool) -> None:
-        if not batch:
-            self._put(submissions[0], partial(self._reply, peer, msgid))
-            return
-        outcomes: list[str] = []
+    def submit(self, peer: Peer, msgid: int, submission: requests.Submission) -> None:
+        put = self._new_put(submission)
+        self._write(put, partial(self._on_submitted, peer, msgid, put.job))
 
-        def tell(outcome: ops.Submitted) -> None:
-            outcomes.append(outcome)
-            if len(outcomes) == len(submissions):
-                self._reply(peer, msgid, outcomes)
+    def _on_submitted(self, peer: Peer, msgid: int, job: Job, result: ops.PutResult) -> None:
+        self._was_put(job, result)
+        answer: answers.SubmitAnswer = {"result": result.result, "id": result.id}
+        self._reply(peer, msgid, answer)
+
+    def submit_batch(self, peer: Peer, msgid: int, submissions: tuple[requests.Submission, ...]) -> None:
+        answer: answers.SubmitBatchAnswer = {"results": [], "ids": []}
+
+        def on_put(job: Job, result: ops.PutResult) -> None:
+            self._was_put(job, result)
+            answer["results"].append(result.result)
+            answer["ids"].append(result.id)
+            if len(answer["ids"]) == len(submissions):
+                self._reply(peer, msgid, answer)
 
         for submission in submissions:
-            self._put(submission, tell)
+            put = self._new_put(submission)
+            self._write(put, partial(on_put, put.job))
         if not submissions:
-            self._reply(peer, msgid, outcomes)
+            self._reply(peer, msgid, answer)
 
-    def _put(self, submission: requests.Submission, tell: Callable[[ops.Submitted], None] | None = None) -> None:
-        job, keep = submission
-        job.id = self._new_id()
+    def _new_put(self, submission: requests.Submission) -> ops.Put:
+        """To be written by the caller, before anything else is."""
+        job, existing = submission
+        job.id = self._new_number()
         self._claim_now(job.key)
-        self._write(ops.Put(job, keep), partial(self._on_put, job, tell))
+        return ops.Put(job, existing)
 
-    def _on_put(self, job: Job, tell: Callable[[ops.Submitted], None] | None, result: ops.PutResult) -> None:
+    def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
-            self.queues.discard(result.old_id)
-        if result.outcome in ("created", "replaced"):
-            self._enqueue(job)
-        if tell is not None:
-            tell(result.outcome)
+            self._is_gone(result.old_id, "its job was replaced")
+        if result.id == job.id:
+            self._counts["submitted"] += 1
+            if result.result != "queued_behind":
+                self._enqueue(job)
 
-    def remove(self, peer: Peer, msgid: int, func: str, name: str) -> None:
+    def _is_gone(self, job_id: int, why: str) -> None:
+        """The record of a job that waited, ran or was dead."""
+        self.queues.discard(job_id)
+        lease = self.leases.by_id(job_id)
+        if lease is not None:
+            self._end(lease)
+        late = lease or self.leases.late(job_id)
+        if late is not None:
+            self._tell_lost(late, why)
+
+    def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_removed(result: ops.RemoveResult) -> None:
             if result.id is not None:
-                self.queues.discard(result.id)
-                lease = self.leases.by_id(result.id)
-                if lease is not None:
-                    self._end(lease)
-            self._reply(peer, msgid, result.outcome)
+                self._is_gone(result.id, "its job was removed")
+            if result.successor is not None:
+                self._enqueue(result.successor)
+            answer: answers.RemoveAnswer = {"result": result.result}
+            self._reply(peer, msgid, answer)
 
-        self._write(ops.Remove(func, name), on_removed)
+        self._write(ops.Remove(func, name, self.now.wall_ms, job_id), on_removed)
 
-    def requeue(self, peer: Peer, msgid: int, func: str, name: str) -> None:
+    def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
-            if result.job is not None:
+            if result.job is not None and result.old_id is not None:
+                self._is_gone(result.old_id, "its job was requeued")
                 self._enqueue(result.job)
-            self._reply(peer, msgid, result.outcome)
+            answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
+            self._reply(peer, msgid, answer)
 
-        self._write(ops.Requeue(func, name, self._new_id(), self.now.wall_ms), on_requeued)
+        self._write(ops.Requeue(func, name, self._new_number(), self.now.wall_ms, job_id), on_requeued)
 
-    def get(self, peer: Peer, msgid: int, func: str, name: str) -> None:
-        def on_job(result: ops.GetResult) -> None:
-            job = result.job
-            answer = job and describe(job) | {"successor": result.successor, "workload": job.workload}
+    def get(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, workload: bool) -> None:
+        def on_job(found: ops.GetResult) -> None:
+            job = None if found.shown is None else answers.describe(found.shown, workload)
+            answer: answers.GetAnswer = {"result": found.result, "job": job}
             self._reply(peer, msgid, answer)
 
         self._claim_now((func, name))
-        self._read(ops.Get(func, name), on_job)
+        self._read(ops.Get(func, name, job_id, workload), on_job)
 
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         if self._listings_open >= LISTINGS_MAX:
-            self.refuse(peer, msgid, Busy(f"{LISTINGS_MAX} listings are open already"))
+            self.refuse(peer, msgid, Busy(f"{LISTINGS_MAX} listings are open already", retry_after_ms=100))
             return
         self._listings_open += 1
         self.listings.append((peer, msgid, listing))
 
-    def listed(self, peer: Peer, msgid: int, answer: dict[str, Any]) -> None:
+    def listed(self, peer: Peer, msgid: int, page: ops.ListingResult) -> None:
         """The listing was done, beside the steps."""
         self._listings_open -= 1
-        self._reply(peer, msgid, answer)
-
-    def status(self, peer: Peer, msgid: int) -> None:
-        self.write_claims()
-        self._read(ops.Count(), partial(self._on_count, peer, msgid))
-
-    def _on_count(self, peer: Peer, msgid: int, counts: dict[str, ops.FunctionCount]) -> None:
-        running = Counter(lease.job.func for lease in self.leases)
-        functions = []
-        for func in sorted(counts.keys() | self._rotations.keys()):
-            count = counts.get(func, ops.FunctionCount())
-            rotation = self._rotations.get(func)
-            lateness_ms = self._lateness_ms.get(func) or Recent()
-            figures = {
-                "func": func,
-                "workers": rotation.workers if rotation else 0,
-                "waiting": count.live - running[func],
-                "running": running[func],
-                "dead": count.dead,
-                "due_ms": count.due_ms,
-                "started": lateness_ms.count,
-                "lateness_p50_ms": lateness_ms.percentile(50),
-                "lateness_p99_ms": lateness_ms.percentile(99),
-                "lateness_max_ms": lateness_ms.percentile(100),
-            }
-            functions.append(figures)
-        answer = {
-            "server": self.settings.server,
-            "boot": self.boot,
-            "now_ms": self.now.wall_ms,
-            "uptime_ms": self.now.mono_ms - self.started.mono_ms,
-            "durability": self.settings.durability,
-            "connections": len(self.peers),
-            "commits": self.commits_us.count,
-            "commit_p50_us": self.commits_us.percentile(50),
-            "commit_p99_us": self.commits_us.percentile(99),
-            "functions": functions,
+        answer: answers.ListAnswer = {
+            "jobs": [answers.describe(shown) for shown in page.jobs],
+            "next": None if page.next is None else requests.job_cursor(page.next),
         }
         self._reply(peer, msgid, answer)
 
+    def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+        self.write_claims()
+        self._read(ops.Count(*query), partial(self._on_count, peer, msgid, query))
+
+    def _on_count(self, peer: Peer, msgid: int, query: requests.FunctionsQuery, found: ops.CountResult) -> None:
+        last = next(reversed(found.functions)) if found.more else None
+        names = sorted({*found.functions, *self._functions_with_workers(query, last)})
+        more = last is not None or len(names) > query.limit
+        page = names[: query.limit]
+        p50_us, p99_us = self.commits_us.percentiles(50, 99)
+        answer: answers.StatusAnswer = {
+            "server": self.settings.server,
+            "boot": self.boot,
+            "now_at_ms": self.now.wall_ms,
+            "uptime_ms": self.now.mono_ms - self.started.mono_ms,
+            "durability": self.settings.durability,
+            "connections": len(self.peers),
+            "running": len(self.leases),
+            "submitted": self._counts["submitted"],
+            "started": self._counts["started"],
+            "done": self._counts["done"],
+            "failed": self._counts["failed"],
+            "later": self._counts["later"],
+            "commits": self.commits_us.count,
+            "commit_p50_us": p50_us,
+            "commit_p99_us": p99_us,
+            "functions": [self._figures(func, found.functions.get(func, ops.FunctionCount())) for func in page],
+            "next": page[-1] if more else None,
+        }
+        self._reply(peer, msgid, answer)
+
+    def _functions_with_workers(self, query: requests.FunctionsQuery, last: str | None) -> set[str]:
+        """In order, from where the page begins to ``last``, and one more than the page can hold."""
+        begin = max(query.prefix, query.after)
+        names = self._rotations.irange(begin, last, inclusive=(begin != query.after, True))
+        return set(islice(takewhile(lambda func: func.startswith(query.prefix), names), query.limit + 1))
+
+    def _figures(self, func: str, count: ops.FunctionCount) -> answers.FunctionAnswer:
+        rotation = self._rotations.get(func)
+        running = self.leases.running[func]
+        lateness_ms = self._lateness_ms.get(func) or Recent()
+        p50_ms, p99_ms, max_ms = lateness_ms.percentiles(50, 99, 100)
+        return {
+            "func": func,
+            "workers": rotation.workers if rotation else 0,
+            "waiting": count.live - count.behind - running,
+            "running": running,
+            "behind": count.behind,
+            "dead": count.dead,
+            "due_at_ms": count.due_at_ms,
+            "started": lateness_ms.count,
+            "lateness_p50_ms": p50_ms,
+            "lateness_p99_ms": p99_ms,
+            "lateness_max_ms": max_ms,
+        }
+
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True
-        self._reply(peer, msgid, None)
+        self._reply(peer, msgid)
 
     # -- a worker's messages -------------------------------------------------------------------------------------------
 
@@ -431,29 +527,35 @@ class Scheduler:
                 self.refuse(peer, msgid, Invalid(f"a connection may subscribe to {SUBSCRIPTIONS_MAX} functions"))
                 return
             subscription = peer.subscriptions[func] = Subscription(peer, func, limit)
-            peer.was_subscribed = True
+            peer.said_goodbye = False
             if func not in self._rotations:
                 self._rotations[func] = Rotation()
                 self._read(ops.Lanes(func), partial(self._on_lanes, func))
             self._rotations[func].workers += 1
         subscription.limit = limit
         self._offer(subscription)
-        self._reply(peer, msgid, None)
+        self._reply(peer, msgid)
 
     def _on_lanes(self, func: str, priorities: Sequence[int]) -> None:
         if func in self._rotations and not self.queues.is_open(func):
             self.queues.open(func, priorities)
             self._restless[func] = None
 
-    def unsubscribe(self, peer: Peer, msgid: int, func: str | None) -> None:
-        for each in [func] if func is not None else list(peer.subscriptions):
-            self._unsubscribe(peer, each)
-        self._reply(peer, msgid, None)
+    def unsubscribe(self, peer: Peer, msgid: int, func: str) -> None:
+        self._unsubscribe(peer, func)
+        self._reply(peer, msgid)
+
+    def unsubscribe_all(self, peer: Peer, msgid: int) -> None:
+        for func in list(peer.subscriptions):
+            self._unsubscribe(peer, func)
+        peer.said_goodbye = True
+        self._reply(peer, msgid)
 
     def _unsubscribe(self, peer: Peer, func: str) -> None:
         subscription = peer.subscriptions.pop(func, None)
         if subscription is None:
             return
+        peer.said_goodbye = not peer.subscriptions
         rotation = self._rotations[func]
         rotation.withdraw(subscription)
         rotation.workers -= 1
@@ -469,9 +571,7 @@ class Scheduler:
             self.strays += 1
             return
         self._give_room(lease)
-        if lease.ended:
-            if not lease.reported:
-                self.sends.append((peer, encode_notification("lost", [lease.handle])))
+        if lease.lost or lease.reported:
             return
         if error is not None:
             outcome = requests.Outcome("failed", error)
@@ -480,44 +580,53 @@ class Scheduler:
                 outcome = requests.outcome(result, self.rules)
             except Invalid as bad:
                 outcome = requests.Outcome("failed", bad.to_wire())
-        self._report(lease, outcome)
+                self._notice(lease, "refused", bad.to_wire())
+
+        def tell(ended: ops.Ended) -> None:
+            if not ended.found:
+                self._tell_lost(lease, "its job was removed, replaced or given out again")
+
+        self._report(lease, outcome, tell)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
         def tell(ended: ops.Ended) -> None:
             if ended.found:
-                self._reply(peer, msgid, None)
+                self._reply(peer, msgid)
             else:
-                self.refuse(peer, msgid, LeaseLost(f"{handle:.100} is not the latest run of a job"))
+                self.refuse(peer, msgid, LeaseLost("this is not the latest run of a job, or it was reported already"))
 
-        lease = self.leases.by_handle(handle)
-        if lease is not None:
+        job_id = _job_id(handle)
+        lease = self.leases.by_handle(handle) or (self.leases.late(job_id) if job_id is not None else None)
+        if lease is not None and lease.handle == handle:
             lease.reported = True
             self._report(lease, outcome, tell)
-            return
-        job_id = _job_id(handle)
-        if job_id is None or self.leases.by_id(job_id) is not None:
+        elif job_id is None or self.leases.by_id(job_id) is not None:
             tell(ops.Ended(False))
         else:
             self._read(ops.Fetch(job_id), partial(self._report_late, handle, outcome, tell))
 
-    def extend(self, peer: Peer, msgid: int, handle: str, lease_ms: int | None) -> None:
-        """The lease starts anew. Whoever extends a lost connection's run has taken it over."""
+    def extend(self, peer: Peer, msgid: int, handle: str, lease_ms: int | None, own: bool) -> None:
+        """The lease starts anew. A worker that has connected again says that the run is its own."""
         lease = self.leases.by_handle(handle)
         if lease is None:
-            self.refuse(peer, msgid, LeaseLost(f"{handle:.100} is not running"))
+            self.refuse(peer, msgid, LeaseLost("this run is not in progress"))
             return
         length_ms = lease_ms or lease.job.lease_ms
+        until_at_ms = lease.job.lease_until_at_ms = self.now.wall_ms + length_ms
         self.leases.extend(lease, self.now.mono_ms + length_ms)
-        lease.job.lease_until_ms = self.now.wall_ms + length_ms
-        if lease.peer is None:
+        if own and lease.peer is not peer:
             lease.peer = peer
-            peer.adopted = [other for other in peer.adopted if not other.ended] + [lease]
+            lease.former = False
+            peer.adopted = [other for other in peer.adopted if self.leases.knows(other) and other is not lease] + [
+                lease
+            ]
             self._graces.discard(handle)
         if self.leases.pop_claim(lease):
             self._claim(lease)
         else:
-            self._write(ops.Extend(lease.job.id, lease.job.lease_until_ms))
-        self._reply(peer, msgid, None)
+            self._write(ops.Extend(lease.job.id, until_at_ms))
+        answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
+        self._reply(peer, msgid, answer)
 
     # -- giving out ----------------------------------------------------------------------------------------------------
 
@@ -540,11 +649,11 @@ class Scheduler:
             self._give(subscription, job)
         for page in self.queues.wanted_pages(func):
             self._read(page, partial(self._on_page, page))
-        due_ms = self.queues.next_due_ms(func)
-        if due_ms is None:
+        due_at_ms = self.queues.next_due_at_ms(func)
+        if due_at_ms is None:
             self._due.discard(func)
         else:
-            self._due.set(func, due_ms)
+            self._due.set(func, due_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
         running = {job.id for job in result.jobs if self.leases.by_id(job.id) is not None}
@@ -553,26 +662,37 @@ class Scheduler:
 
     def _give(self, subscription: Subscription, job: Job) -> None:
         peer = subscription.peer
-        self._lease_number += 1
+        late = self.leases.late(job.id)
+        if late is not None:
+            self._tell_lost(late, "its job was given out again")
         job.attempt += 1
         job.state = State.RUNNING
-        job.handle = f"{self.boot}-{self._lease_number}-{job.id}"
-        job.lease_until_ms = self.now.wall_ms + job.lease_ms
-        lease = Lease(job.handle, job, peer, subscription)
+        run = self._new_number()
+        job.handle = f"{self.boot}-{run}-{job.id}-{self._secret()}"
+        job.lease_until_at_ms = self.now.wall_ms + job.lease_ms
+        lease = Lease(job.handle, run, job, peer, subscription)
         msgid = peer.new_msgid()
         peer.performing[msgid] = lease
         subscription.running += 1
         peer.note_outbox(peer.outbox_bytes + job.workload_bytes)
         self.leases.add(lease, self.now.mono_ms + job.lease_ms)
-        lateness_ms = self._lateness_ms.get(job.func)
-        if lateness_ms is None:
-            lateness_ms = self._lateness_ms[job.func] = Recent()
-        lateness_ms.note(self.now.wall_ms - job.due_ms)
+        self._note_start(job)
         if self.settings.claims_wait:
             self._claim(lease, partial(self._on_claimed, lease, msgid))
         else:
             self.leases.postpone_claim(lease, self.now.mono_ms + self.settings.claim_delay_ms)
             self._perform(lease, msgid)
+
+    def _note_start(self, job: Job) -> None:
+        self._counts["started"] += 1
+        lateness_ms = self._lateness_ms.get(job.func)
+        if lateness_ms is None:
+            lateness_ms = self._lateness_ms[job.func] = Recent()
+            if len(self._lateness_ms) > LATENESS_MAX:
+                self._lateness_ms.popitem(last=False)
+        else:
+            self._lateness_ms.move_to_end(job.func)
+        lateness_ms.note(self.now.wall_ms - job.due_at_ms)
 
     def _perform(self, lease: Lease, msgid: int) -> None:
         job = lease.job
@@ -591,20 +711,8 @@ class Scheduler:
         self._read(ops.Fetch(job.id), on_fetched)
 
     def _send_perform(self, lease: Lease, msgid: int, workload: bytes | None) -> None:
-        job = lease.job
-        given = {
-            "handle": lease.handle,
-            "func": job.func,
-            "name": job.name,
-            "workload": workload,
-            "due_ms": job.due_ms,
-            "priority": job.priority,
-            "lease_ms": job.lease_ms,
-            "attempt": job.attempt,
-            "failures": job.failures,
-            "crashes": job.crashes,
-        }
         assert lease.peer is not None
+        given = answers.performed(lease.job, lease.handle, lease.run, workload)
         self.sends.append((lease.peer, encode_request(msgid, "perform", (given,))))
 
     def _offer(self, subscription: Subscription) -> None:
@@ -631,9 +739,9 @@ class Scheduler:
 
     def _claim(self, lease: Lease, then: Then | None = None) -> None:
         job = lease.job
-        assert job.lease_until_ms is not None
+        assert job.lease_until_at_ms is not None
         self._write(
-            ops.Claim(job.id, lease.handle, job.attempt, job.lease_until_ms),
+            ops.Claim(job.id, lease.handle, job.attempt, job.lease_until_at_ms),
             then or partial(self._on_late_claim, lease),
         )
 
@@ -661,36 +769,44 @@ class Scheduler:
         """Refused after the job was given out: it is somebody else's, so this run's report will not count."""
         if not granted and not lease.ended:
             self._end(lease)
+            self._tell_lost(lease, "its job is not to be claimed")
 
     # -- the end of a run ----------------------------------------------------------------------------------------------
 
-    def _end(self, lease: Lease) -> None:
-        self.leases.end(lease)
+    def _end(self, lease: Lease) -> str | None:
+        """Returns the handle by which the store knows the run."""
         self._graces.discard(lease.handle)
+        return self.leases.end(lease)
 
-    def _report(self, lease: Lease, outcome: requests.Outcome, tell: Then | None = None) -> None:
+    def _report(self, lease: Lease, outcome: requests.Outcome, tell: Then) -> None:
         """The worker said how its run ended. ``tell`` is given the store's answer."""
+        if lease.ended:
+            self.leases.forget_late(lease)
+            self._read(ops.Fetch(lease.job.id), partial(self._report_late, lease.handle, outcome, tell))
+            return
         lease.job.handle = None
         if outcome.outcome == "done":
-            self._end(lease)
-            self._write(ops.Finish(lease.job.id, lease.job.func), partial(self._on_ended, None, tell))
+            end = self._end_of(lease.job, self._end(lease), outcome)
+            self._write(ops.Delete(end), partial(self._on_ended, end, "done", None, tell))
         elif outcome.outcome == "later":
-            self._release(lease, self.now.wall_ms + (outcome.delay_ms or 0), tell)
+            self._release(lease, self.now.wall_ms + outcome.delay_ms, tell, outcome)
         else:
             self._fail(lease, outcome, tell)
-        for submission in outcome.submit:
-            self._put(submission)
 
-    def _fail(self, lease: Lease, outcome: requests.Outcome, tell: Then | None = None) -> None:
+    def _end_of(self, job: Job, handle: str | None, outcome: requests.Outcome | None = None) -> ops.End:
+        """To be written by the caller at once: what it holds is done in the store's answer, if the run is found."""
+        follow_ons = tuple(map(self._new_put, outcome.submit)) if outcome else ()
+        return ops.End(job.id, job.func, handle, self.now.wall_ms, follow_ons)
+
+    def _fail(self, lease: Lease, outcome: requests.Outcome, tell: Then) -> None:
         job = lease.job
         job.reason = cut_reason(outcome.reason)
         wait_ms = retry.wait_ms(job.retry, job.failures, job.id)
         job.failures += 1
-        if wait_ms is None or not outcome.retry:
-            self._bury(lease, tell)
+        if wait_ms is None or outcome.final:
+            self._bury(lease, tell, outcome)
         else:
-            wait_ms = outcome.delay_ms if outcome.delay_ms is not None else wait_ms
-            self._release(lease, self.now.wall_ms + wait_ms, tell)
+            self._release(lease, self.now.wall_ms + (outcome.delay_ms or wait_ms), tell, outcome)
 
     def _crash(self, lease: Lease) -> None:
         """The run's connection was lost and nobody reported. Only a job that is likely the cause is charged."""
@@ -702,70 +818,95 @@ class Scheduler:
             job.reason = f"its worker's connection was lost {job.crashes} times while it ran"
             self._bury(lease)
         else:
-            self._release(lease, job.due_ms)
+            self._release(lease, self.now.wall_ms)
 
-    def _release(self, lease: Lease, due_ms: int, tell: Then | None = None) -> None:
-        self._end(lease)
+    def _cut_off(self, lease: Lease) -> None:
+        """The daemon ended while it ran, and its worker did not come back. That is nobody's fault, unless it recurs."""
         job = lease.job
-        job.due_ms = due_ms
-        self._write_release(job, tell)
+        job.restarts += 1
+        if job.restarts >= RESTARTS_MAX:
+            job.reason = f"its runs were cut off by {job.restarts} restarts of the daemon"
+            self._bury(lease)
+        else:
+            self._release(lease, self.now.wall_ms)
 
-    def _write_release(self, job: Job, tell: Then | None) -> None:
+    def _release(
+        self, lease: Lease, due_at_ms: int, tell: Then | None = None, outcome: requests.Outcome | None = None
+    ) -> None:
+        lease.job.due_at_ms = due_at_ms
+        end = self._end_of(lease.job, self._end(lease), outcome)
+        self._write_release(lease.job, end, outcome.outcome if outcome else None, tell)
+
+    def _write_release(self, job: Job, end: ops.End, how: str | None, tell: Then | None) -> None:
         op = ops.Release(
-            job.id, job.func, job.due_ms, job.handle, job.attempt, job.failures, job.crashes, job.suspect, job.reason
+            end,
+            job.due_at_ms,
+            job.handle,
+            job.attempt,
+            job.failures,
+            job.crashes,
+            job.restarts,
+            job.suspect,
+            job.reason,
         )
-        self._write(op, partial(self._on_ended, job, tell))
+        self._write(op, partial(self._on_ended, end, how, job, tell))
 
-    def _bury(self, lease: Lease, tell: Then | None = None) -> None:
-        self._end(lease)
-        self._write_bury(lease.job, tell)
+    def _bury(self, lease: Lease, tell: Then | None = None, outcome: requests.Outcome | None = None) -> None:
+        end = self._end_of(lease.job, self._end(lease), outcome)
+        self._write_bury(lease.job, end, outcome.outcome if outcome else None, tell)
 
-    def _write_bury(self, job: Job, tell: Then | None) -> None:
+    def _write_bury(self, job: Job, end: ops.End, how: str | None, tell: Then | None) -> None:
+        ended_at_ms = job.ended_at_ms or end.at_ms
         op = ops.Bury(
-            job.id, job.func, self.now.wall_ms, job.handle, job.attempt, job.failures, job.crashes, job.reason or ""
+            end, ended_at_ms, job.handle, job.attempt, job.failures, job.crashes, job.restarts, job.reason or ""
         )
-        self._write(op, partial(self._on_buried, job, tell))
 
-    def _on_buried(self, job: Job, tell: Then | None, ended: ops.Ended) -> None:
-        if ended.found and ended.successor is None:
-            counts = job.attempt, job.failures, job.crashes
-            self._note_event(Event("dead", counts, None, job.func, job.name))
-        self._on_ended(None, tell, ended)
+        def on_buried(ended: ops.Ended) -> None:
+            if ended.found and ended.successor is None and job.ended_at_ms is None:
+                counts = job.attempt, job.failures, job.crashes
+                self._note_event(Event("dead", counts, None, job.func, job.name))
+            self._on_ended(end, how, None, tell, ended)
 
-    def _on_ended(self, waiting: Job | None, tell: Then | None, ended: ops.Ended) -> None:
+        self._write(op, on_buried)
+
+    def _on_ended(
+        self, end: ops.End, how: str | None, waiting: Job | None, tell: Then | None, ended: ops.Ended
+    ) -> None:
         """``waiting``: the job itself, if it waits again unless another took its place."""
-        if ended.successor is not None:
-            self._enqueue(ended.successor)
-        elif waiting is not None and ended.found:
-            self._enqueue(waiting)
+        if ended.found:
+            if how is not None:
+                self._counts[how] += 1
+            if ended.successor is not None:
+                self._enqueue(ended.successor)
+            elif waiting is not None:
+                self._enqueue(waiting)
+            for put, result in zip(end.follow_ons, ended.follow_ons, strict=True):
+                if result is not None:
+                    self._was_put(put.job, result)
         if tell is not None:
             tell(ended)
 
     def _report_late(self, handle: str, outcome: requests.Outcome, tell: Then, job: Job | None) -> None:
-        """``finish`` for a run that was lost. It counts if it was not reported and no later run was given out.
+        """A report for a run that is over. It counts if it is the first and no later run was given out.
 
-        The lost run was charged when its lease ended, so a failure changes no counters now.
+        The run was charged when its lease ended, so a failure changes no counters now.
         """
         if job is None or job.handle != handle or job.state not in (State.WAITING, State.DEAD):
             tell(ops.Ended(False))
             return
         job.handle = None
+        if outcome.outcome == "failed":
+            job.reason = cut_reason(outcome.reason)
+        end = self._end_of(job, handle, outcome)
+        self.queues.discard(job.id)
         if outcome.outcome == "done":
-            self.queues.discard(job.id)
-            self._write(ops.Finish(job.id, job.func), partial(self._on_ended, None, tell))
-        elif job.state is State.DEAD:
-            tell(ops.Ended(True))
+            self._write(ops.Delete(end), partial(self._on_ended, end, "done", None, tell))
+        elif job.state is State.DEAD or outcome.final:
+            self._write_bury(job, end, None, tell)
         else:
-            self.queues.discard(job.id)
-            job.reason = cut_reason(outcome.reason) if outcome.outcome == "failed" else job.reason
-            if outcome.delay_ms is not None or outcome.outcome == "later":
-                job.due_ms = self.now.wall_ms + (outcome.delay_ms or 0)
-            if outcome.retry:
-                self._write_release(job, tell)
-            else:
-                self._write_bury(job, tell)
-        for submission in outcome.submit:
-            self._put(submission)
+            if outcome.delay_ms or outcome.outcome == "later":
+                job.due_at_ms = self.now.wall_ms + outcome.delay_ms
+            self._write_release(job, end, None, tell)
 
     @property
     def performing(self) -> bool:
@@ -778,39 +919,26 @@ class Scheduler:
     def rules(self) -> requests.Rules:
         return requests.Rules(self.now.wall_ms, self.settings.workload_bytes)
 
-    def _new_id(self) -> int:
-        """The next id. Ids are reserved on disk by the million, in the commit that first uses one of them."""
+    def _new_number(self) -> int:
+        """For a job or a run. Reserved on disk by the million, in the commit that first uses one of them."""
         if self._next_id == self._reserved_id:
             self._reserved_id += IDS_RESERVED
             self._write(ops.Reserve(self._reserved_id))
         self._next_id += 1
         return self._next_id - 1
 
-
-def describe(job: Job) -> dict[str, Any]:
-    """A job as ``get`` and ``list`` show it, without its workload; protocol.md, get."""
-    return {
-        "id": job.id,
-        "func": job.func,
-        "name": job.name,
-        "state": job.state.word,
-        "priority": job.priority,
-        "submitted_ms": job.submitted_ms,
-        "due_ms": job.due_ms,
-        "lease_ms": job.lease_ms,
-        "attempt": job.attempt,
-        "failures": job.failures,
-        "crashes": job.crashes,
-        "retry": job.retry.as_map(),
-        "reason": job.reason,
-        "ended_ms": job.ended_ms,
-        "workload_bytes": job.workload_bytes,
-    }
+    def _secret(self) -> str:
+        """The part of a handle that nobody guesses."""
+        if not self._secrets:
+            drawn = self._chance(HANDLE_BYTES * SECRETS_DRAWN)
+            self._secrets = [drawn[at : at + HANDLE_BYTES].hex() for at in range(0, len(drawn), HANDLE_BYTES)]
+            self._secrets.reverse()
+        return self._secrets.pop()
 
 
 def _job_id(handle: str) -> int | None:
     """The job that a handle speaks of, or None if it is no handle of ours."""
     parts = handle.split("-")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+    if len(parts) != 4 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 17):
         return None
     return int(parts[2])

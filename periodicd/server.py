@@ -201,7 +201,7 @@ class Server:
             if self._stopping or engine.scheduler.shutdown_asked:
                 if drain_began_s is None:
                     drain_began_s = trio.current_time()
-                    engine.scheduler.draining = True
+                    engine.scheduler.drain()
                     notify.stopping(self._drain_s)
                     log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
                 if not engine.scheduler.performing or trio.current_time() >= drain_began_s + self._drain_s:
@@ -239,9 +239,9 @@ class Server:
             connection.step_done()
         for peer, msgid, listing in self._engine.take_listings():
             nursery.start_soon(self._list, peer, msgid, listing)
-        for peer, why in self._engine.take_closings():
+        for peer, error in self._engine.take_closings():
             if peer in connections:
-                connections[peer].close(why)
+                connections[peer].close(error)
         for event in self._engine.take_events():
             log_event(log, event)
 

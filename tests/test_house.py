@@ -12,8 +12,8 @@ PACKAGES = ("periodic_client", "periodicd", "image_workers")
 FUNCTION_LINES_MAX = 60
 
 CORE = (
-    "ops", "job", "retry", "clock", "timers", "recent", "peers", "leases", "queues", "requests", "scheduler",
-    "engine",
+    "ops", "job", "retry", "clock", "timers", "recent", "peers", "leases", "queues", "requests", "answers",
+    "scheduler", "engine",
 )  # fmt: skip
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.recent": (),
     "periodicd.job": ("periodicd.retry",),
     "periodicd.ops": ("periodicd.job",),
+    "periodicd.answers": ("periodicd.job", "periodicd.ops"),
     "periodicd.leases": ("periodicd.job", "periodicd.peers", "periodicd.timers"),
     "periodicd.peers": ("periodic_client.wire", "periodicd.leases"),  # only for types
     "periodicd.queues": ("periodicd.job", "periodicd.ops"),
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "periodicd.store": ("periodicd.job", "periodicd.ops", "periodicd.retry", "periodicd.store"),
     "periodicd.scheduler": (
-        "periodic_client.wire", "periodicd.clock", "periodicd.job", "periodicd.leases",
+        "periodic_client.wire", "periodicd.answers", "periodicd.clock", "periodicd.job", "periodicd.leases",
         "periodicd.ops", "periodicd.peers", "periodicd.queues", "periodicd.recent", "periodicd.requests",
         "periodicd.retry",
         "periodicd.timers",

@@ -10,6 +10,7 @@ of step after an error, because any error ends it. msgpack's own ``max_buffer_si
 buffer, not the message.
 """
 
+import json
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,12 +28,11 @@ class Limits:
     """What a decoder accepts; see protocol.md, section 1."""
 
     message_bytes: int = 32 * 1024 * 1024
-    array_length: int = 1000
-    map_length: int = 64
+    values: int = 100_000
+    """In a message that is counted, and in any one array or map. How many jobs a batch may have is not of the form."""
     counted_bytes: int = 1024 * 1024
     """Messages larger than this have their values counted before they are built: one byte can become an object of 64.
     """
-    values: int = 100_000
 
 
 class Request(NamedTuple):
@@ -143,12 +143,37 @@ class Decoder:
                     f"a message of more than {limits.counted_bytes} bytes may hold {limits.values} values at the most"
                 )
         try:
-            value = msgpack.unpackb(packed, max_array_len=limits.array_length, max_map_len=limits.map_length)
+            return _shape(self._unpack(packed))
         except UnicodeDecodeError:
-            raise BadMessage("a str is not valid UTF-8") from None
-        except (ValueError, TypeError, OverflowError) as error:
-            raise BadMessage(f"this cannot be read: {error}") from None
-        return _shape(value)
+            return self._repaired(packed)
+
+    def _unpack(self, packed: bytearray, unicode_errors: str = "strict") -> Any:
+        values = self.limits.values
+        try:
+            return msgpack.unpackb(packed, max_array_len=values, max_map_len=values, unicode_errors=unicode_errors)
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            # msgpack tells its reasons in words of Python.
+            if "max_" in str(error):
+                raise BadMessage(f"an array or a map may have {values} entries at the most") from None
+            if "map key" in str(error):
+                raise BadMessage("the keys of a map are text") from None
+            raise BadMessage("it holds an extension value that cannot be read") from None
+        except (TypeError, OverflowError):
+            raise BadMessage("it holds an extension value that cannot be read") from None
+
+    def _repaired(self, packed: bytearray) -> Response:
+        """What a worker failed with often quotes what it choked on, so text of a response need not be UTF-8.
+
+        Names of follow-on jobs must not be changed on their way, so then the run has failed instead.
+        """
+        message = _shape(self._unpack(packed, "replace"))
+        if type(message) is not Response:
+            raise BadMessage("a str is not valid UTF-8")
+        if type(message.result) is dict and message.result.get("submit"):
+            return Response(message.msgid, "its outcome has follow-on jobs and text that is not valid UTF-8", None)
+        return message
 
 
 def _shape(value: Any) -> Message:
@@ -164,12 +189,22 @@ def _shape(value: Any) -> Message:
         elif len(value) == 4 and _is_type(value[0], 1):
             _, msgid, error, result = value
             if msgid is None or (type(msgid) is int and 0 <= msgid <= MSGID_MAX):
-                return Response(msgid, error if error is None or type(error) is str else str(error), result)
+                return Response(msgid, error if error is None or type(error) is str else _error_text(error), result)
         elif len(value) == 3 and _is_type(value[0], 2):
             _, method, params = value
             if type(method) is str and type(params) is list:
                 return Notification(method, params)
     raise BadMessage("a message is [0, msgid, method, params], [1, msgid, error, result] or [2, method, params]")
+
+
+def _error_text(error: Any) -> str:
+    """Of an error that is none, as some libraries send it."""
+    if type(error) is bytes:
+        return error.decode("utf-8", "replace")
+    try:
+        return json.dumps(error)
+    except (TypeError, ValueError, RecursionError):
+        return "an error that is no text"
 
 
 def _is_type(value: Any, number: int) -> bool:

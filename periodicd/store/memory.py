@@ -50,91 +50,98 @@ class MemoryStore:
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         front, behind = self._of(*op.job.key)
-        if front is not None and op.keep:
-            return ops.PutResult("kept")
+        if front is not None and op.existing == "refuse":
+            return ops.PutResult("refused", front.id)
+        if front is not None and (op.existing == "keep" or (op.existing == "keep_live" and front.state != State.DEAD)):
+            return ops.PutResult("kept", front.id)
         job = replace(op.job, state=State.WAITING)
         self._jobs[job.id] = job
         if front is None:
-            return ops.PutResult("created")
+            return ops.PutResult("created", job.id)
         if front.state is State.RUNNING:
             job.state = State.BEHIND
             if behind is not None:
                 del self._jobs[behind.id]
-            return ops.PutResult("queued_behind")
+            return ops.PutResult("queued_behind", job.id)
         del self._jobs[front.id]
-        return ops.PutResult("created") if front.state is State.DEAD else ops.PutResult("replaced", front.id)
+        return ops.PutResult("created" if front.state is State.DEAD else "replaced", job.id, front.id)
 
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         front, behind = self._of(op.func, op.name)
         if front is None:
             return ops.RemoveResult("absent")
-        del self._jobs[front.id]
-        if behind is not None:
+        if op.id is not None and behind is not None and op.id == behind.id:
             del self._jobs[behind.id]
-        return ops.RemoveResult("removed", front.id)
+            return ops.RemoveResult("removed")
+        if op.id not in (None, front.id):
+            return ops.RemoveResult("changed")
+        successor = self._promote(front, op.at_ms) if op.id is not None else None
+        if behind is not None and op.id is None:
+            del self._jobs[behind.id]
+        del self._jobs[front.id]
+        return ops.RemoveResult("removed", front.id, successor)
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
         if front is None:
             return ops.RequeueResult("absent")
+        if op.id not in (None, front.id):
+            return ops.RequeueResult("changed")
         if front.state is not State.DEAD:
             return ops.RequeueResult("not_dead")
         del self._jobs[front.id]
-        job = self._jobs[op.id] = Job(
-            op.id, op.func, op.name, op.due_ms, front.submitted_ms, front.workload, front.workload_bytes,
-            front.priority, front.lease_ms, front.retry,
+        job = self._jobs[op.new_id] = Job(
+            op.new_id, op.func, op.name, op.due_at_ms, front.submitted_at_ms, front.workload, front.workload_bytes,
+            front.priority, front.lease_ms, front.retry, headers=front.headers,
         )  # fmt: skip
-        return ops.RequeueResult("requeued", replace(job, workload=None))
+        return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
     def _claim(self, op: ops.Claim) -> bool:
         job = self._jobs.get(op.id)
         if job is None or job.state is not State.WAITING:
             return False
         job.state = State.RUNNING
-        job.handle, job.attempt, job.lease_until_ms = op.handle, op.attempt, op.lease_until_ms
+        job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
         return True
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)
         if job is None or job.state is not State.RUNNING:
             return False
-        job.lease_until_ms = op.lease_until_ms
+        job.lease_until_at_ms = op.lease_until_at_ms
         return True
 
-    def _finish(self, op: ops.Finish) -> ops.Ended:
-        job = self._jobs.pop(op.id, None)
-        return ops.Ended(False) if job is None else ops.Ended(True, self._promote(job))
+    def _delete(self, op: ops.Delete) -> ops.Ended:
+        return self._end_run(op.end, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        return self._end_run(
-            op.id, state=State.WAITING, due_ms=op.due_ms, handle=op.handle, attempt=op.attempt, failures=op.failures,
-            crashes=op.crashes, suspect=op.suspect, reason=op.reason,
-        )  # fmt: skip
+        return self._end_run(op.end, {"state": State.WAITING, **_changes(op)})
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
-        return self._end_run(
-            op.id, state=State.DEAD, ended_ms=op.ended_ms, handle=op.handle, attempt=op.attempt, failures=op.failures,
-            crashes=op.crashes, reason=op.reason,
-        )  # fmt: skip
+        return self._end_run(op.end, {"state": State.DEAD, **_changes(op)})
 
-    def _end_run(self, job_id: int, **changes: Any) -> ops.Ended:
-        """The job behind takes its place, or the job goes on with these changes."""
-        job = self._jobs.get(job_id)
-        if job is None:
+    def _end_run(self, end: ops.End, changes: dict[str, Any] | None) -> ops.Ended:
+        """The job behind takes its place, or the job goes on with these changes, or it is gone."""
+        job = self._jobs.get(end.id)
+        if job is None or end.handle not in (None, job.handle):
             return ops.Ended(False)
-        successor = self._promote(job)
-        if successor is not None:
-            del self._jobs[job_id]
+        successor = self._promote(job, end.at_ms)
+        if successor is not None or changes is None:
+            del self._jobs[end.id]
         else:
-            self._jobs[job_id] = replace(job, lease_until_ms=None, **changes)
-        return ops.Ended(True, successor)
+            self._jobs[end.id] = replace(job, lease_until_at_ms=None, **changes)
+        follow_ons = [
+            None if successor is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
+        ]
+        return ops.Ended(True, successor, tuple(follow_ons))
 
-    def _promote(self, ended: Job) -> Job | None:
+    def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""
         _, behind = self._of(*ended.key)
         if behind is None:
             return None
         behind.state = State.WAITING
+        behind.due_at_ms = max(behind.due_at_ms, at_ms)
         return replace(behind, workload=None)
 
     def _boot_(self, op: ops.Boot) -> ops.BootResult:
@@ -147,15 +154,25 @@ class MemoryStore:
 
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
-        dead.sort(key=lambda job: (job.ended_ms, job.id), reverse=True)
-        purged = [job for at, job in enumerate(dead) if at >= op.kept or (job.ended_ms or 0) < op.ended_ms]
+        dead.sort(key=lambda job: (job.ended_at_ms, job.id), reverse=True)
+        purged = [job for at, job in enumerate(dead) if at >= op.kept or (job.ended_at_ms or 0) < op.ended_at_ms]
         for job in purged:
             del self._jobs[job.id]
         return len(purged)
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         front, behind = self._of(op.func, op.name)
-        return ops.GetResult(front and replace(front), behind is not None)
+        if front is None:
+            return ops.GetResult("absent")
+        if op.id in (None, front.id):
+            job, successor = front, behind is not None
+        elif behind is not None and op.id == behind.id:
+            job, successor = behind, False
+        else:
+            return ops.GetResult("changed")
+        return ops.GetResult(
+            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), successor)
+        )
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)
@@ -166,9 +183,9 @@ class MemoryStore:
 
     def _page(self, op: ops.Page) -> ops.PageResult:
         lane = [job for job in self._waiting() if job.func == op.func and job.priority == op.priority]
-        lane.sort(key=lambda job: (job.due_ms, job.id))
+        lane.sort(key=lambda job: (job.due_at_ms, job.id))
         if op.after is not None:
-            lane = [job for job in lane if (job.due_ms, job.id) > op.after]
+            lane = [job for job in lane if (job.due_at_ms, job.id) > op.after]
         page: list[Job] = []
         page_bytes = 0
         for job in lane:
@@ -179,26 +196,29 @@ class MemoryStore:
             page_bytes += job.workload_bytes if inline else 0
         return ops.PageResult(page, False)
 
-    def _count(self, op: ops.Count) -> dict[str, ops.FunctionCount]:
+    def _count(self, op: ops.Count) -> ops.CountResult:
+        funcs = sorted({job.func for job in self._jobs.values() if job.func > op.after})
+        funcs = [func for func in funcs if func.startswith(op.prefix)]
         counts = {}
-        for func in {job.func for job in self._jobs.values()}:
+        for func in funcs[: op.limit]:
             states = [job.state for job in self._jobs.values() if job.func == func]
             counts[func] = ops.FunctionCount(
                 len(states) - states.count(State.DEAD),
+                states.count(State.BEHIND),
                 states.count(State.DEAD),
-                min((job.due_ms for job in self._waiting() if job.func == func), default=None),
+                min((job.due_at_ms for job in self._waiting() if job.func == func), default=None),
             )
-        return counts
+        return ops.CountResult(counts, len(funcs) > op.limit)
 
     def list_jobs(self, listing: ops.Listing) -> ops.ListingResult:
         with self._one_at_a_time:
             found = [
-                replace(job, workload=None)
+                ops.Shown(replace(job, workload=None), job.state is State.RUNNING and self._of(*job.key)[1] is not None)
                 for job in self._by_id()
                 if job.id > listing.after and listing.func in (None, job.func) and listing.state in (None, job.state)
             ]
         page = found[: listing.limit]
-        return ops.ListingResult(page, page[-1].id if len(found) > len(page) else None)
+        return ops.ListingResult(page, page[-1].job.id if len(found) > len(page) else None)
 
     def _by_id(self) -> list[Job]:
         return sorted(self._jobs.values(), key=lambda job: job.id)
@@ -207,13 +227,18 @@ class MemoryStore:
         return [job for job in self._jobs.values() if job.state is State.WAITING]
 
 
+def _changes(op: ops.Release | ops.Bury) -> dict[str, Any]:
+    """What the op says of the job: its fields have the job's names."""
+    return {key: value for key, value in op._asdict().items() if key != "end"}
+
+
 _METHODS: dict[type[Op], Callable[[MemoryStore, Any], Result]] = {
     ops.Put: MemoryStore._put,
     ops.Remove: MemoryStore._remove,
     ops.Requeue: MemoryStore._requeue,
     ops.Claim: MemoryStore._claim,
     ops.Extend: MemoryStore._extend,
-    ops.Finish: MemoryStore._finish,
+    ops.Delete: MemoryStore._delete,
     ops.Release: MemoryStore._release,
     ops.Bury: MemoryStore._bury,
     ops.Boot: MemoryStore._boot_,

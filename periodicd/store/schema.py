@@ -16,7 +16,7 @@ migrations = Migrations("periodicd")
 def jobs(db: Database) -> None:
     """The column state is a number of periodicd.job.State: 0 waiting, 1 running, 2 dead, 3 behind."""
     for statement in (
-        # workload comes last, so that what is before it is read without its pages. NULL: it is in workloads.
+        # workload comes late, so that what is before it is read without its pages. NULL: it is in workloads.
         """
         CREATE TABLE jobs (
             id INTEGER PRIMARY KEY,
@@ -61,4 +61,21 @@ def jobs(db: Database) -> None:
         db.execute(statement)
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__})
+@migrations()
+def settled_words(db: Database) -> None:
+    """Points in time end in ``_at_ms``; headers, and runs cut off by a restart.
+
+    The new columns stand behind the workload: to put them before it would mean to write every job anew.
+    """
+    for old, new in (
+        ("due_ms", "due_at_ms"),
+        ("submitted_ms", "submitted_at_ms"),
+        ("ended_ms", "ended_at_ms"),
+        ("lease_until_ms", "lease_until_at_ms"),
+    ):
+        db.execute(f"ALTER TABLE jobs RENAME COLUMN {old} TO {new}")
+    db.execute("ALTER TABLE jobs ADD COLUMN headers TEXT")
+    db.execute("ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__})

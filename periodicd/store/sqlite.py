@@ -10,6 +10,7 @@ lock, which was measured to be hundreds of times slower; only COMMIT, which wait
 
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
 import stat
@@ -25,6 +26,7 @@ from periodicd import ops, retry
 from periodicd.job import Job, State
 from periodicd.ops import READS, Op, Result
 from periodicd.store import StoreError
+from periodicd.store.counts import Counts
 from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
 
 INLINE_BYTES = 4096
@@ -33,63 +35,73 @@ INLINE_BYTES = 4096
 CHECKPOINT_WEIGHT = 4000
 """Ops and commits after which the WAL is worth a checkpoint: some 10 to 50 MB."""
 
+COUNT_LOOKS = 2_000
+"""A page of functions ends after so many looks at an index, each of some microseconds."""
+
 LISTING_CHUNK = 10_000
 LISTING_S = 0.25
 
 _COLUMNS = (
-    "id, func, name, due_ms, submitted_ms, workload, workload_bytes, priority, lease_ms, retry, state, attempt,"
-    " failures, crashes, suspect, reason, ended_ms, handle, lease_until_ms"
+    "id, func, name, due_at_ms, submitted_at_ms, workload, workload_bytes, priority, lease_ms, retry, state, attempt,"
+    " failures, crashes, suspect, reason, ended_at_ms, handle, lease_until_at_ms, headers, restarts"
 )
 _COLUMNS_WITHOUT_WORKLOAD = _COLUMNS.replace(" workload,", " NULL,")
 
 _INSERT = (
     "INSERT INTO jobs"
-    " (id, func, name, state, priority, due_ms, submitted_ms, lease_ms, retry, workload_bytes, workload)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    " (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes, workload, headers)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _INSERT_WORKLOAD = "INSERT INTO workloads VALUES (?, ?)"
 _DELETE = "DELETE FROM jobs WHERE id = ?"
+_OF_RUN = "id = ? AND handle IS coalesce(?, handle)"
+"""The job, if its run has this handle; NULL stands for any."""
+_DELETE_RUN = f"DELETE FROM jobs WHERE {_OF_RUN}"
+_PROMOTE = "UPDATE jobs SET state = 0, due_at_ms = max(due_at_ms, ?) WHERE id = ?"
 _FRONT = "SELECT id, state, workload_bytes FROM jobs WHERE func = ? AND name = ? AND state <> 3"
-_CLAIM = "UPDATE jobs SET state = 1, handle = ?, attempt = ?, lease_until_ms = ? WHERE id = ? AND state = 0"
-_EXTEND = "UPDATE jobs SET lease_until_ms = ? WHERE id = ? AND state = 1"
+_CLAIM = "UPDATE jobs SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ? WHERE id = ? AND state = 0"
+_EXTEND = "UPDATE jobs SET lease_until_at_ms = ? WHERE id = ? AND state = 1"
 _RELEASE = (
-    "UPDATE jobs SET state = 0, lease_until_ms = NULL, due_ms = ?, handle = ?, attempt = ?, failures = ?,"
-    " crashes = ?, suspect = ?, reason = ? WHERE id = ?"
+    "UPDATE jobs SET state = 0, lease_until_at_ms = NULL, due_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
+    f" crashes = ?, restarts = ?, suspect = ?, reason = ? WHERE {_OF_RUN}"
 )
 _BURY = (
-    "UPDATE jobs SET state = 2, lease_until_ms = NULL, ended_ms = ?, handle = ?, attempt = ?, failures = ?,"
-    " crashes = ?, reason = ? WHERE id = ?"
+    "UPDATE jobs SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
+    f" crashes = ?, restarts = ?, reason = ? WHERE {_OF_RUN}"
 )
 _REQUEUE = (
-    "UPDATE jobs SET id = ?, state = 0, due_ms = ?, attempt = 0, failures = 0, crashes = 0, suspect = 0,"
-    " reason = NULL, ended_ms = NULL, handle = NULL WHERE id = ?"
+    "UPDATE jobs SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0,"
+    " suspect = 0, reason = NULL, ended_at_ms = NULL, handle = NULL WHERE id = ?"
 )
+_HANDLE = "SELECT handle FROM jobs WHERE id = ?"
 _BY_ID = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
 _BY_ID_WITHOUT_WORKLOAD = f"SELECT {_COLUMNS_WITHOUT_WORKLOAD} FROM jobs WHERE id = ?"
 _RUNNING = f"SELECT {_COLUMNS_WITHOUT_WORKLOAD} FROM jobs WHERE state = 1 ORDER BY id"
 _NEXT_PRIORITY = "SELECT min(priority) FROM jobs WHERE func = ? AND state = 0 AND priority > ?"
-_FIRST_DUE = "SELECT due_ms FROM jobs WHERE func = ? AND state = 0 AND priority = ? ORDER BY due_ms LIMIT 1"
+_FIRST_DUE = "SELECT due_at_ms FROM jobs WHERE func = ? AND state = 0 AND priority = ? ORDER BY due_at_ms LIMIT 1"
 _PAGE = (
-    f"SELECT {_COLUMNS} FROM jobs WHERE func = ? AND state = 0 AND priority = ? AND (due_ms, id) > (?, ?)"
-    " ORDER BY due_ms, id LIMIT ?"
+    f"SELECT {_COLUMNS} FROM jobs WHERE func = ? AND state = 0 AND priority = ? AND (due_at_ms, id) > (?, ?)"
+    " ORDER BY due_at_ms, id LIMIT ?"
 )
 _LISTING = (
-    f"SELECT {_COLUMNS_WITHOUT_WORKLOAD} FROM jobs WHERE id > :after AND id <= :last"
-    " AND (:func IS NULL OR func = :func) AND (:state IS NULL OR state = :state) ORDER BY id LIMIT :limit"
+    f"SELECT {_COLUMNS_WITHOUT_WORKLOAD}, state = 1 AND EXISTS (SELECT 1 FROM jobs AS behind"
+    " WHERE behind.state = 3 AND behind.func = jobs.func AND behind.name = jobs.name) FROM jobs"
+    " WHERE id > :after AND id <= :last AND (:func IS NULL OR func = :func) AND (:state IS NULL OR state = :state)"
+    " ORDER BY id LIMIT :limit"
 )
 _CHUNK_END = "SELECT max(id) AS last, count(*) AS rows FROM (SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?)"
-_SURPLUS_DEAD = "SELECT id FROM jobs WHERE state = 2 ORDER BY ended_ms DESC, id DESC LIMIT -1 OFFSET ?"
-_OLD_DEAD = "SELECT id FROM jobs WHERE state = 2 AND ended_ms < ?"
+_SURPLUS_DEAD = "SELECT id FROM jobs WHERE state = 2 ORDER BY ended_at_ms DESC, id DESC LIMIT -1 OFFSET ?"
+_OLD_DEAD = "SELECT id FROM jobs WHERE state = 2 AND ended_at_ms < ?"
 _BEHIND_PAIRS = (
     "SELECT front.id, behind.id FROM jobs AS behind JOIN jobs AS front"
     " ON front.func = behind.func AND front.name = behind.name AND front.state <> 3 WHERE behind.state = 3"
 )
 _COUNTS = (
-    "SELECT func, sum(live), sum(dead) FROM ("
-    " SELECT func, count(*) AS live, 0 AS dead FROM jobs WHERE state = 0 GROUP BY func"
-    " UNION ALL SELECT func, count(*), 0 FROM jobs WHERE state = 1 GROUP BY func"
-    " UNION ALL SELECT func, count(*), 0 FROM jobs WHERE state = 3 GROUP BY func"
-    " UNION ALL SELECT func, 0, count(*) FROM jobs WHERE state = 2 GROUP BY func"
+    "SELECT func, sum(live), sum(behind), sum(dead) FROM ("
+    " SELECT func, count(*) AS live, 0 AS behind, 0 AS dead FROM jobs WHERE state = 0 GROUP BY func"
+    " UNION ALL SELECT func, count(*), 0, 0 FROM jobs WHERE state = 1 GROUP BY func"
+    " UNION ALL SELECT func, count(*), count(*), 0 FROM jobs WHERE state = 3 GROUP BY func"
+    " UNION ALL SELECT func, 0, 0, count(*) FROM jobs WHERE state = 2 GROUP BY func"
     ") GROUP BY func"
 )
 
@@ -103,7 +115,9 @@ class SqliteStore:
         try:
             self._db = _open(path, durability)
             self._behind = dict(self._db.execute(_BEHIND_PAIRS).fetchall())
-            self._counts = {func: [live, dead] for func, live, dead in self._db.execute(_COUNTS)}
+            self._counts = Counts()
+            for func, live, behind, dead in self._db.execute(_COUNTS):
+                self._counts.change(func, live, behind, dead)
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._reader = sqlite_utils.Database(sqlite3.connect(uri, uri=True, check_same_thread=False))
             files = map(os.fspath, (path, _beside(path, "-wal"), _beside(path, ".lock")))
@@ -157,12 +171,6 @@ class SqliteStore:
 
     # -- writes --------------------------------------------------------------------------------------------------------
 
-    def _count_live(self, func: str, change: int) -> None:
-        self._counts.setdefault(func, [0, 0])[0] += change
-
-    def _count_dead(self, func: str, change: int) -> None:
-        self._counts.setdefault(func, [0, 0])[1] += change
-
     def _insert(self, job: Job, state: State) -> bool:
         """False if a job of this identity is there already."""
         workload = job.workload
@@ -171,115 +179,147 @@ class SqliteStore:
         self._execute(
             _INSERT,
             (
-                job.id, job.func, job.name, state, job.priority, job.due_ms, job.submitted_ms, job.lease_ms,
+                job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
                 retry.to_text(job.retry), len(workload), None if apart else workload,
+                None if job.headers is None else json.dumps(job.headers),
             ),
         )  # fmt: skip
         if self._cursor.rowcount != 1:
             return False
         if apart:
             self._execute(_INSERT_WORKLOAD, (job.id, workload))
-        self._count_live(job.func, 1)
         return True
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         job = op.job
         if self._insert(job, State.WAITING):
-            return ops.PutResult("created")
-        if op.keep:
-            return ops.PutResult("kept")
+            self._counts.change(job.func, live=1)
+            return ops.PutResult("created", job.id)
         old_id, state, _ = self._execute(_FRONT, (job.func, job.name)).fetchone()
+        if op.existing == "refuse":
+            return ops.PutResult("refused", old_id)
+        if op.existing == "keep" or (op.existing == "keep_live" and state != State.DEAD):
+            return ops.PutResult("kept", old_id)
         if state == State.RUNNING:
             behind_id = self._behind.get(old_id)
             if behind_id is not None:
                 self._execute(_DELETE, (behind_id,))
-                self._count_live(job.func, -1)
+            else:
+                self._counts.change(job.func, live=1, behind=1)
             self._behind[old_id] = job.id
             self._insert(job, State.BEHIND)
-            return ops.PutResult("queued_behind")
+            return ops.PutResult("queued_behind", job.id)
         self._execute(_DELETE, (old_id,))
         self._insert(job, State.WAITING)
         if state == State.DEAD:
-            self._count_dead(job.func, -1)
-            return ops.PutResult("created")
-        self._count_live(job.func, -1)
-        return ops.PutResult("replaced", old_id)
+            self._counts.change(job.func, live=1, dead=-1)
+            return ops.PutResult("created", job.id, old_id)
+        return ops.PutResult("replaced", job.id, old_id)
 
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         row = self._execute(_FRONT, (op.func, op.name)).fetchone()
         if row is None:
             return ops.RemoveResult("absent")
-        job_id, state, _ = row
-        self._execute(_DELETE, (job_id,))
-        behind_id = self._behind.pop(job_id, None)
-        if behind_id is not None:
-            self._execute(_DELETE, (behind_id,))
-            self._count_live(op.func, -1)
-        if state == State.DEAD:
-            self._count_dead(op.func, -1)
-        else:
-            self._count_live(op.func, -1)
-        return ops.RemoveResult("removed", job_id)
+        front_id, state, _ = row
+        behind_id = self._behind.get(front_id)
+        if op.id is not None and op.id == behind_id:
+            self._remove_behind(op.func, front_id)
+            return ops.RemoveResult("removed")
+        if op.id not in (None, front_id):
+            return ops.RemoveResult("changed")
+        if behind_id is not None and op.id is None:
+            self._remove_behind(op.func, front_id)
+        if front_id in self._behind:
+            return ops.RemoveResult("removed", front_id, self._promote(front_id, op.func, op.at_ms))
+        self._execute(_DELETE, (front_id,))
+        self._counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
+        return ops.RemoveResult("removed", front_id)
+
+    def _remove_behind(self, func: str, front_id: int) -> None:
+        self._execute(_DELETE, (self._behind.pop(front_id),))
+        self._counts.change(func, live=-1, behind=-1)
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         row = self._execute(_FRONT, (op.func, op.name)).fetchone()
         if row is None:
             return ops.RequeueResult("absent")
         old_id, state, workload_bytes = row
+        if op.id not in (None, old_id):
+            return ops.RequeueResult("changed")
         if state != State.DEAD:
             return ops.RequeueResult("not_dead")
-        self._execute(_REQUEUE, (op.id, op.due_ms, old_id))
+        self._execute(_REQUEUE, (op.new_id, op.due_at_ms, old_id))
         if workload_bytes > INLINE_BYTES:
-            self._execute("UPDATE workloads SET job_id = ? WHERE job_id = ?", (op.id, old_id))
-        self._count_dead(op.func, -1)
-        self._count_live(op.func, 1)
-        return ops.RequeueResult("requeued", self._load(_BY_ID_WITHOUT_WORKLOAD, op.id))
+            self._execute("UPDATE workloads SET job_id = ? WHERE job_id = ?", (op.new_id, old_id))
+        self._counts.change(op.func, live=1, dead=-1)
+        return ops.RequeueResult("requeued", self._load(_BY_ID_WITHOUT_WORKLOAD, op.new_id), old_id)
 
     def _claim(self, op: ops.Claim) -> bool:
-        return self._execute(_CLAIM, (op.handle, op.attempt, op.lease_until_ms, op.id)).rowcount == 1
+        return self._execute(_CLAIM, (op.handle, op.attempt, op.lease_until_at_ms, op.id)).rowcount == 1
 
     def _extend(self, op: ops.Extend) -> bool:
-        return self._execute(_EXTEND, (op.lease_until_ms, op.id)).rowcount == 1
+        return self._execute(_EXTEND, (op.lease_until_at_ms, op.id)).rowcount == 1
 
-    def _finish(self, op: ops.Finish) -> ops.Ended:
-        if self._behind and op.id in self._behind:
-            return self._promote(op.id, op.func)
-        dead = self._counts.get(op.func, (0, 0))[1] and self._is_dead(op.id)
-        if self._execute(_DELETE, (op.id,)).rowcount != 1:
+    def _delete(self, op: ops.Delete) -> ops.Ended:
+        end = op.end
+        if self._behind and end.id in self._behind:
+            return self._end_with_successor(end)
+        dead = bool(self._counts.dead(end.func)) and self._is_dead(end.id)
+        if self._execute(_DELETE_RUN, (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
-        if dead:
-            self._count_dead(op.func, -1)
-        else:
-            self._count_live(op.func, -1)
-        return ops.Ended(True)
+        self._counts.change(end.func, live=-(not dead), dead=-dead)
+        return self._ended(end)
 
     def _is_dead(self, job_id: int) -> bool:
         row = self._execute("SELECT state = 2 FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return row is not None and bool(row[0])
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        if op.id in self._behind:
-            return self._promote(op.id, op.func)
-        row = (op.due_ms, op.handle, op.attempt, op.failures, op.crashes, op.suspect, op.reason, op.id)
-        return ops.Ended(self._execute(_RELEASE, row).rowcount == 1)
+        end = op.end
+        if end.id in self._behind:
+            return self._end_with_successor(end)
+        row = (
+            op.due_at_ms, op.handle, op.attempt, op.failures, op.crashes, op.restarts, op.suspect, op.reason,
+            end.id, end.handle,
+        )  # fmt: skip
+        found = self._execute(_RELEASE, row).rowcount == 1
+        return self._ended(end) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
-        if op.id in self._behind:
-            return self._promote(op.id, op.func)
-        row = (op.ended_ms, op.handle, op.attempt, op.failures, op.crashes, op.reason, op.id)
-        found = self._execute(_BURY, row).rowcount == 1
-        if found:
-            self._count_live(op.func, -1)
-            self._count_dead(op.func, 1)
-        return ops.Ended(found)
+        end = op.end
+        if end.id in self._behind:
+            return self._end_with_successor(end)
+        was_dead = bool(self._counts.dead(end.func)) and self._is_dead(end.id)
+        row = (
+            op.ended_at_ms, op.handle, op.attempt, op.failures, op.crashes, op.restarts, op.reason, end.id, end.handle,
+        )  # fmt: skip
+        if self._execute(_BURY, row).rowcount != 1:
+            return ops.Ended(False)
+        if not was_dead:
+            self._counts.change(end.func, live=-1, dead=1)
+        return self._ended(end)
 
-    def _promote(self, ended_id: int, func: str) -> ops.Ended:
-        """The job behind an ended run takes its place."""
+    def _ended(self, end: ops.End, successor: Job | None = None) -> ops.Ended:
+        """The run was found and has ended; now what it leaves behind."""
+        if not end.follow_ons:
+            return ops.Ended(True, successor)
+        key = successor.key if successor is not None else None
+        return ops.Ended(
+            True, successor, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
+        )
+
+    def _end_with_successor(self, end: ops.End) -> ops.Ended:
+        """However the run ends, the job behind it takes its place."""
+        if end.handle is not None and self._execute(_HANDLE, (end.id,)).fetchone() != (end.handle,):
+            return ops.Ended(False)
+        return self._ended(end, self._promote(end.id, end.func, end.at_ms))
+
+    def _promote(self, ended_id: int, func: str, at_ms: int) -> Job | None:
         behind_id = self._behind.pop(ended_id)
         self._execute(_DELETE, (ended_id,))
-        self._execute("UPDATE jobs SET state = 0 WHERE id = ?", (behind_id,))
-        self._count_live(func, -1)
-        return ops.Ended(True, self._load(_BY_ID_WITHOUT_WORKLOAD, behind_id))
+        self._execute(_PROMOTE, (at_ms, behind_id))
+        self._counts.change(func, live=-1, behind=-1)
+        return self._load(_BY_ID_WITHOUT_WORKLOAD, behind_id)
 
     def _boot(self, op: ops.Boot) -> ops.BootResult:
         self._execute("UPDATE daemon SET boot = boot + 1")
@@ -291,12 +331,12 @@ class SqliteStore:
         self._execute("UPDATE daemon SET next_id = ?", (op.next_id,))
 
     def _purge(self, op: ops.Purge) -> int:
-        ids = {job_id for (job_id,) in self._execute(_OLD_DEAD, (op.ended_ms,))}
+        ids = {job_id for (job_id,) in self._execute(_OLD_DEAD, (op.ended_at_ms,))}
         ids.update(job_id for (job_id,) in self._execute(_SURPLUS_DEAD, (op.kept,)).fetchall())
         for job_id in sorted(ids):
             (func,) = self._execute("SELECT func FROM jobs WHERE id = ?", (job_id,)).fetchone()
             self._execute(_DELETE, (job_id,))
-            self._count_dead(func, -1)
+            self._counts.change(func, dead=-1)
         return len(ids)
 
     # -- reads ---------------------------------------------------------------------------------------------------------
@@ -319,8 +359,14 @@ class SqliteStore:
     def _get(self, op: ops.Get) -> ops.GetResult:
         row = self._execute(_FRONT, (op.func, op.name)).fetchone()
         if row is None:
-            return ops.GetResult(None)
-        return ops.GetResult(self._fetch(ops.Fetch(row[0])), row[0] in self._behind)
+            return ops.GetResult("absent")
+        front_id, behind_id = row[0], self._behind.get(row[0])
+        if op.id not in (None, front_id) and op.id != behind_id:
+            return ops.GetResult("changed")
+        job_id = op.id or front_id
+        job = self._fetch(ops.Fetch(job_id)) if op.workload else self._load(_BY_ID_WITHOUT_WORKLOAD, job_id)
+        assert job is not None
+        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None))
 
     def _lanes(self, op: ops.Lanes) -> list[int]:
         found: list[int] = []
@@ -336,7 +382,7 @@ class SqliteStore:
         after = op.after or ops.Key(-1, -1)
         page: list[Job] = []
         page_bytes = 0
-        rows = self._execute(_PAGE, (op.func, op.priority, after.due_ms, after.id, op.limit + 1)).fetchall()
+        rows = self._execute(_PAGE, (op.func, op.priority, after.due_at_ms, after.id, op.limit + 1)).fetchall()
         for row in rows:
             if len(page) == op.limit or (page and page_bytes > op.page_bytes):
                 return ops.PageResult(page, True)
@@ -349,16 +395,17 @@ class SqliteStore:
             page.append(job)
         return ops.PageResult(page, False)
 
-    def _count(self, op: ops.Count) -> dict[str, ops.FunctionCount]:
-        counts = {}
-        for func, (live, dead) in self._counts.items():
-            if live or dead:
-                dues = [
-                    self._execute(_FIRST_DUE, (func, priority)).fetchone()[0]
-                    for priority in self._lanes(ops.Lanes(func))
-                ]
-                counts[func] = ops.FunctionCount(live, dead, min(dues, default=None))
-        return counts
+    def _count(self, op: ops.Count) -> ops.CountResult:
+        counts: dict[str, ops.FunctionCount] = {}
+        looks = 0
+        for func, live, behind, dead in self._counts.page(op.prefix, op.after):
+            if len(counts) == op.limit or looks >= COUNT_LOOKS:
+                return ops.CountResult(counts, True)
+            lanes = self._lanes(ops.Lanes(func)) if live else []
+            dues = [self._execute(_FIRST_DUE, (func, priority)).fetchone()[0] for priority in lanes]
+            looks += 1 + 2 * len(lanes)
+            counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None))
+        return ops.CountResult(counts, False)
 
     # -- listings ------------------------------------------------------------------------------------------------------
 
@@ -366,7 +413,7 @@ class SqliteStore:
         """Looks at the jobs chunk by chunk; when that takes too long it stops there, and the page is short."""
         with self._reader_lock:
             stop_s = time.monotonic() + LISTING_S
-            jobs: list[Job] = []
+            jobs: list[ops.Shown] = []
             after = listing.after
             while True:
                 last, rows = self._reader.execute(_CHUNK_END, (after, LISTING_CHUNK)).fetchone()
@@ -379,9 +426,10 @@ class SqliteStore:
                     "state": listing.state,
                     "limit": listing.limit - len(jobs),
                 }
-                jobs += [_job(row) for row in self._reader.execute(_LISTING, wanted)]
+                rows_found = self._reader.execute(_LISTING, wanted)
+                jobs += [ops.Shown(_job(row[:-1]), bool(row[-1])) for row in rows_found]
                 if len(jobs) == listing.limit:
-                    return ops.ListingResult(jobs, jobs[-1].id)
+                    return ops.ListingResult(jobs, jobs[-1].job.id)
                 if rows < LISTING_CHUNK:
                     return ops.ListingResult(jobs, None)
                 if time.monotonic() >= stop_s:
@@ -395,6 +443,8 @@ def _job(row: tuple[Any, ...]) -> Job:
     job.retry = retry.from_text(row[9])
     job.state = State(row[10])
     job.suspect = bool(row[14])
+    if job.headers is not None:
+        job.headers = json.loads(row[19])
     return job
 
 
@@ -500,7 +550,7 @@ _METHODS: dict[type[Op], Callable[[SqliteStore, Any], Result]] = {
     ops.Requeue: SqliteStore._requeue,
     ops.Claim: SqliteStore._claim,
     ops.Extend: SqliteStore._extend,
-    ops.Finish: SqliteStore._finish,
+    ops.Delete: SqliteStore._delete,
     ops.Release: SqliteStore._release,
     ops.Bury: SqliteStore._bury,
     ops.Boot: SqliteStore._boot,

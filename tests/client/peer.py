@@ -18,7 +18,11 @@ from periodic_client.wire import (
     encode_response,
 )
 
-HELLO = {"protocol": 1, "limits": {"message_bytes": 32 * 1024 * 1024}}
+HELLO = {
+    "protocol": 1, "server": "scripted", "boot": 1, "now_at_ms": 0, "durability": "full", "features": [],
+    "limits": {"message_bytes": 32 * 1024 * 1024, "batch_jobs": 1000}, "a_later_version": "knows more",
+}  # fmt: skip
+EXTENDED = {"lease_until_at_ms": 600_000}
 
 StreamPair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
 
@@ -66,13 +70,13 @@ class Peer:
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
-    async def answer(self, request: Request, result: Any = None) -> None:
+    async def answer(self, request: Request, result: Any) -> None:
         await self.send(encode_response(request.msgid, result))
 
     async def refuse(self, request: Request, error: str) -> None:
         await self.send(encode_error(request.msgid, error))
 
-    async def serve(self, method: str, result: Any = None, *params: Any) -> Request:
+    async def serve(self, method: str, result: Any, *params: Any) -> Request:
         request = await self.expect(method, *params)
         await self.answer(request, result)
         return request
@@ -81,15 +85,16 @@ class Peer:
         """Take a worker in; returns its hello."""
         hello = await self.serve("hello", HELLO)
         for func, limit in subscriptions:
-            await self.serve("subscribe", None, func, limit)
+            await self.serve("subscribe", {}, func, {"limit": limit})
         options: dict[str, Any] = hello.params[0]
         return options
 
     async def perform(self, **fields: Any) -> int:
         """Give a job out; returns the msgid."""
         job = {
-            "handle": f"1-{self._next_msgid}-1", "func": "f", "name": "n", "workload": b"w", "due_ms": 5, "priority": 0,
-            "lease_ms": 600_000, "attempt": 1, "failures": 0, "crashes": 0,
+            "handle": f"1-{self._next_msgid}-1", "run": self._next_msgid, "func": "f", "name": "n", "workload": b"w",
+            "headers": {}, "due_at_ms": 5, "priority": 0, "lease_ms": 600_000, "attempt": 1, "failures": 0,
+            "crashes": 0,
         }  # fmt: skip
         msgid = self._next_msgid
         self._next_msgid += 1
@@ -104,8 +109,8 @@ class Peer:
         assert response.error is None
         return response.result
 
-    async def lost(self, handle: str) -> None:
-        await self.send(encode_notification("lost", [handle]))
+    async def notice(self, handle: str, kind: str, text: str = "for people") -> None:
+        await self.send(encode_notification("notice", [handle, kind, text]))
 
     async def close(self) -> None:
         await self.stream.aclose()

@@ -26,10 +26,14 @@ from periodic_client.wire import Decoder, Request, encode_error, encode_response
 Answer = Callable[[list[Any]], Any]
 
 JOB = {
-    "id": 1, "func": "f", "name": "n", "state": "dead", "priority": 0, "submitted_ms": 0, "due_ms": 1_700_000_000_000,
-    "lease_ms": 600_000, "attempt": 1, "failures": 1, "crashes": 0, "retry": {"limit": 15}, "reason": "it\tis\x1b[2J",
-    "ended_ms": None, "workload_bytes": 2, "successor": False,
+    "id": 1, "func": "f", "name": "n", "state": "dead", "priority": 0, "submitted_at_ms": 0,
+    "due_at_ms": 1_700_000_000_000, "lease_ms": 600_000, "attempt": 1, "failures": 1, "crashes": 0, "restarts": 0,
+    "retry": {"limit": 15}, "headers": {"codec": "x"}, "reason": "it\tis\x1b[2J", "ended_at_ms": None, "run": None,
+    "workload_bytes": 2, "successor": False,
 }  # fmt: skip
+
+
+CREATED = {"result": "created", "id": 3, "a_later_version": "knows more"}
 
 
 class ScriptedDaemon(socketserver.ThreadingTCPServer):
@@ -108,31 +112,51 @@ Run = Callable[..., Result]
 
 
 def test_submit(scripted: ScriptedDaemon, run: Run) -> None:
-    scripted.answers["submit"] = lambda _: "created"
+    scripted.answers["submit"] = lambda _: CREATED
     result = run("submit", "f", "n")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "created\n", "")
     assert scripted.asked == [("submit", [{"func": "f", "name": "n"}])]
     result = run("submit", "f", "n", "--json")
-    assert json.loads(result.stdout) == {"func": "f", "name": "n", "outcome": "created"}
+    assert json.loads(result.stdout) == {"func": "f", "name": "n", "result": "created", "id": 3}
 
 
 def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
-    scripted.answers["submit"] = lambda _: "kept"
+    scripted.answers["submit"] = lambda _: CREATED
     run(
-        "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--keep",
-        "--retry-limit", "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
+        "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--existing",
+        "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--retry-limit",
+        "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
     )  # fmt: skip
     retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000, "jitter_percent": 0}
     assert scripted.asked[0][1][0] == {
         "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
-        "keep": True, "retry": retry,
+        "existing": "keep_live", "headers": {"content-type": "text/plain", "q": "a=b", "empty": ""}, "retry": retry,
     }  # fmt: skip
     run("submit", "f", "n", "--at", "2030-01-31T17:00Z")
-    assert scripted.asked[1][1][0]["due_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
+    assert scripted.asked[1][1][0]["due_at_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
+
+
+@pytest.mark.parametrize(
+    ("what", "exit_code", "message"),
+    [
+        ("kept", 0, ""),
+        ("refused", 1, "periodic: f n exists already; nothing was changed\n"),
+        ("of a later version", 0, ""),
+    ],
+)
+def test_submit_where_there_is_such_a_job(
+    scripted: ScriptedDaemon, run: Run, what: str, exit_code: int, message: str
+) -> None:
+    scripted.answers["submit"] = lambda _: {"result": what, "id": 7}
+    result = run("submit", "f", "n", "--existing", "refuse")
+    assert (result.exit_code, result.stdout, result.stderr) == (exit_code, f"{what}\n", message)
+    result = run("submit", "f", "n", "--existing", "refuse", "--json")
+    assert (result.exit_code, result.stderr) == (exit_code, message)
+    assert json.loads(result.stdout) == {"func": "f", "name": "n", "result": what, "id": 7}
 
 
 def test_workload_from_a_file_and_from_standard_input(scripted: ScriptedDaemon, run: Run, tmp_path: Path) -> None:
-    scripted.answers["submit"] = lambda _: "created"
+    scripted.answers["submit"] = lambda _: CREATED
     file = tmp_path / "picture"
     file.write_bytes(b"\xff\x00@")
     run("submit", "f", "n", "-w", f"@{file}")
@@ -148,35 +172,50 @@ def test_a_file_that_cannot_be_read_is_named(scripted: ScriptedDaemon, run: Run,
 
 
 def test_get(scripted: ScriptedDaemon, run: Run) -> None:
-    scripted.answers["get"] = lambda _: JOB | {"workload": b"hi"}
+    scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": None}}
     result = run("get", "f", "n")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert "state: dead" in lines
     assert "workload_bytes: 2" in lines
+    assert 'headers: {"codec": "x"}' in lines
     assert "reason: it\\tis\\x1b[2J" in lines, "nothing that a terminal would obey"
-    assert "hi" not in result.stdout
-    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload": "hi"}
-    scripted.answers["get"] = lambda _: JOB | {"workload": b"\xff\xfe\n"}
-    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload_base64": "//4K"}
+    assert "workload:" not in result.stdout
+    assert any(re.match(r"due: \d{4}-\d\d-\d\d ", line) for line in lines)
+    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload": None}
+    assert scripted.asked == [("get", ["f", "n", {"id": None, "workload": False}])] * 2
+
+
+def test_get_with_the_workload(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": b"hi"}}
+    assert json.loads(run("get", "f", "n", "--json", "--workload").stdout) == JOB | {"workload": "hi"}
+    scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": b"\xff\xfe\n"}}
+    assert json.loads(run("get", "f", "n", "--json", "-w").stdout) == JOB | {"workload_base64": "//4K"}
     assert run("get", "f", "n", "--workload").stdout_bytes == b"\xff\xfe\n"
-    assert run("get", "f", "n", "--workload", "--json").exit_code == 2
+    assert scripted.asked == [("get", ["f", "n", {"id": None, "workload": True}])] * 3
 
 
 def test_get_of_an_absent_job(scripted: ScriptedDaemon, run: Run) -> None:
-    scripted.answers["get"] = lambda _: None
+    scripted.answers["get"] = lambda _: {"result": "absent", "job": None}
     result = run("get", "f", "n")
     assert (result.exit_code, result.stdout, result.stderr) == (3, "", "periodic: f n does not exist\n")
     result = run("get", "f", "n", "--json")
     assert (result.exit_code, result.stdout) == (3, "null\n")
+    result = run("get", "f", "n", "--workload")
+    assert (result.exit_code, result.stdout) == (3, "")
+    scripted.answers["get"] = lambda _: {"result": "changed"}
+    result = run("get", "f", "n", "--id", "7")
+    assert scripted.asked[-1] == ("get", ["f", "n", {"id": 7, "workload": False}])
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "periodic: f n does not exist with id 7\n")
 
 
 def test_list(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
     result = run("list", "--func", "f", "--state", "dead")
-    assert scripted.asked == [("list", [{"func": "f", "state": "dead", "limit": 100}])]
+    assert scripted.asked == [("list", [{"func": "f", "state": "dead", "after": None, "limit": 100}])]
     title, row = (line.split("\t") for line in result.stdout.splitlines())
-    assert title[:3] == ["func", "name", "state"]
+    assert title[:4] == ["func", "name", "state", "due"]
+    assert dict(zip(title, row, strict=True))["id"] == "1", "what --id asks for"
     assert row[:3] == ["f", "n", "dead"]
     assert datetime.fromisoformat(row[3]).timestamp() == 1_700_000_000
     assert json.loads(run("list", "--json").stdout) == [JOB]
@@ -184,9 +223,9 @@ def test_list(scripted: ScriptedDaemon, run: Run) -> None:
 
 def test_list_goes_through_pages_up_to_its_limit(scripted: ScriptedDaemon, run: Run) -> None:
     def page(params: list[Any]) -> Any:
-        begin = params[0].get("after", 0)
+        begin = int((params[0]["after"] or "from 0").removeprefix("from "))
         count = min(2, params[0]["limit"])
-        return {"jobs": [JOB | {"id": begin + i} for i in range(count)], "next": begin + count}
+        return {"jobs": [JOB | {"id": begin + i} for i in range(count)], "next": f"from {begin + count}"}
 
     scripted.answers["list"] = page
     result = run("list", "--limit", "5", "--json")
@@ -195,14 +234,37 @@ def test_list_goes_through_pages_up_to_its_limit(scripted: ScriptedDaemon, run: 
     assert [params[0]["limit"] for _, params in scripted.asked] == [5, 3, 1]
 
 
-def test_status(scripted: ScriptedDaemon, run: Run) -> None:
-    function = {"func": "f", "workers": 1, "waiting": 2, "running": 3, "dead": 4, "due_ms": None, "started": 5}
-    answer = {"server": "periodicd 1", "uptime_ms": 10, "functions": [function]}
-    scripted.answers["status"] = lambda _: answer
-    assert json.loads(run("status", "--json").stdout) == answer
-    lines = run("status").stdout.splitlines()
+def test_list_shows_states_of_a_later_daemon(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["list"] = lambda _: {"jobs": [JOB | {"state": "parked"}]}
+    result = run("list")
+    assert result.exit_code == 0
+    assert "\tparked\t" in result.stdout
+
+
+def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> None:
+    functions = [
+        {
+            "func": func, "workers": 1, "waiting": 2, "running": 3, "behind": 6, "dead": 4, "due_at_ms": None,
+            "started": 5,
+        }
+        for func in "fgh"
+    ]  # fmt: skip
+    pages = {None: functions[:1], "a": [], "b": functions[1:]}
+    after = {None: "a", "a": "b", "b": None}
+
+    def status(params: list[Any]) -> Any:
+        at = params[0]["after"]
+        return {"server": "periodicd 1", "uptime_ms": 10, "functions": pages[at], "next": after[at]}
+
+    scripted.answers["status"] = status
+    answer = json.loads(run("status", "--json").stdout)
+    assert answer == {"server": "periodicd 1", "uptime_ms": 10, "functions": functions, "next": None}
+    assert scripted.asked == [("status", [{"prefix": None, "after": at, "limit": 1000}]) for at in (None, "a", "b")]
+    lines = run("status", "--prefix", "f").stdout.splitlines()
+    assert scripted.asked[-1] == ("status", [{"prefix": "f", "after": "b", "limit": 1000}])
     assert lines[:3] == ["server: periodicd 1", "uptime_ms: 10", ""]
-    assert lines[4].split("\t") == ["f", "1", "2", "3", "4", "-", "5", "-", "-", "-"]
+    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "4", "-", "5", "-", "-", "-"]
+    assert [line.split("\t")[0] for line in lines[4:]] == ["f", "g", "h"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +272,7 @@ def test_status(scripted: ScriptedDaemon, run: Run) -> None:
     [
         ("remove", ["removed", "removed"], 0, ""),
         ("remove", ["removed", "absent"], 3, "periodic: f b does not exist\n"),
+        ("remove", ["of a later version", "removed"], 0, ""),
         ("requeue", ["requeued", "requeued"], 0, ""),
         ("requeue", ["not_dead", "absent"], 1, "periodic: f a is not dead\n"),
         ("requeue", ["absent", "not_dead"], 3, "periodic: f a does not exist\n"),
@@ -219,8 +282,9 @@ def test_remove_and_requeue(
     scripted: ScriptedDaemon, run: Run, command: str, results: list[str], exit_code: int, message: str
 ) -> None:
     by_name = dict(zip("ab", results, strict=True))
-    scripted.answers[command] = lambda params: by_name[params[1]]
+    scripted.answers[command] = lambda params: {"result": by_name[params[1]], "id": None}
     result = run(command, "f", "a", "b")
+    assert scripted.asked == [(command, ["f", name, {"id": None}]) for name in "ab"]
     assert (result.exit_code, result.stderr) == (exit_code, message)
     assert result.stdout.splitlines() == [f"{name}: {what}" for name, what in by_name.items()]
     result = run(command, "f", "a", "b", "--json")
@@ -228,11 +292,20 @@ def test_remove_and_requeue(
     assert result.exit_code == exit_code
 
 
+@pytest.mark.parametrize("command", ["remove", "requeue"])
+def test_remove_and_requeue_only_the_job_with_an_id(scripted: ScriptedDaemon, run: Run, command: str) -> None:
+    scripted.answers[command] = lambda _: {"result": "changed"}
+    result = run(command, "f", "a", "--id", "7")
+    assert scripted.asked == [(command, ["f", "a", {"id": 7}])]
+    assert (result.exit_code, result.stdout) == (1, "a: changed\n")
+    assert result.stderr == "periodic: f a has another id by now; nothing was changed\n"
+
+
 def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Run) -> None:
-    def remove(params: list[Any]) -> str:
+    def remove(params: list[Any]) -> Any:
         if params[1] == "b":
             raise Closed
-        return "removed"
+        return {"result": "removed"}
 
     scripted.answers["remove"] = remove
     result = run("remove", "f", "a", "b", "c")
@@ -240,13 +313,12 @@ def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Ru
 
 
 def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
-    scripted.answers["ping"] = lambda _: "pong"
-    scripted.answers["shutdown"] = lambda _: None
+    scripted.answers["ping"] = scripted.answers["shutdown"] = lambda _: {}
     assert run("ping").stdout == "pong\n"
-    assert json.loads(run("ping", "--json").stdout) == {"result": "pong"}
+    assert json.loads(run("ping", "--json").stdout) == {}
     result = run("shutdown")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert json.loads(run("shutdown", "--json").stdout) == {"result": None}
+    assert json.loads(run("shutdown", "--json").stdout) == {}
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
@@ -255,7 +327,11 @@ def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
 @pytest.mark.parametrize(
     ("error", "exit_code", "message"),
     [
-        (ValueError("INVALID: job.name is empty"), 1, "INVALID: job.name is empty"),
+        (
+            ValueError("INVALID path=job.name: job.name is empty"),
+            1,
+            "periodic: INVALID path=job.name: job.name is empty\n",
+        ),
         (Closed(), 5, "may or may not have happened"),
         (Silence(), 6, "did not answer submit in 0.5 s"),
     ],
@@ -284,6 +360,13 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["submit", "f", "n", "--in", "five"],
         ["submit", "f", "n", "--at", "tomorrow"],
         ["submit", "f", "n", "--retry-backoff", "linear"],
+        ["submit", "f", "n", "--existing", "overwrite"],
+        ["submit", "f", "n", "--header", "codec"],
+        ["submit", "f", "n", "--header", "=x"],
+        ["get", "f", "n", "--id", "0"],
+        ["remove", "f", "n", "--id", "one"],
+        ["remove", "f", "a", "b", "--id", "1"],
+        ["requeue", "f", "a", "b", "--id", "1"],
         ["list", "--limit", "0"],
         ["list", "--state", "done"],
         ["remove", "f"],
@@ -342,7 +425,7 @@ def test_a_missing_package_is_named(scripted: ScriptedDaemon, package: str) -> N
 
 
 def test_as_a_process(scripted: ScriptedDaemon) -> None:
-    scripted.answers["ping"] = lambda _: "pong"
+    scripted.answers["ping"] = lambda _: {}
     env = os.environ | {"PERIODIC_URL": scripted.url}
     command = [sys.executable, "-m", "periodic_client", "ping"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)

@@ -10,12 +10,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import periodic_client
-from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, NewJob, TimedOut
-from periodic_client.wire import Request, TooLarge
+from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, NewJob, Submitted, TimedOut
+from periodic_client.wire import Busy, Request, TooLarge
 from tests.client.peer import Daemon, Peer
 
 JOB = NewJob("f", "n")
 JOB_WIRE = {"func": "f", "name": "n"}
+CREATED = {"result": "created", "id": 1}
 
 
 class Call:
@@ -44,31 +45,71 @@ class Call:
 @pytest.mark.parametrize(
     ("call", "method", "params", "answer", "result"),
     [
-        (lambda c: c.submit(JOB), "submit", [JOB_WIRE], "created", "created"),
+        (lambda c: c.submit(JOB), "submit", [JOB_WIRE], CREATED, Submitted("created", 1)),
         (
             lambda c: c.submit_batch([JOB, JOB]),
-            "submit",
+            "submit_batch",
             [[JOB_WIRE, JOB_WIRE]],
-            ["created", "kept"],
-            ["created", "kept"],
+            {"results": ["created", "refused"], "ids": [1, 2]},
+            [Submitted("created", 1), Submitted("refused", 2)],
         ),
-        (lambda c: c.submit_batch([]), "submit", [[]], [], []),
-        (lambda c: c.remove("f", "n"), "remove", ["f", "n"], "removed", "removed"),
-        (lambda c: c.requeue("f", "n"), "requeue", ["f", "n"], "not_dead", "not_dead"),
-        (lambda c: c.get("f", "n"), "get", ["f", "n"], None, None),
-        (lambda c: c.get("f", "n"), "get", ["f", "n"], {"id": 1}, {"id": 1}),
-        (lambda c: c.list_page(), "list", [{"limit": 100}], {"jobs": [], "next": None}, ([], None)),
+        (lambda c: c.submit_batch([]), "submit_batch", [[]], {"results": [], "ids": []}, []),
+        (lambda c: c.remove("f", "n"), "remove", ["f", "n", {"id": None}], {"result": "removed"}, "removed"),
+        (lambda c: c.remove("f", "n", id=7), "remove", ["f", "n", {"id": 7}], {"result": "changed"}, "changed"),
+        (lambda c: c.requeue("f", "n"), "requeue", ["f", "n", {"id": None}], {"result": "not_dead"}, "not_dead"),
         (
-            lambda c: c.list_page("f", "dead", 7, 5),
-            "list",
-            [{"func": "f", "state": "dead", "after": 7, "limit": 5}],
-            {"jobs": [{"id": 8}], "next": 8},
-            ([{"id": 8}], 8),
+            lambda c: c.requeue("f", "n", id=7),
+            "requeue",
+            ["f", "n", {"id": 7}],
+            {"result": "requeued", "id": 8},
+            "requeued",
         ),
-        (lambda c: c.status(), "status", [], {"boot": 1}, {"boot": 1}),
-        (lambda c: c.ping(), "ping", [], "pong", None),
+        (
+            lambda c: c.get("f", "n"),
+            "get",
+            ["f", "n", {"id": None, "workload": False}],
+            {"result": "absent", "job": None},
+            None,
+        ),
+        (
+            lambda c: c.get("f", "n", id=7),
+            "get",
+            ["f", "n", {"id": 7, "workload": False}],
+            {"result": "changed"},
+            None,
+        ),
+        (
+            lambda c: c.get("f", "n", workload=True),
+            "get",
+            ["f", "n", {"id": None, "workload": True}],
+            {"result": "found", "job": {"id": 1, "workload": b"w"}},
+            {"id": 1, "workload": b"w"},
+        ),
+        (
+            lambda c: c.list_page(),
+            "list",
+            [{"func": None, "state": None, "after": None, "limit": 100}],
+            {"jobs": [], "next": None},
+            ([], None),
+        ),
+        (
+            lambda c: c.list_page("f", "dead", "7:a", 5),
+            "list",
+            [{"func": "f", "state": "dead", "after": "7:a", "limit": 5}],
+            {"jobs": [{"id": 8}], "next": "8:b"},
+            ([{"id": 8}], "8:b"),
+        ),
+        (lambda c: c.status(), "status", [{"prefix": None, "after": None, "limit": None}], {"boot": 1}, {"boot": 1}),
+        (
+            lambda c: c.status("f", "x", 5),
+            "status",
+            [{"prefix": "f", "after": "x", "limit": 5}],
+            {"functions": [], "next": "y"},
+            {"functions": [], "next": "y"},
+        ),
+        (lambda c: c.ping(), "ping", [], {}, None),
         (lambda c: c.hello(), "hello", [], {"protocol": 1}, {"protocol": 1}),
-        (lambda c: c.shutdown(), "shutdown", [], None, None),
+        (lambda c: c.shutdown(), "shutdown", [], {}, None),
         (lambda c: c.request("new", 1, "x"), "new", [1, "x"], [2], [2]),
     ],
 )
@@ -83,12 +124,53 @@ async def test_methods(
         assert await asked.result() == result
 
 
+@pytest.mark.parametrize(
+    ("call", "method", "answer", "result"),
+    [
+        (lambda c: c.submit(JOB), "submit", CREATED, Submitted("created", 1)),
+        (
+            lambda c: c.submit_batch([JOB]),
+            "submit_batch",
+            {"results": ["merged"], "ids": [1]},
+            [Submitted("merged", 1)],
+        ),
+        (lambda c: c.submit_many([JOB]), "submit", CREATED, [Submitted("created", 1)]),
+        (lambda c: c.remove("f", "n"), "remove", {"result": "hidden"}, "hidden"),
+        (lambda c: c.requeue("f", "n"), "requeue", {"result": "absent"}, "absent"),
+        (lambda c: c.get("f", "n"), "get", {"result": "moved"}, None),
+        (
+            lambda c: c.get("f", "n"),
+            "get",
+            {"result": "found", "job": {"state": "parked", "new": 1}},
+            {"state": "parked", "new": 1},
+        ),
+        (lambda c: c.list_page(), "list", {"jobs": [{"state": "parked"}]}, ([{"state": "parked"}], None)),
+        (lambda c: c.ping(), "ping", {}, None),
+        (lambda c: c.shutdown(), "shutdown", {}, None),
+    ],
+)
+async def test_answers_of_a_later_daemon_are_understood(
+    daemon: Daemon, nursery: trio.Nursery, call: Callable[[Client], Awaitable[Any]], method: str,
+    answer: dict[str, Any], result: Any,
+) -> None:  # fmt: skip
+    """It may add keys, leave out those that may be nil, and have words for results and states that are news here."""
+    async with Client(open_stream=daemon.open_stream) as client:
+        asked = Call(nursery, call(client))
+        peer = await daemon.accept()
+        await peer.serve(method, answer | {"a_later_version": {"knows": ["more"]}})
+        assert await asked.result() == result
+
+
+def list_query(after: str | None) -> dict[str, Any]:
+    return {"func": "f", "state": None, "after": after, "limit": 1000}
+
+
 async def test_list_goes_through_all_pages(daemon: Daemon, nursery: trio.Nursery) -> None:
     async def serve() -> None:
         peer = await daemon.accept()
-        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": 2}, {"func": "f", "limit": 1000})
-        await peer.serve("list", {"jobs": [], "next": 5}, {"func": "f", "after": 2, "limit": 1000})
-        await peer.serve("list", {"jobs": [{"id": 6}], "next": None}, {"func": "f", "after": 5, "limit": 1000})
+        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": "two"}, list_query(None))
+        await peer.serve("list", {"jobs": [], "next": ""}, list_query("two"))
+        await peer.serve("list", {"jobs": [{"id": 6}], "next": None}, list_query(""))
 
     nursery.start_soon(serve)
     async with Client(open_stream=daemon.open_stream) as client:
@@ -98,13 +180,28 @@ async def test_list_goes_through_all_pages(daemon: Daemon, nursery: trio.Nursery
 async def test_a_listing_may_be_left_early(daemon: Daemon, nursery: trio.Nursery) -> None:
     async def serve() -> None:
         peer = await daemon.accept()
-        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": 2})
+        await peer.serve("list", {"jobs": [{"id": 1}, {"id": 2}], "next": "2"})
 
     nursery.start_soon(serve)
     async with Client(open_stream=daemon.open_stream) as client:
         async for job in client.list():
             assert job["id"] == 1
             break
+
+
+async def test_functions_go_through_all_pages_of_status(daemon: Daemon, nursery: trio.Nursery) -> None:
+    def query(after: str | None) -> dict[str, Any]:
+        return {"prefix": "re", "after": after, "limit": 1000}
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("status", {"boot": 1, "functions": [{"func": "read"}], "next": "a"}, query(None))
+        await peer.serve("status", {"boot": 1, "functions": [], "next": "b"}, query("a"))
+        await peer.serve("status", {"boot": 1, "functions": [{"func": "resize"}]}, query("b"))
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert [function["func"] async for function in client.functions("re")] == ["read", "resize"]
 
 
 async def test_many_tasks_share_one_connection(daemon: Daemon, nursery: trio.Nursery) -> None:
@@ -122,11 +219,17 @@ async def test_a_refusal_is_raised_and_the_connection_goes_on(daemon: Daemon, nu
     async with Client(open_stream=daemon.open_stream) as client:
         refused = Call(nursery, client.submit(JOB))
         peer = await daemon.accept()
-        await peer.refuse(await peer.expect("submit"), "INVALID: job.name is empty")
-        with pytest.raises(Invalid, match=r"^job\.name is empty$"):
+        await peer.refuse(await peer.expect("submit"), "INVALID path=job.name: job.name is empty")
+        with pytest.raises(Invalid, match=r"^job\.name is empty$") as invalid:
             await refused.result()
+        assert invalid.value.details == {"path": "job.name"}
+        busy = Call(nursery, client.list_page())
+        await peer.refuse(await peer.expect("list"), "BUSY retry_after_ms=200: 8 pages are being made")
+        with pytest.raises(Busy, match=r"^8 pages") as caught:
+            await busy.result()
+        assert caught.value.details == {"retry_after_ms": "200"}
         pinged = Call(nursery, client.ping())
-        await peer.serve("ping", "pong")
+        await peer.serve("ping", {})
         await pinged.result()
 
 
@@ -152,8 +255,8 @@ async def test_a_lost_connection_fails_the_calls_in_flight_and_the_next_call_con
             with pytest.raises(ConnectionLost, match="submitting the same name again is safe"):
                 await call.result()
         again = Call(nursery, client.submit(JOB))
-        await (await daemon.accept()).serve("submit", "replaced")
-        assert await again.result() == "replaced"
+        await (await daemon.accept()).serve("submit", {"result": "replaced", "id": 2})
+        assert await again.result() == ("replaced", 2)
     assert len(daemon.dialled) == 2, "nothing was sent again by itself"
 
 
@@ -185,7 +288,7 @@ async def test_tcp_and_unix_sockets(nursery: trio.Nursery, tmp_path: Any) -> Non
     unix.listen()
 
     async def serve(stream: trio.abc.Stream) -> None:
-        await Peer(stream).serve("ping", "pong")
+        await Peer(stream).serve("ping", {})
         await stream.aclose()
 
     port = tcp.socket.getsockname()[1]
@@ -209,7 +312,7 @@ async def test_tasks_that_need_a_connection_at_once_make_one(daemon: Daemon, nur
         gate.set()
         peer = await daemon.accept()
         for _ in calls:
-            await peer.serve("ping", "pong")
+            await peer.serve("ping", {})
         for call in calls:
             await call.result()
     assert len(daemon.dialled) == 1
@@ -238,7 +341,7 @@ async def test_a_client_is_used_within_async_with(daemon: Daemon, nursery: trio.
         async with client:
             pinged = Call(nursery, client.ping())
             peer = await daemon.accept()
-            await peer.serve("ping", "pong")
+            await peer.serve("ping", {})
             await pinged.result()
         assert await peer.receive() is None
     with pytest.raises(RuntimeError, match="async with"):
@@ -264,7 +367,7 @@ async def test_no_answer_in_time(daemon: Daemon, nursery: trio.Nursery, autojump
         await peer.expect("submit")
         assert await peer.receive() is None, "a connection on which nothing comes is given up"
         pinged = Call(nursery, client.ping())
-        await (await daemon.accept()).serve("ping", "pong")
+        await (await daemon.accept()).serve("ping", {})
         await pinged.result()
 
 
@@ -307,25 +410,30 @@ def jobs(count: int, workload: bytes = b"") -> list[NewJob]:
     return [NewJob("f", str(i), workload) for i in range(count)]
 
 
-def echo(requests: list[Request]) -> list[str]:
+def names(requests: list[Request]) -> list[str]:
     return [request.params[0]["name"] for request in requests]
 
 
-async def test_submit_many_keeps_a_window_full_and_the_outcomes_in_order(
+async def answer_with_name(peer: Peer, request: Request) -> None:
+    name = request.params[0]["name"]
+    await peer.answer(request, {"result": f"put {name}", "id": int(name)})
+
+
+async def test_submit_many_keeps_a_window_full_and_the_results_in_order(
     daemon: Daemon, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with Client(open_stream=daemon.open_stream) as client:
         many = Call(nursery, client.submit_many(iter(jobs(25)), window=10))
         peer = await daemon.accept()
         first = [await peer.expect("submit") for _ in range(10)]
-        assert echo(first) == [str(i) for i in range(10)]
+        assert names(first) == [str(i) for i in range(10)]
         await peer.expect_silence()
         for request in reversed(first):
-            await peer.answer(request, request.params[0]["name"])
+            await answer_with_name(peer, request)
         for _ in range(15):
             request = await peer.expect("submit")
-            await peer.answer(request, request.params[0]["name"])
-        assert await many.result() == [str(i) for i in range(25)]
+            await answer_with_name(peer, request)
+        assert await many.result() == [Submitted(f"put {i}", i) for i in range(25)]
 
 
 async def test_submit_many_of_none(daemon: Daemon) -> None:
@@ -341,14 +449,14 @@ async def test_submit_many_stops_at_a_refusal_and_says_which(daemon: Daemon, nur
         peer = await daemon.accept()
         window = [await peer.expect("submit") for _ in range(4)]
         await peer.refuse(window[2], "INVALID: job.name is odd")
-        await peer.answer(window[0], "created")
-        await peer.answer(window[1], "created")
-        await peer.answer(window[3], "created")
+        await peer.answer(window[0], CREATED)
+        await peer.answer(window[1], CREATED)
+        await peer.answer(window[3], CREATED)
         with pytest.raises(Invalid, match=r"job.name is odd") as caught:
             await many.result()
         assert caught.value.__notes__ == ["submit_many: jobs[2], f 2"]
         pinged = Call(nursery, client.ping())
-        await peer.serve("ping", "pong")
+        await peer.serve("ping", {})
         await pinged.result()
 
 
@@ -356,7 +464,7 @@ async def test_submit_many_with_a_job_that_cannot_be_sent(daemon: Daemon, nurser
     async with Client(open_stream=daemon.open_stream) as client:
         many = Call(nursery, client.submit_many([JOB, NewJob("f", "\udcff"), JOB]))
         peer = await daemon.accept()
-        await peer.serve("submit", "created")
+        await peer.serve("submit", CREATED)
         with pytest.raises(Invalid, match="cannot be sent"):
             await many.result()
 
@@ -365,7 +473,7 @@ async def test_submit_many_over_a_lost_connection(daemon: Daemon, nursery: trio.
     async with Client(open_stream=daemon.open_stream) as client:
         many = Call(nursery, client.submit_many(jobs(100), window=4))
         peer = await daemon.accept()
-        await peer.serve("submit", "created")
+        await peer.serve("submit", CREATED)
         await peer.close()
         with pytest.raises(ConnectionLost):
             await many.result()
@@ -398,8 +506,8 @@ async def test_submit_many_of_large_jobs_does_not_fill_the_memory(
         await wait_all_tasks_blocked()
         assert len(taken) < 30
         for _ in range(200):
-            await peer.serve("submit", "created")
-        assert await many.result() == ["created"] * 200
+            await peer.serve("submit", CREATED)
+        assert await many.result() == [Submitted("created", 1)] * 200
 
 
 async def test_a_message_larger_than_any_daemon_takes_is_not_sent(daemon: Daemon) -> None:

@@ -1,5 +1,6 @@
 """Jobs and outcomes as they go over the wire, and what becomes of whatever a function returns or raises."""
 
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,17 +18,22 @@ def test_a_job_leaves_out_what_is_default() -> None:
 
 def test_a_job_says_all_that_is_not_default() -> None:
     retry = Retry(limit=3, backoff="quadratic", delay_ms=1, cap_ms=2, jitter_percent=50)
-    job = NewJob("f", "n", b"w", due_ms=0, priority=-1, lease_ms=1000, retry=retry, keep=True)
+    headers = MappingProxyType({"content-type": "image/jpeg"})
+    job = NewJob(
+        "f", "n", b"w", headers=headers, due_at_ms=0, priority=-1, lease_ms=1000, retry=retry, existing="keep_live"
+    )
     assert job.to_wire() == {
         "func": "f",
         "name": "n",
         "workload": b"w",
-        "due_ms": 0,
+        "headers": {"content-type": "image/jpeg"},
+        "due_at_ms": 0,
         "priority": -1,
         "lease_ms": 1000,
         "retry": {"limit": 3, "backoff": "quadratic", "delay_ms": 1, "cap_ms": 2, "jitter_percent": 50},
-        "keep": True,
+        "existing": "keep_live",
     }
+    next(Decoder().feed(encode_request(1, "submit", [job.to_wire()])))
     assert NewJob("f", "n", "text", delay_ms=0).to_wire() == {
         "func": "f",
         "name": "n",
@@ -37,8 +43,8 @@ def test_a_job_says_all_that_is_not_default() -> None:
 
 
 def test_a_job_has_one_due_time() -> None:
-    with pytest.raises(ValueError, match="due_ms and delay_ms"):
-        NewJob("f", "n", due_ms=1, delay_ms=1)
+    with pytest.raises(ValueError, match="due_at_ms and delay_ms"):
+        NewJob("f", "n", due_at_ms=1, delay_ms=1)
 
 
 JOB = NewJob("g", "m")
@@ -55,8 +61,8 @@ JOB_WIRE = {"func": "g", "name": "m"}
         (Done(b"x", [JOB]), {"outcome": "done", "data": b"x", "submit": [JOB_WIRE]}),
         (Failed("why"), {"outcome": "failed", "reason": "why"}),
         (
-            Failed("why", retry=False, delay_ms=0, submit=(JOB,)),
-            {"outcome": "failed", "reason": "why", "retry": False, "delay_ms": 0, "submit": [JOB_WIRE]},
+            Failed("why", final=True, delay_ms=0, submit=(JOB,)),
+            {"outcome": "failed", "reason": "why", "final": True, "delay_ms": 0, "submit": [JOB_WIRE]},
         ),
         (Later(), {"outcome": "later"}),
         (Later(5, [JOB]), {"outcome": "later", "delay_ms": 5, "submit": [JOB_WIRE]}),
@@ -83,8 +89,8 @@ class Untellable(Exception):
     ("error", "failed"),
     [
         (ValueError("bad"), Failed("ValueError: bad")),
-        (GiveUp("hopeless"), Failed("hopeless", retry=False)),
-        (ExceptionGroup("", [ExceptionGroup("", [GiveUp("deep")])]), Failed("deep", retry=False)),
+        (GiveUp("hopeless"), Failed("hopeless", final=True)),
+        (ExceptionGroup("", [ExceptionGroup("", [GiveUp("deep")])]), Failed("deep", final=True)),
         (Untellable(), Failed("Untellable: (the error's text cannot be shown)")),
     ],
 )

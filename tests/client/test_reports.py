@@ -30,11 +30,11 @@ async def test_what_is_kept_is_what_no_ping_has_shown(link: tuple[Session, Peer]
         await peer.expect_response()
     ping = await peer.expect("ping")
     assert len(reports) == CONFIRM_REPORTS + 3
-    await peer.answer(ping, "pong")
+    await peer.answer(ping, {})
     await wait_all_tasks_blocked()
     assert len(reports) == 3
-    assert reports.find_sent("0") is None
-    assert reports.find_sent(str(CONFIRM_REPORTS)) is not None
+    assert reports.forget("0") is None
+    assert reports.forget(str(CONFIRM_REPORTS)) is not None
 
 
 async def test_settle_returns_when_the_last_is_shown(link: tuple[Session, Peer], nursery: trio.Nursery) -> None:
@@ -68,4 +68,35 @@ async def test_an_old_mark_confirms_nothing_new(link: tuple[Session, Peer]) -> N
     reports.respond(session, 2, report(2))
     reports.confirm(mark)
     assert len(reports) == 2
-    assert reports.find_sent("2") is not None
+    assert reports.forget("2") is not None
+
+
+async def test_what_the_daemon_spoke_of_is_not_sent_again(link: tuple[Session, Peer], nursery: trio.Nursery) -> None:
+    session, peer = link
+    reports = Reports()
+    for number in range(3):
+        reports.respond(session, number, report(number))
+        await peer.expect_response()
+    mark = reports.mark()
+    reports.respond(session, 3, report(3))
+    await peer.expect_response()
+    assert reports.forget("1") == report(1)
+    assert reports.forget("1") is None
+    reports.confirm(mark)
+    assert len(reports) == 1, "the mark still speaks of the first three only"
+    reports.respond(session, 4, report(4))
+    await peer.expect_response()
+    assert reports.forget("3") is not None
+    reports.connection_lost()
+    nursery.start_soon(reports.deliver, session)
+    await peer.serve("finish", {}, "4", None)
+    await reports.settle()
+
+
+async def test_what_was_forgotten_is_not_waited_for(link: tuple[Session, Peer], nursery: trio.Nursery) -> None:
+    session, _ = link
+    reports = Reports()
+    reports.respond(session, 1, report(1))
+    nursery.start_soon(reports.settle)
+    await wait_all_tasks_blocked()
+    reports.forget("1")

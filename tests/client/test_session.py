@@ -11,6 +11,7 @@ from periodic_client import ConnectionLost, Invalid, PeriodicError
 from periodic_client.session import OUTBOX_BYTES, Session
 from periodic_client.wire import (
     MSGID_MAX,
+    Busy,
     Notification,
     Request,
     TooLarge,
@@ -86,25 +87,47 @@ async def test_all_that_was_queued_goes_out_in_one_piece(link: Link) -> None:
     assert bytes(data) == b"".join(encode_request(msgid, "ping", ()) for msgid in range(100))
 
 
-@pytest.mark.parametrize(("text", "kind"), [("INVALID: job.name", Invalid), ("NEW: x", UnknownError)])
+@pytest.mark.parametrize(
+    ("text", "kind", "details"),
+    [
+        ("INVALID: job.name is empty", Invalid, {}),
+        ("INVALID path=jobs[3].retry.limit: jobs[3].retry.limit is -1", Invalid, {"path": "jobs[3].retry.limit"}),
+        ("BUSY retry_after_ms=500 load=1.5: many pages", Busy, {"retry_after_ms": "500", "load": "1.5"}),
+        ("INVALID message=a self=b: any word may be a key", Invalid, {"message": "a", "self": "b"}),
+        ("NEW: x", UnknownError, {}),
+        ("NEW detail=1: x", UnknownError, {}),
+    ],
+)
 async def test_errors_become_exceptions(
-    link: Link, nursery: trio.Nursery, text: str, kind: type[PeriodicError]
+    link: Link, nursery: trio.Nursery, text: str, kind: type[PeriodicError], details: dict[str, str]
 ) -> None:
     session, peer = link
     asked = Asked(nursery, session, "submit")
     await peer.refuse(await peer.expect("submit"), text)
     await asked.done.wait()
     assert type(asked.error) is kind
+    assert asked.error.details == details
     assert asked.error.to_wire() == text
+
+
+async def test_an_error_that_is_not_utf_8_is_still_an_error(link: Link, nursery: trio.Nursery) -> None:
+    session, peer = link
+    asked = Asked(nursery, session, "submit")
+    await peer.expect("submit")
+    await peer.send(b"\x94\x01\x00\xaaINVALID: \xff\xc0")
+    await asked.done.wait()
+    assert type(asked.error) is Invalid
+    assert str(asked.error) == "\ufffd"
+    assert session.lost is None
 
 
 async def test_an_answer_to_nothing_is_counted_and_harmless(link: Link, nursery: trio.Nursery) -> None:
     session, peer = link
     await peer.send(encode_response(99, "what?"))
     asked = Asked(nursery, session, "ping")
-    await peer.serve("ping", "pong")
+    await peer.serve("ping", {})
     await asked.done.wait()
-    assert asked.result == "pong"
+    assert asked.result == {}
     assert session.stray_answers == 1
 
 
@@ -144,9 +167,9 @@ async def test_what_the_daemon_asks_and_says_reaches_its_handlers(nursery: trio.
     heard, peer = Heard(), Peer(theirs)
     session = Session(ours, heard.on_request, heard.on_notification)
     nursery.start_soon(session.run)
-    await peer.send(encode_notification("lost", ["h"]) + encode_request(5, "perform", [{}]))
+    await peer.send(encode_notification("notice", ["h", "lost", ""]) + encode_request(5, "perform", [{}]))
     await wait_all_tasks_blocked()
-    assert heard.notifications == [Notification("lost", ["h"])]
+    assert heard.notifications == [Notification("notice", ["h", "lost", ""])]
     assert heard.requests == [Request(5, "perform", [{}])]
     session.respond(5, b"done")
     assert (await peer.expect_response()).result == b"done"
@@ -160,7 +183,7 @@ async def test_what_the_daemon_asks_and_says_reaches_its_handlers(nursery: trio.
 
 async def test_without_handlers_requests_are_refused_and_notifications_ignored(link: Link) -> None:
     _, peer = link
-    await peer.send(encode_notification("lost", ["h"]) + encode_request(5, "perform", [{}]))
+    await peer.send(encode_notification("notice", ["h", "lost", ""]) + encode_request(5, "perform", [{}]))
     response = await peer.expect_response()
     assert (response.msgid, response.result) == (5, None)
     assert str(response.error).startswith("UNKNOWN_METHOD: perform")
@@ -169,7 +192,7 @@ async def test_without_handlers_requests_are_refused_and_notifications_ignored(l
 ENDS = {
     "not MessagePack": b"\xc1",
     "not a message": b"\x93\x01\x02\x03",
-    "not UTF-8": b"\x94\x01\x00\xa1\xff\xc0",
+    "not UTF-8": b"\x93\x02\xa1\xff\x91\xa1\xff",
     "refused": b"\x94\x01\xc0\xafBAD_MESSAGE: oh\xc0",
 }
 
@@ -203,13 +226,13 @@ async def test_messages_before_the_garbage_count(link: Link, nursery: trio.Nurse
     session, peer = link
     asked = Asked(nursery, session, "submit")
     request = await peer.expect("submit")
-    await peer.send(encode_response(request.msgid, "created") + b"\xc1")
+    await peer.send(encode_response(request.msgid, {"result": "created", "id": 1}) + b"\xc1")
     await asked.done.wait()
-    assert asked.result == "created"
+    assert asked.result == {"result": "created", "id": 1}
     await session.ended.wait()
 
 
-ANSWER = encode_response(0, "created")
+ANSWER = encode_response(0, {"result": "created", "id": 1})
 
 
 @pytest.mark.parametrize("cut", range(len(ANSWER) + 1))
@@ -221,7 +244,7 @@ async def test_cut_at_every_byte(link: Link, nursery: trio.Nursery, cut: int) ->
     await peer.close()
     await asked.done.wait()
     if cut == len(ANSWER):
-        assert asked.result == "created"
+        assert asked.result == {"result": "created", "id": 1}
     else:
         assert isinstance(asked.error, ConnectionLost)
     await session.ended.wait()
@@ -235,7 +258,7 @@ async def test_an_answer_in_single_bytes(link: Link, nursery: trio.Nursery) -> N
         await peer.send(bytes([byte]))
         await wait_all_tasks_blocked()
     await asked.done.wait()
-    assert asked.result == "created"
+    assert asked.result == {"result": "created", "id": 1}
 
 
 async def test_a_daemon_that_does_not_read_makes_requests_wait_and_not_memory_grow(nursery: trio.Nursery) -> None:
@@ -275,9 +298,9 @@ async def test_what_cannot_be_packed_is_refused_here_and_harms_nobody(
     with pytest.raises(Invalid, match="cannot be sent"):
         await session.request("submit", *params)
     asked = Asked(nursery, session, "ping")
-    await peer.serve("ping", "pong")
+    await peer.serve("ping", {})
     await asked.done.wait()
-    assert asked.result == "pong"
+    assert asked.result == {}
 
 
 async def test_what_is_too_large_is_refused_here(link: Link) -> None:

@@ -15,8 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from periodic_client import Done, Failed, GiveUp, Invalid, Job, Later, LeaseLost, NewJob, TimedOut, Worker
 from periodic_client.reconnect import Backoff
 from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
-from periodic_client.wire import Request, encode_request
-from tests.client.peer import HELLO, Daemon, Peer
+from periodic_client.wire import Request, encode_notification, encode_request
+from tests.client.peer import EXTENDED, HELLO, Daemon, Peer
 
 
 def new_worker(daemon: Daemon, **options: Any) -> Worker:
@@ -82,11 +82,11 @@ async def test_it_introduces_itself_subscribes_and_has_started(daemon: Daemon, n
     nursery.start_soon(start)
     peer = await daemon.accept()
     await peer.serve("hello", HELLO, {"client": "me", "credit": 7, "disconnect_grace_ms": 100})
-    await peer.serve("subscribe", None, "b", 4)
-    request = await peer.expect("subscribe", "a", 1)
+    await peer.serve("subscribe", {}, "b", {"limit": 4})
+    request = await peer.expect("subscribe", "a", {"limit": 1})
     await wait_all_tasks_blocked()
     assert not started.is_set()
-    await peer.answer(request)
+    await peer.answer(request, {})
     await started.wait()
     await peer.close()
 
@@ -144,7 +144,7 @@ async def test_a_refused_subscription_is_raised(daemon: Daemon, nursery: trio.Nu
     async def serve() -> None:
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.refuse(await peer.expect("subscribe"), "INVALID: func has 300 bytes")
+        await peer.refuse(await peer.expect("subscribe"), "INVALID path=func: func has 300 bytes")
 
     nursery.start_soon(serve)
     with pytest.raises(Invalid, match="300 bytes"):
@@ -218,7 +218,7 @@ async def test_raised(daemon: Daemon, kind: str, caplog: pytest.LogCaptureFixtur
     async with running(worker, daemon, ("f", 1)) as peer:
         assert await peer.run_job(workload=b"secret") == {"outcome": "failed", "reason": "ValueError: disk full"}
         hopeless = await peer.run_job(name="hopeless")
-        assert hopeless == {"outcome": "failed", "reason": "not a picture", "retry": False}
+        assert hopeless == {"outcome": "failed", "reason": "not a picture", "final": True}
     assert "f n failed: ValueError: disk full" in caplog.text
     assert "in fail" in caplog.text, "the traceback"
     assert "f hopeless is given up: not a picture" in caplog.text
@@ -228,8 +228,8 @@ async def test_raised(daemon: Daemon, kind: str, caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_job(daemon: Daemon, kind: str) -> None:
     fields = {
-        "handle": "9-9-9", "func": "f", "name": "ä", "workload": b"\xff", "due_ms": 1, "priority": -2, "lease_ms": 3,
-        "attempt": 4, "failures": 5, "crashes": 6,
+        "handle": "9-9-9", "run": 7, "func": "f", "name": "ä", "workload": b"\xff", "headers": {"codec": "x"},
+        "due_at_ms": 1, "priority": -2, "lease_ms": 3, "attempt": 4, "failures": 5, "crashes": 6,
     }  # fmt: skip
     seen: list[Job] = []
     worker = new_worker(daemon)
@@ -239,7 +239,16 @@ async def test_the_job(daemon: Daemon, kind: str) -> None:
     job = seen[0]
     assert {key: getattr(job, key) for key in fields} == fields
     assert not job.lost
-    assert repr(job) == "<Job f ä 9-9-9>"
+    assert repr(job) == "<Job f ä run 7>", "the handle is for no log"
+
+
+async def test_a_job_without_headers(daemon: Daemon) -> None:
+    seen: list[Job] = []
+    worker = new_worker(daemon)
+    add(worker, "inline", seen.append)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.run_job(headers=None)
+    assert seen[0].headers == {}
 
 
 async def test_an_unknown_function_is_left_to_others(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,7 +299,7 @@ async def test_an_outcome_that_cannot_be_sent_is_a_failure(daemon: Daemon) -> No
         nursery.start_soon(worker.run)
         peer = await daemon.accept()
         await peer.serve("hello", {"limits": {"message_bytes": 5000}})
-        await peer.serve("subscribe")
+        await peer.serve("subscribe", {})
         for name, symbol in [("int", "INVALID"), ("name", "INVALID"), ("large", "TOO_LARGE")]:
             outcome = await peer.run_job(name=name)
             assert outcome["outcome"] == "failed"
@@ -364,9 +373,9 @@ async def test_extend(daemon: Daemon) -> None:
 
     async with running(worker, daemon, ("f", 1)) as peer:
         await peer.perform(handle="h")
-        await peer.serve("extend", None, "h")
-        await peer.serve("extend", None, "h", 5000)
-        await peer.refuse(await peer.expect("extend"), "LEASE_LOST: h is not running")
+        await peer.serve("extend", EXTENDED, "h", {"lease_ms": None})
+        await peer.serve("extend", EXTENDED, "h", {"lease_ms": 5000})
+        await peer.refuse(await peer.expect("extend"), "LEASE_LOST: this is not running")
         assert (await peer.expect_response()).result == b"lost"
 
 
@@ -380,9 +389,12 @@ async def test_extend_in_a_thread(daemon: Daemon) -> None:
 
     async with running(worker, daemon, ("f", 1)) as peer:
         await peer.perform(handle="h")
-        await peer.serve("extend", None, "h")
-        await peer.refuse(await peer.expect("extend", "h", 5000), "LEASE_LOST: gone")
+        await peer.serve("extend", EXTENDED, "h", {"lease_ms": None})
+        await peer.refuse(await peer.expect("extend", "h", {"lease_ms": 5000}), "LEASE_LOST: gone")
         assert (await peer.expect_response()).result == {"outcome": "failed", "reason": "LeaseLost: gone"}
+
+
+# -- notices -----------------------------------------------------------------------------------------------------------
 
 
 async def test_lost_reaches_the_running_job(daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
@@ -390,17 +402,141 @@ async def test_lost_reaches_the_running_job(daemon: Daemon, gate: Gate, caplog: 
     worker.function("f")(gate.run)
     async with running(worker, daemon, ("f", 1)) as peer:
         await peer.perform(handle="h")
-        await peer.lost("h")
+        await peer.notice("h", "lost")
         await wait_all_tasks_blocked()
         assert gate.begun[0].lost
         gate.let_go("n")
         await peer.expect_response()
-        await peer.lost("h")
-        await peer.lost("unheard of")
+        await peer.notice("h", "lost")
+        await peer.notice("unheard of", "lost")
         await wait_all_tasks_blocked()
     assert "f n: this run no longer counts" in caplog.text
     assert "f n: its outcome came too late" in caplog.text
-    assert "unheard of: its outcome came too late" in caplog.text
+    assert "a run that is no longer known here: its outcome came too late" in caplog.text
+    assert "unheard of" not in caplog.text, "a handle is for no log"
+
+
+async def test_lost_before_it_began_it_never_begins(daemon: Daemon, gate: Gate) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(name="begun")
+        waits = await peer.perform(name="waits", handle="hw")
+        await peer.notice("hw", "lost")
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (waits, {"outcome": "later"}), (
+            "room comes back with a response only"
+        )
+        gate.let_go("begun")
+        await peer.expect_response()
+        await peer.perform(name="next")
+        await wait_all_tasks_blocked()
+        assert gate.names == ["begun", "next"]
+
+
+async def test_refused_is_logged_and_the_run_is_over(
+    daemon: Daemon, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: Done(submit=[NewJob("g", "")]))
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.run_job(handle="h")
+        await peer.notice("h", "refused", "submit[0].name is empty")
+        await peer.notice("unheard of", "refused", "why")
+        await peer.run_job(handle="next")
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        assert (await peer.serve("finish", {})).params[0] == "next", "the other is not sent again"
+        await peer.serve("subscribe", {})
+    said = {record.getMessage(): record.levelno for record in caplog.records}
+    assert said["f n: its outcome could not be read and counts as failed: submit[0].name is empty"] == logging.WARNING
+    assert "a run that is no longer known here: its outcome could not be read and counts as failed: why" in said
+
+
+async def test_stop_hands_back_at_once_what_has_not_begun(
+    daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        begun = await peer.perform(name="begun", handle="hb")
+        waiting = [await peer.perform(name=name, handle=name) for name in ("first", "second")]
+        await wait_all_tasks_blocked()
+        for handle in ("hb", "first", "second", "unheard of"):
+            await peer.notice(handle, "stop")
+        for msgid in waiting:
+            response = await peer.expect_response()
+            assert (response.msgid, response.result) == (msgid, {"outcome": "later"})
+        assert not gate.begun[0].lost
+        gate.let_go("begun", b"x")
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (begun, b"x")
+        await wait_all_tasks_blocked()
+    assert gate.names == ["begun"]
+    said = {record.getMessage(): record.levelno for record in caplog.records}
+    assert said["f begun goes on: the daemon is stopping"] == logging.INFO
+    assert said["f first is handed back before it began: the daemon is stopping"] == logging.INFO
+
+
+async def test_it_survives_a_daemon_that_stops_and_comes_back(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.notice("h", "stop")
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO | {"boot": 2})
+        await peer.serve("extend", EXTENDED, "h", {"lease_ms": None, "own": True})
+        await peer.serve("subscribe", {}, "f", {"limit": 1})
+        gate.let_go("n", b"x")
+        await peer.serve("finish", {}, "h", b"x")
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("notice", ["h", "cancel", "somebody asks for it"]),
+        ("notice", ["h", "a later kind", "text", {"and": "more"}]),
+        ("notice", ["h", None, None]),
+        ("notice", ["h"]),
+        ("notice", []),
+        ("notice", [["h"], "lost", "text"]),
+        ("notice", [{}, {}, {}]),
+        ("lost", ["h"]),
+        ("news", []),
+    ],
+)
+async def test_what_it_does_not_know_is_ignored(
+    daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture, method: str, params: list[Any]
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        msgid = await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.send(encode_notification(method, params))
+        await wait_all_tasks_blocked()
+        assert not gate.begun[0].lost
+        gate.let_go("n", b"x")
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (msgid, b"x")
+    assert not caplog.records
+
+
+async def test_a_known_kind_with_more_than_is_known(daemon: Daemon, gate: Gate) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.send(encode_notification("notice", ["h", "lost", None, {"a later version": "knows more"}]))
+        await wait_all_tasks_blocked()
+        assert gate.begun[0].lost
 
 
 # -- lost connections --------------------------------------------------------------------------------------------------
@@ -474,8 +610,8 @@ async def test_what_ended_while_disconnected_is_delivered_before_anything_new_is
         assert finishes["hb"].params[1] == {"outcome": "failed", "reason": "why"}
         await peer.expect_silence()
         for request in finishes.values():
-            await peer.answer(request)
-        await peer.serve("subscribe", None, "f", 2)
+            await peer.answer(request, {})
+        await peer.serve("subscribe", {}, "f", {"limit": 2})
 
 
 async def test_what_is_delivered_once_is_not_delivered_again(
@@ -489,16 +625,16 @@ async def test_what_is_delivered_once_is_not_delivered_again(
         await peer.close()
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.serve("extend", None, "h")
-        await peer.serve("subscribe")
+        await peer.serve("extend", EXTENDED, "h", {"lease_ms": None, "own": True})
+        await peer.serve("subscribe", {})
         gate.let_go("n", b"x")
         unanswered = await peer.expect("finish", "h", b"x")
         assert unanswered
         await peer.close()
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.serve("finish", None, "h", b"x")
-        await peer.serve("subscribe")
+        await peer.serve("finish", {}, "h", b"x")
+        await peer.serve("subscribe", {})
         await peer.close()
         await (await daemon.accept()).serve_worker(("f", 1))
 
@@ -524,8 +660,8 @@ async def test_an_outcome_that_came_too_late_is_logged(
             gate.let_go("n")
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.refuse(await peer.expect("finish", "h", None), "LEASE_LOST: h is not the latest run of a job")
-        await peer.serve("subscribe")
+        await peer.refuse(await peer.expect("finish", "h", None), "LEASE_LOST: this is not the latest run of a job")
+        await peer.serve("subscribe", {})
     records = [record for record in caplog.records if "too late" in record.getMessage()]
     assert [record.levelno for record in records] == [logging.INFO if was_sent else logging.WARNING]
     assert "f n" in records[0].getMessage()
@@ -536,13 +672,13 @@ async def test_what_a_ping_has_shown_to_be_safe_is_not_sent_again(daemon: Daemon
     add(worker, "inline", lambda job: b"x")
     async with running(worker, daemon, ("f", 1)) as peer:
         await peer.run_job(handle="safe")
-        await peer.serve("ping", "pong")
+        await peer.serve("ping", {})
         await peer.run_job(handle="unknown")
         await peer.close()
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.serve("finish", None, "unknown", b"x")
-        await peer.serve("subscribe")
+        await peer.serve("finish", {}, "unknown", b"x")
+        await peer.serve("subscribe", {})
 
 
 @pytest.mark.parametrize(("count", "data"), [(CONFIRM_REPORTS, b""), (2, bytes(CONFIRM_BYTES // 2))])
@@ -555,7 +691,7 @@ async def test_a_ping_follows_many_outcomes_so_that_few_are_kept(
         for i in range(count):
             await peer.run_job(handle=str(i))
         sent_s = trio.current_time()
-        await peer.serve("ping", "pong")
+        await peer.serve("ping", {})
         assert trio.current_time() == sent_s
         await peer.run_job()
 
@@ -578,7 +714,7 @@ async def test_an_outcome_the_daemon_refuses_becomes_a_failure(
         reason = "the outcome was refused: INVALID: submit[0].name is empty"
         assert request.params == ["h", {"outcome": "failed", "reason": reason}]
         await peer.refuse(request, "BUSY: not now either")
-        await peer.serve("subscribe")
+        await peer.serve("subscribe", {})
     assert "f n: its outcome is dropped: BUSY" in caplog.text
 
 
@@ -595,24 +731,24 @@ async def test_a_run_that_outlives_its_connection_is_taken_over(
 
     async with running(worker, daemon, ("f", 2)) as peer:
         await peer.perform(name="long", handle="hl")
-        await peer.serve("extend", None, "hl", 9000)
+        await peer.serve("extend", EXTENDED, "hl", {"lease_ms": 9000})
         await peer.perform(name="lost", handle="hx")
         await wait_all_tasks_blocked()
         await peer.close()
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
         extends = {request.params[0]: request for request in [await peer.expect("extend") for _ in range(2)]}
-        assert extends["hl"].params == ["hl", 9000], "what it had asked for"
-        assert extends["hx"].params == ["hx"]
-        await peer.answer(extends["hl"])
-        await peer.refuse(extends["hx"], "LEASE_LOST: hx is not running")
-        await peer.serve("subscribe")
+        assert extends["hl"].params == ["hl", {"lease_ms": 9000, "own": True}], "what it had asked for"
+        assert extends["hx"].params == ["hx", {"lease_ms": None, "own": True}]
+        await peer.answer(extends["hl"], EXTENDED)
+        await peer.refuse(extends["hx"], "LEASE_LOST: this is not running")
+        await peer.serve("subscribe", {})
         assert {job.name: job.lost for job in gate.begun} == {"long": False, "lost": True}
         await peer.perform(name="new")
         await wait_all_tasks_blocked()
         assert "new" not in gate.names, "the limit counts the runs of the connection before"
         gate.let_go("long", b"x")
-        await peer.serve("finish", None, "hl", b"x")
+        await peer.serve("finish", {}, "hl", b"x")
         await wait_all_tasks_blocked()
         assert "new" in gate.names
 
@@ -631,7 +767,7 @@ async def test_a_run_not_begun_when_its_connection_is_lost_is_handed_back(
         await peer.serve("hello", HELLO)
         asked = {request.method: request for request in [await peer.expect_any() for _ in range(2)]}
         assert asked["finish"].params == ["hw", {"outcome": "later"}]
-        assert asked["extend"].params == ["hb"]
+        assert asked["extend"].params == ["hb", {"lease_ms": None, "own": True}]
 
 
 async def test_extend_waits_for_the_connection(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
@@ -655,9 +791,10 @@ async def test_extend_waits_for_the_connection(daemon: Daemon, gate: Gate, autoj
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
         extends = [await peer.expect("extend") for _ in range(2)]
-        assert sorted(request.params for request in extends) == [["h"], ["h", 1234]]
+        options = [request.params[1] for request in extends]
+        assert sorted(options, key=len) == [{"lease_ms": 1234}, {"lease_ms": None, "own": True}]
         for request in extends:
-            await peer.answer(request)
+            await peer.answer(request, EXTENDED)
         requests = [await peer.expect_any() for _ in range(2)]
         assert sorted(request.method for request in requests) == ["finish", "subscribe"]
 
@@ -697,7 +834,7 @@ async def test_it_pings_after_15_seconds_of_silence(daemon: Daemon, autojump_clo
             before_s = trio.current_time()
             request = await peer.expect("ping")
             assert trio.current_time() - before_s == pytest.approx(15)
-            await peer.answer(request, "pong")
+            await peer.answer(request, {})
         await trio.sleep(10)
         await peer.run_job()
         before_s = trio.current_time()
@@ -712,7 +849,7 @@ async def test_it_pings_though_the_daemon_speaks_all_the_time(daemon: Daemon, au
     async with running(worker, daemon, ("f", 1)) as peer:
         for _ in range(2):
             await trio.sleep(7)
-            await peer.lost("unheard of")
+            await peer.notice("unheard of", "lost")
         spoke_s = trio.current_time()
         await peer.expect("ping")
         assert trio.current_time() - spoke_s == pytest.approx(1)
@@ -731,7 +868,7 @@ async def test_a_silent_daemon_is_noticed_though_the_worker_speaks_all_the_time(
             await trio.sleep(7)
             gate.let_go(str(i))
         with pytest.raises(trio.BrokenResourceError):
-            await peer.lost("h")
+            await peer.notice("h", "lost")
         while await peer.receive() is not None:
             pass
         assert 45 <= trio.current_time() - began_s <= 63
@@ -756,7 +893,7 @@ async def test_a_daemon_that_is_slow_but_speaks_is_not_lost(daemon: Daemon, auto
         await trio.sleep(20)
         await peer.run_job()
         await trio.sleep(20)
-        await peer.serve("ping", "pong")
+        await peer.serve("ping", {})
         await peer.run_job()
     assert len(daemon.dialled) == 1
 
@@ -801,7 +938,7 @@ async def serve_to_the_end(peer: Peer) -> list[Any]:
     while (message := await peer.receive()) is not None:
         said.append(message)
         if isinstance(message, Request):
-            await peer.answer(message, "pong" if message.method == "ping" else None)
+            await peer.answer(message, {})
     return said
 
 
@@ -823,11 +960,14 @@ async def test_stop_hands_back_what_is_not_begun_and_lets_the_rest_finish(
     waits = await peer.perform(name="waits")
     await wait_all_tasks_blocked()
     worker.stop()
-    response = await peer.expect_response()
-    assert (response.msgid, response.result) == (waits, {"outcome": "later"})
-    await peer.serve("unsubscribe", None)
+    goodbye = await peer.expect("unsubscribe_all")
+    assert goodbye.params == []
     assert await peer.run_job(name="on its way") == {"outcome": "later"}
-    await trio.sleep(9)
+    await peer.expect_silence()
+    await peer.answer(goodbye, {})
+    response = await peer.expect_response()
+    assert (response.msgid, response.result) == (waits, {"outcome": "later"}), "only now: else it would come again"
+    await trio.sleep(8)
     let_go_s = trio.current_time()
     gate.let_go("begun", b"x")
     response = await peer.expect_response()
@@ -853,7 +993,7 @@ async def test_stop_does_not_wait_for_ever(
         worker.stop()
         said = await serve_to_the_end(peer)
         assert trio.current_time() - stopped_s == pytest.approx(10)
-    assert [message.method for message in said] == ["unsubscribe", "unsubscribe"]
+    assert [message.method for message in said] == ["unsubscribe_all", "unsubscribe_all"]
     assert "1 unfinished runs" in caplog.text
 
 
@@ -873,9 +1013,9 @@ async def test_stop_hands_back_what_waits_for_a_thread(daemon: Daemon) -> None:
         first, second = await peer.perform(), await peer.perform()
         await wait_all_tasks_blocked()
         worker.stop()
+        await peer.serve("unsubscribe_all", {})
         response = await peer.expect_response()
         assert (response.msgid, response.result) == (second, {"outcome": "later"})
-        await peer.serve("unsubscribe")
         let_go.set()
         response = await peer.expect_response()
         assert (response.msgid, response.result) == (first, b"ended")
@@ -919,8 +1059,8 @@ async def test_stop_while_disconnected_still_delivers(
     peer = await daemon.accept()
     await peer.serve("hello", HELLO)
     finished_s = trio.current_time()
-    await peer.serve("finish", None, "h", b"x")
-    assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe"]
+    await peer.serve("finish", {}, "h", b"x")
+    assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe_all"]
     assert trio.current_time() == finished_s, "no longer than need be"
 
 
@@ -935,14 +1075,14 @@ async def test_stop_waits_until_the_last_outcome_has_arrived(
     await peer.perform(handle="h")
     await wait_all_tasks_blocked()
     worker.stop()
-    await peer.serve("unsubscribe")
+    await peer.serve("unsubscribe_all", {})
     gate.let_go("n", b"x")
     await peer.expect_response()
     await peer.expect("ping")
     await peer.close()
     peer = await daemon.accept()
     await peer.serve("hello", HELLO)
-    await peer.serve("finish", None, "h", b"x")
+    await peer.serve("finish", {}, "h", b"x")
     await serve_to_the_end(peer)
 
 
@@ -984,7 +1124,7 @@ async def test_cancelled_it_says_goodbye(daemon: Daemon, gate: Gate, autojump_cl
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
-            assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe"]
+            assert [message.method for message in await serve_to_the_end(peer)] == ["unsubscribe_all"]
 
 
 async def test_cancelled_it_waits_little_for_a_silent_daemon(daemon: Daemon, autojump_clock: MockClock) -> None:
@@ -1010,7 +1150,7 @@ async def test_a_job_that_comes_while_it_says_goodbye_is_handed_back(
         await peer.serve_worker(("f", 1))
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
-            goodbye = await peer.expect("unsubscribe")
+            goodbye = await peer.expect("unsubscribe_all")
             assert await peer.run_job() == {"outcome": "later"}
-            await peer.answer(goodbye)
+            await peer.answer(goodbye, {})
             assert await peer.receive() is None

@@ -41,21 +41,21 @@ def client(daemon: SteppedDaemon) -> Iterator[Link]:
 @pytest.fixture
 def worker(daemon: SteppedDaemon) -> Iterator[Link]:
     link = Link(daemon)
-    link.ask("subscribe", "f", 1000)
+    link.ask("subscribe", "f", {"limit": 1000})
     yield link
     link.close()
 
 
 def daemon_ms(link: Link) -> int:
-    return int(link.ask("hello")["now_ms"])
+    return int(link.ask("hello")["now_at_ms"])
 
 
 def submit(client: Link, name: str, **more: Any) -> None:
-    assert client.ask("submit", {"func": "f", "name": name, **more}) == "created"
+    assert client.ask("submit", {"func": "f", "name": name, **more})["result"] == "created"
 
 
 def state(client: Link, name: str) -> str:
-    return str(client.ask("get", "f", name)["state"])
+    return str(client.ask("get", "f", name)["job"]["state"])
 
 
 def given(worker: Link, count: int) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def test_the_clock_is_stepped_and_the_monotonic_one_is_not(daemon: SteppedDaemon
     before = client.ask("status")
     daemon.step_to(HOUR_S)
     after = client.ask("status")
-    assert HOUR_MS <= after["now_ms"] - before["now_ms"] < 2 * HOUR_MS
+    assert HOUR_MS <= after["now_at_ms"] - before["now_at_ms"] < 2 * HOUR_MS
     assert after["uptime_ms"] - before["uptime_ms"] < HOUR_MS
 
 
@@ -80,7 +80,7 @@ def test_a_step_back_starts_nothing_early_and_holds_nothing_back(
     daemon: SteppedDaemon, client: Link, worker: Link
 ) -> None:
     due_ms = daemon_ms(client) + 60_000
-    submit(client, "in a minute", due_ms=due_ms)
+    submit(client, "in a minute", due_at_ms=due_ms)
     daemon.step_to(-HOUR_S)
     assert daemon_ms(client) < due_ms - HOUR_MS
     submit(client, "now")
@@ -113,7 +113,7 @@ def test_a_step_forward_gives_out_what_became_due_each_once(daemon: SteppedDaemo
     now_ms = daemon_ms(client)
     due = [str(minutes) for minutes in range(1, 60)]
     for minutes in (*due, "70", "80", "90"):
-        submit(client, minutes, due_ms=now_ms + int(minutes) * 60_000)
+        submit(client, minutes, due_at_ms=now_ms + int(minutes) * 60_000)
     worker.raw.socket.settimeout(NOTICED_S)
     daemon.step_to(HOUR_S)
     assert [job["name"] for job in given(worker, len(due))] == due
@@ -128,7 +128,7 @@ def test_a_stopped_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
     count = 20
     with Daemon(tmp_path) as daemon:
         client, worker = Link(daemon), Link(daemon)
-        worker.ask("subscribe", "f", 1000)
+        worker.ask("subscribe", "f", {"limit": 1000})
         submit(client, "short", lease_ms=3_000, retry=AGAIN_AT_ONCE)
         submit(client, "long", lease_ms=1_000_000)
         given(worker, 2)

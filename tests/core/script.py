@@ -11,7 +11,7 @@ from typing import Any
 from periodic_client.wire import Decoder, Notification, Request, Response, codec, error_from_wire
 from periodicd.clock import Now
 from periodicd.engine import Engine
-from periodicd.scheduler import Settings
+from periodicd.scheduler import HANDLE_BYTES, Settings
 from periodicd.store import Store
 from periodicd.store.memory import MemoryStore
 
@@ -28,8 +28,12 @@ class Daemon:
 
     def start(self) -> None:
         """A new life on the same store: whatever was only in memory is gone."""
-        self.engine = Engine(self.store, self.now, self.settings)
+        self.engine = Engine(self.store, self.now, self.chance, self.settings)
         self.peers = {}
+
+    def chance(self, size: int) -> bytes:
+        """No chance at all: every handle can be told."""
+        return b"".join(number.to_bytes(HANDLE_BYTES, "big") for number in range(1, size // HANDLE_BYTES + 1))
 
     def connect(self) -> "Peer":
         peer = Peer(self)
@@ -63,12 +67,12 @@ class Daemon:
 
     def job(self, func: str, name: str) -> dict[str, Any]:
         """The job as ``get`` shows it."""
-        found = self.connect().ask("get", func, name)
-        assert found is not None, f"{func} {name} is gone"
-        return dict(found)
+        found = self.connect().ask("get", func, name, {"workload": True})
+        assert found["result"] == "found", f"{func} {name} is {found}"
+        return dict(found["job"])
 
     def gone(self, func: str, name: str) -> bool:
-        return self.connect().ask("get", func, name) is None
+        return bool(self.connect().ask("get", func, name) == {"result": "absent", "job": None})
 
 
 @dataclass
@@ -102,7 +106,8 @@ class Peer:
         self.me = daemon.engine.attach(daemon.now)
         self.runs: deque[Run] = deque()
         self.answers: dict[int, Response] = {}
-        self.notes: list[Notification] = []
+        self.notices: list[tuple[str, str]] = []
+        """Handle and kind."""
         self._in, self._out = Decoder(), Decoder()
         self._msgid = 0
         self.reads = True
@@ -133,8 +138,8 @@ class Peer:
                     self.runs.append(Run(self, msgid, job))
                 case Response(int(msgid)):
                     self.answers[msgid] = message
-                case Notification():
-                    self.notes.append(message)
+                case Notification("notice", [handle, kind, str()]):
+                    self.notices.append((handle, kind))
                 case _:
                     raise AssertionError(message)
 
@@ -157,7 +162,7 @@ class Peer:
         return self.answer(msgid)
 
     def submit(self, name: str, func: str = "f", **job: Any) -> str:
-        return str(self.ask("submit", {"func": func, "name": name, **job}))
+        return str(self.ask("submit", {"func": func, "name": name, **job})["result"])
 
     def take(self) -> Run:
         """The next job that was given to this peer."""
@@ -183,5 +188,5 @@ def worker(daemon: Daemon, func: str = "f", limit: int = 10, **hello: Any) -> Pe
     peer = daemon.connect()
     if hello:
         peer.ask("hello", hello)
-    peer.ask("subscribe", func, limit)
+    peer.ask("subscribe", func, {"limit": limit})
     return peer

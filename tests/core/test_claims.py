@@ -39,7 +39,7 @@ def test_a_short_job_costs_one_insert_and_one_delete() -> None:
     client.submit("a")
     runner.take().respond()
     daemon.later(200)
-    assert store.seen == ["Put", "Finish"]
+    assert store.seen == ["Put", "Delete"]
 
 
 def test_a_long_job_s_claim_is_written_within_100_ms() -> None:
@@ -51,7 +51,7 @@ def test_a_long_job_s_claim_is_written_within_100_ms() -> None:
     daemon.later(100)
     assert store.seen.count("Claim") == 1
     runner.take().respond()
-    assert store.seen[-2:] == ["Claim", "Finish"]
+    assert store.seen[-2:] == ["Claim", "Delete"]
 
 
 def test_the_claim_is_written_before_the_store_is_asked_about_the_job() -> None:
@@ -94,7 +94,7 @@ def test_a_claim_refused_after_the_job_was_given_out_ends_the_run() -> None:
     store.taken = {1}
     daemon.later(100)
     run.respond()
-    assert [note.params for note in runner.notes] == [[run.handle]]
+    assert runner.notices == [(run.handle, "lost")]
     assert daemon.job("f", "a")["state"] == "waiting"
 
 
@@ -107,4 +107,4 @@ def test_a_restart_after_a_clean_stop_knows_every_run() -> None:
     daemon.engine.close()
     daemon.start()
     assert daemon.job("f", "a")["state"] == "running"
-    assert daemon.connect().ask("finish", run.handle, None) is None
+    assert daemon.connect().ask("finish", run.handle, None) == {}

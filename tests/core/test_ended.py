@@ -26,7 +26,7 @@ def test_its_runs_end_at_once_and_it_is_given_no_more() -> None:
     asked = first.send("get", "f", "a")
     first.end()
     assert second.names() == ["a"]
-    assert first.answer(asked)["state"] == "waiting"
+    assert first.answer(asked)["job"]["state"] == "waiting"
     client.submit("b")
     first.close()
     assert (first.names(), second.names()) == (["a"], ["a"])
@@ -44,7 +44,7 @@ def test_what_waits_until_it_reads_still_counts_and_brings_no_jobs() -> None:
     runner.me.note_outbox(8 * MB)
     asked = [runner.send("get", "f", "a") for _ in range(20)]
     run.respond()
-    asked += [runner.send("hello", {"credit": 1000}), runner.send("subscribe", "f", 5)]
+    asked += [runner.send("hello", {"credit": 1000}), runner.send("subscribe", "f", {"limit": 5})]
     asked += [runner.send("get", "f", "b") for _ in range(20)]
     runner.end()
     client.submit("b")
@@ -66,5 +66,5 @@ def test_a_connection_that_is_lost_after_its_end_was_lost_once() -> None:
     runner.send("ping")
     runner.end()
     runner.close()
-    assert daemon.connect().ask("finish", run.handle, None) is None
+    assert daemon.connect().ask("finish", run.handle, None) == {}
     assert runner.number not in daemon.engine.scheduler.peers

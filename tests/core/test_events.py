@@ -12,7 +12,7 @@ def test_a_job_that_runs_and_is_done_or_fails_or_comes_again_is_no_event() -> No
     peer.take().respond({"outcome": "later", "delay_ms": 0})
     peer.take().respond()
     assert daemon.gone("f", "a")
-    peer.ask("unsubscribe")
+    peer.ask("unsubscribe_all")
     peer.close()
     assert daemon.engine.take_events() == []
 
@@ -25,7 +25,7 @@ def test_a_lease_that_runs_out() -> None:
     daemon.later(1_999)
     assert daemon.engine.take_events() == []
     daemon.later(1)
-    assert daemon.engine.take_events() == [Event("lease_ran_out", (2_000,), peer.me, "f", "a", run.handle)]
+    assert daemon.engine.take_events() == [Event("lease_ran_out", (2_000,), peer.me, "f", "a", run.job["run"])]
     assert daemon.engine.take_events() == [], "each is told once"
 
 
@@ -42,13 +42,13 @@ def test_a_job_dies_at_once_or_late() -> None:
     daemon = Daemon()
     peer = worker(daemon)
     peer.submit("a")
-    peer.take().respond({"outcome": "failed", "retry": False})
+    peer.take().respond({"outcome": "failed", "final": True})
     assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "a")]
     peer.submit("b", lease_ms=1_000)
     late = peer.take()
     daemon.later(1_000)
     daemon.engine.take_events()
-    peer.ask("finish", late.handle, {"outcome": "failed", "retry": False})
+    peer.ask("finish", late.handle, {"outcome": "failed", "final": True})
     assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "b")]
 
 
@@ -57,7 +57,7 @@ def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
     peer = worker(daemon)
     peer.submit("a")
     assert peer.submit("a") == "queued_behind"
-    peer.take().respond({"outcome": "failed", "retry": False})
+    peer.take().respond({"outcome": "failed", "final": True})
     assert daemon.job("f", "a")["state"] == "running"
     assert daemon.engine.take_events() == []
 
@@ -77,7 +77,7 @@ def test_a_worker_that_has_no_jobs_or_says_goodbye_is_no_loss() -> None:
     worker(daemon).close()
     peer = worker(daemon)
     peer.submit("a")
-    peer.ask("unsubscribe")
+    peer.ask("unsubscribe_all")
     peer.close()
     assert daemon.job("f", "a")["state"] == "waiting"
     assert daemon.engine.take_events() == []
@@ -99,7 +99,7 @@ def test_events_are_bounded_and_the_rest_are_counted() -> None:
     daemon = Daemon()
     for func in ("f", "g"):
         peer = worker(daemon, func, limit=1000)
-        peer.ask("submit", [{"func": func, "name": str(number), "lease_ms": 1_000} for number in range(1000)])
+        peer.ask("submit_batch", [{"func": func, "name": str(number), "lease_ms": 1_000} for number in range(1000)])
     daemon.later(1_000)
     events = daemon.engine.take_events()
     assert len(events) == EVENTS_MAX + 1

@@ -13,7 +13,7 @@ def test_no_job_is_given_out_while_the_daemon_has_no_memory_for_it() -> None:
     runners = [worker(daemon, limit=2) for _ in range(5)]
     for runner in runners:
         runner.reads = False
-        runner.ask("subscribe", "f", 4)
+        runner.ask("subscribe", "f", {"limit": 4})
     held = sum(len(runner.runs) for runner in runners)
     assert held < 20
     for runner in runners:
@@ -45,7 +45,7 @@ def test_large_answers_are_made_a_few_at_a_time_and_not_for_a_peer_that_does_not
     client.read()
     daemon.step()
     assert len(client.answers) == len(asked) - first
-    assert client.ask("ping") == "pong"
+    assert client.ask("ping") == {}
 
 
 def test_what_a_lost_connection_had_asked_is_forgotten() -> None:
@@ -73,7 +73,7 @@ def test_what_follows_a_request_that_waits_waits_too() -> None:
     assert daemon.job("f", "a")["state"] == "running", "the response does not overtake the finish"
     runner.read()
     daemon.step()
-    assert runner.answer(finish) is None
+    assert runner.answer(finish) == {}
     assert daemon.job("f", "a")["reason"] == "broken"
 
 

@@ -10,17 +10,17 @@ MILLION = 1_000_000
 
 FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
-INSERT INTO jobs (id, func, name, priority, due_ms, submitted_ms, lease_ms, workload_bytes, workload)
-SELECT n, 'f', printf('%07d', n), 0, :due_ms - n % 1000, 0, 600000, 1, x'41' FROM numbers
+INSERT INTO jobs (id, func, name, priority, due_at_ms, submitted_at_ms, lease_ms, workload_bytes, workload)
+SELECT n, 'f', printf('%07d', n), 0, :due_at_ms - n % 1000, 0, 600000, 1, x'41' FROM numbers
 """
 
 
-def filled(path: Path, due_ms: int) -> SqliteStore:
+def filled(path: Path, due_at_ms: int) -> SqliteStore:
     """A store with a million jobs of "f", put there by SQL since a test need not wait for a million submits."""
     SqliteStore(path, "relaxed").close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA synchronous = OFF")
-        db.execute(FILL, {"count": MILLION, "due_ms": due_ms})
+        db.execute(FILL, {"count": MILLION, "due_at_ms": due_at_ms})
         db.execute("UPDATE daemon SET next_id = ?", (MILLION + 1,))
     db.close()
     return SqliteStore(path, "relaxed")
@@ -40,7 +40,7 @@ def test_a_million_due_jobs_and_a_high_priority_one_on_disk(tmp_path: Path) -> N
         if number == 1_000:
             client.submit("second", priority=-1)
         run = runner.take()
-        order.append((run.job["priority"], run.job["due_ms"], run.name))
+        order.append((run.job["priority"], run.job["due_at_ms"], run.name))
         run.respond()
     assert order[1_001][2] == "second"
     del order[1_001]

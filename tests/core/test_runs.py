@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from periodic_client.wire import LeaseLost
+from periodic_client.wire import LeaseLost, codec
 from tests.core.script import START, Daemon, Peer, Run, worker
 
 HOUR_MS = 3_600_000
@@ -64,7 +64,7 @@ def test_the_image_server_s_rule_gives_up_after_17_runs_and_2440_seconds() -> No
 def test_retry_false_ends_hopeless_input_at_once() -> None:
     daemon = Daemon()
     _, run = one_job(daemon)
-    run.respond({"outcome": "failed", "reason": "not a picture", "retry": False})
+    run.respond({"outcome": "failed", "reason": "not a picture", "final": True})
     job = daemon.job("f", "a")
     assert (job["state"], job["reason"], job["failures"]) == ("dead", "not a picture", 1)
 
@@ -94,19 +94,29 @@ def test_later_counts_as_no_failure() -> None:
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        (7, "INVALID: outcome is a map, not int"),
-        ({"outcome": "maybe"}, "INVALID: outcome.outcome is one of done, failed, later, not 'maybe'"),
-        ({"outcome": "done", "reason": "x"}, "INVALID: outcome.reason does not go with 'done'"),
-        ({"outcome": "done", "submit": [{"func": "g"}]}, "INVALID: outcome.submit[0].name is missing"),
-        ({}, "INVALID: outcome.outcome is missing"),
+        (7, "INVALID path=outcome: outcome is a map, not an integer"),
+        (
+            {"outcome": "maybe"},
+            "INVALID path=outcome.outcome: outcome.outcome is one of done, failed, later, not maybe",
+        ),
+        (
+            {"outcome": "done", "finals": False},
+            "INVALID path=outcome.finals: outcome.finals is not a key of an outcome; did you mean final?",
+        ),
+        (
+            {"outcome": "done", "submit": [{"func": "g"}]},
+            "INVALID path=outcome.submit[0].name: outcome.submit[0].name is missing",
+        ),
+        ({}, "INVALID path=outcome.outcome: outcome.outcome is missing"),
     ],
 )
 def test_an_outcome_that_cannot_be_read_is_a_failure_that_says_so(result: object, reason: str) -> None:
     daemon = Daemon()
-    _, run = one_job(daemon)
+    runner, run = one_job(daemon)
     run.respond(result)
     job = daemon.job("f", "a")
     assert (job["state"], job["reason"]) == ("waiting", reason)
+    assert runner.notices == [(run.handle, "refused")]
 
 
 def test_follow_ons_are_submitted_with_the_outcome() -> None:
@@ -129,10 +139,10 @@ def test_a_follow_on_of_the_job_s_own_name_takes_the_retry_s_place() -> None:
 def test_finish_is_answered_and_the_response_that_follows_only_gives_room() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon)
-    assert daemon.connect().ask("finish", run.handle, None) is None
+    assert daemon.connect().ask("finish", run.handle, None) == {}
     assert daemon.gone("f", "a")
     run.respond()
-    assert not runner.notes
+    assert not runner.notices
     with pytest.raises(LeaseLost):
         runner.ask("finish", run.handle, None)
 
@@ -146,8 +156,8 @@ def test_a_lease_that_runs_out_is_a_failure_and_the_late_response_is_told_so() -
     second = runner.take()
     assert (second.job["attempt"], second.job["failures"]) == (2, 1)
     run.respond()
-    assert [note.params for note in runner.notes] == [[run.handle]]
-    assert daemon.job("f", "a")["reason"] == "the lease of 2000 ms ran out"
+    assert runner.notices == [(run.handle, "lost")]
+    assert daemon.job("f", "a")["reason"] == "its lease ran out"
     second.respond()
     assert daemon.gone("f", "a")
 
@@ -156,10 +166,10 @@ def test_extend_starts_the_lease_anew() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon, lease_ms=2_000)
     daemon.later(1_500)
-    assert runner.ask("extend", run.handle) is None
+    assert runner.ask("extend", run.handle) == {"lease_until_at_ms": daemon.now.wall_ms + 2_000}
     daemon.later(1_999)
     assert daemon.job("f", "a")["state"] == "running"
-    runner.ask("extend", run.handle, 9_000)
+    runner.ask("extend", run.handle, {"lease_ms": 9_000})
     daemon.later(8_999)
     assert daemon.job("f", "a")["state"] == "running"
     daemon.later(1)
@@ -173,7 +183,7 @@ def test_a_late_finish_counts_until_the_job_is_given_out_again() -> None:
     runner, run = one_job(daemon, lease_ms=1_000, retry={"backoff": "fixed", "delay_ms": 5_000})
     daemon.later(1_000)
     assert daemon.job("f", "a")["state"] == "waiting"
-    assert runner.ask("finish", run.handle, {"outcome": "done", "submit": [{"func": "g", "name": "next"}]}) is None
+    assert runner.ask("finish", run.handle, {"outcome": "done", "submit": [{"func": "g", "name": "next"}]}) == {}
     assert daemon.gone("f", "a")
     assert daemon.job("g", "next")["state"] == "waiting"
     daemon.later(10_000)
@@ -192,7 +202,7 @@ def test_a_late_failure_changes_no_counters() -> None:
     with pytest.raises(LeaseLost):
         runner.ask("finish", run.handle, None)
     daemon.later(1_000)
-    runner.ask("finish", second.handle, {"outcome": "failed", "retry": False, "reason": "no"})
+    runner.ask("finish", second.handle, {"outcome": "failed", "final": True, "reason": "no"})
     job = daemon.job("f", "a")
     assert (job["state"], job["failures"]) == ("dead", 2)
 
@@ -202,14 +212,14 @@ def test_a_late_finish_of_a_dead_job_counts() -> None:
     runner, run = one_job(daemon, lease_ms=1_000, retry={"limit": 0})
     daemon.later(1_000)
     assert daemon.job("f", "a")["state"] == "dead"
-    assert runner.ask("finish", run.handle, None) is None
+    assert runner.ask("finish", run.handle, None) == {}
     assert daemon.gone("f", "a")
     assert daemon.connect().ask("status")["functions"][0]["dead"] == 0
 
 
 @pytest.mark.parametrize(
     "outcome",
-    [{"outcome": "later", "delay_ms": 5_000}, {"outcome": "failed"}, {"outcome": "failed", "retry": False}],
+    [{"outcome": "later", "delay_ms": 5_000}, {"outcome": "failed"}, {"outcome": "failed", "final": True}],
 )
 def test_a_run_is_reported_once(outcome: dict[str, object]) -> None:
     daemon = Daemon()
@@ -231,7 +241,9 @@ def test_a_late_report_is_taken_once() -> None:
         runner.ask("finish", run.handle, None)
 
 
-@pytest.mark.parametrize("handle", ["", "1-1-99", "9-9-1", "1-2", "x", "1-1-1-1", "-1-1-1", "1-1-" + "9" * 30])
+@pytest.mark.parametrize(
+    "handle", ["1-1-99", "9-9-1", "1-2", "x", "1-2-1-0000000000000001", "-1-1-1-1", "1-1-9-9", "1-1-" + "9" * 30 + "-1"]
+)
 def test_handles_that_were_never_given_out_are_refused(handle: str) -> None:
     daemon = Daemon()
     daemon.connect().submit("a")
@@ -247,7 +259,7 @@ def test_two_finishes_of_one_run_at_once_count_once() -> None:
         daemon.later(wait_ms)
         first, second = (runner.send("finish", run.handle, None) for _ in range(2))
         daemon.step()
-        assert runner.answer(first) is None
+        assert runner.answer(first) == {}
         with pytest.raises(LeaseLost):
             runner.answer(second)
 
@@ -261,8 +273,226 @@ def test_the_end_of_a_run_that_was_removed_or_replaced_changes_nothing() -> None
     with pytest.raises(LeaseLost):
         runner.ask("finish", run.handle, None)
     run.respond()
-    assert len(runner.notes) == 1
+    assert len(runner.notices) == 1
     assert daemon.job("f", "a")["state"] == "waiting"
+
+
+def test_the_follow_ons_of_a_refused_report_are_not_stored() -> None:
+    follow_on = {"outcome": "done", "submit": [{"func": "g", "name": "x"}]}
+    for report in ("finish", "respond"):
+        daemon = Daemon()
+        runner, run = one_job(daemon)
+        daemon.connect().send("remove", "f", "a")
+        if report == "finish":
+            finish = runner.send("finish", run.handle, follow_on)
+            daemon.step()
+            with pytest.raises(LeaseLost):
+                runner.answer(finish)
+            assert runner.notices == []
+        else:
+            run.respond(follow_on)
+            assert runner.notices == [(run.handle, "lost")]
+        assert daemon.gone("g", "x")
+        assert daemon.gone("f", "a")
+
+
+def test_the_follow_ons_of_a_late_report_that_comes_twice_are_stored_once() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon, lease_ms=1_000, retry={"backoff": "fixed", "delay_ms": 9_000})
+    daemon.later(1_000)
+    outcomes = [{"outcome": "later", "delay_ms": 60_000, "submit": [{"func": "g", "name": name}]} for name in "xy"]
+    first, second = (runner.send("finish", run.handle, outcome) for outcome in outcomes)
+    daemon.step()
+    assert runner.answer(first) == {}
+    with pytest.raises(LeaseLost):
+        runner.answer(second)
+    assert daemon.job("g", "x")["state"] == "waiting"
+    assert daemon.gone("g", "y")
+
+
+def test_a_follow_on_of_the_run_s_own_name_gives_way_to_what_a_client_queued_behind() -> None:
+    for outcome in ("done", "failed", "later"):
+        daemon = Daemon()
+        runner, run = one_job(daemon)
+        assert daemon.connect().submit("a", workload=b"client") == "queued_behind"
+        run.respond({"outcome": outcome, "submit": [{"func": "f", "name": "a"}, {"func": "g", "name": "x"}]})
+        assert runner.take().job["workload"] == b"client"
+        assert daemon.job("g", "x")["state"] == "waiting"
+
+
+def test_follow_ons_keep_their_place_in_the_order_of_a_connection() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    runner.raw(codec.encode_response(run.msgid, {"outcome": "done", "submit": [{"func": "g", "name": "x"}]}))
+    get = runner.send("get", "g", "x")
+    daemon.step()
+    assert runner.answer(get)["result"] == "found"
+
+
+@pytest.mark.parametrize("outcome", ["done", "later", "failed"])
+def test_a_response_after_the_lease_counts_as_finish_does_until_the_job_is_given_out_again(outcome: str) -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon, lease_ms=1_000, retry={"backoff": "fixed", "delay_ms": 5_000})
+    daemon.later(1_000)
+    assert daemon.job("f", "a")["failures"] == 1
+    run.respond({"outcome": outcome, "reason": "slow", "delay_ms": 9_000, "submit": [{"func": "g", "name": "next"}]})
+    assert daemon.job("g", "next")["state"] == "waiting"
+    assert runner.notices == []
+    if outcome == "done":
+        assert daemon.gone("f", "a")
+    else:
+        job = daemon.job("f", "a")
+        assert (job["failures"], job["due_at_ms"]) == (1, daemon.now.wall_ms + 9_000)
+        assert job["reason"] == ("slow" if outcome == "failed" else "its lease ran out")
+    with pytest.raises(LeaseLost):
+        runner.ask("finish", run.handle, None)
+
+
+def test_the_worker_of_a_late_run_is_told_at_once_when_it_no_longer_counts() -> None:
+    def given_out_again(daemon: Daemon) -> None:
+        daemon.later(5_000)
+
+    def removed(daemon: Daemon) -> None:
+        daemon.connect().ask("remove", "f", "a")
+
+    def replaced(daemon: Daemon) -> None:
+        daemon.connect().submit("a", delay_ms=90_000)
+
+    for happens in (given_out_again, removed, replaced):
+        daemon = Daemon()
+        runner, run = one_job(daemon, lease_ms=1_000, retry={"backoff": "fixed", "delay_ms": 5_000})
+        daemon.later(1_000)
+        assert runner.notices == []
+        happens(daemon)
+        assert runner.notices == [(run.handle, "lost")]
+        run.respond()
+        assert runner.notices == [(run.handle, "lost")], "it is told once"
+
+
+def test_a_dead_run_that_is_late_is_told_when_its_job_gets_a_new_life() -> None:
+    for request in ("requeue", "submit"):
+        daemon = Daemon()
+        runner, run = one_job(daemon, lease_ms=1_000, retry={"limit": 0})
+        daemon.later(1_000)
+        if request == "requeue":
+            daemon.connect().ask("requeue", "f", "a")
+        else:
+            assert daemon.connect().submit("a") == "created"
+        assert runner.notices == [(run.handle, "lost")]
+
+
+def test_a_run_whose_place_was_taken_when_its_lease_ran_out_is_told() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon, lease_ms=1_000)
+    daemon.connect().submit("a")
+    daemon.later(1_000)
+    assert runner.notices == [(run.handle, "lost")]
+    assert runner.take().job["attempt"] == 1
+
+
+def test_a_running_job_that_is_removed_is_told_before_the_remove_is_answered() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    runner.ask("remove", "f", "a")
+    assert runner.notices == [(run.handle, "lost")]
+    run.respond()
+    assert len(runner.notices) == 1
+
+
+def test_a_report_that_counted_is_never_told_lost() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    daemon.connect().submit("a", workload=b"2")
+    runner.ask("finish", run.handle, {"outcome": "later"})
+    run.respond()
+    daemon.connect().ask("remove", "f", "a")
+    assert [handle for handle, _ in runner.notices] == [runner.take().handle]
+
+
+def test_a_late_report_on_a_dead_job_is_taken_once_and_leaves_it_dead() -> None:
+    for outcome in ({"outcome": "later"}, {"outcome": "failed", "reason": "too slow"}):
+        daemon = Daemon()
+        runner, run = one_job(daemon, lease_ms=1_000, retry={"limit": 0})
+        daemon.later(1_000)
+        before = daemon.job("f", "a")
+        daemon.later(50)
+        assert runner.ask("finish", run.handle, outcome) == {}
+        with pytest.raises(LeaseLost):
+            runner.ask("finish", run.handle, outcome)
+        after = daemon.job("f", "a")
+        assert after == before | {"reason": outcome.get("reason", "its lease ran out"), "run": None}
+        assert daemon.connect().ask("status")["functions"][0]["dead"] == 1
+
+
+def test_keys_of_another_outcome_are_not_looked_at() -> None:
+    whole = {"data": b"", "reason": "", "final": False, "delay_ms": 0, "submit": None}
+    for outcome, state in (("done", None), ("later", "running"), ("failed", "waiting")):
+        daemon = Daemon()
+        _, run = one_job(daemon)
+        run.respond(whole | {"outcome": outcome})
+        if state is None:
+            assert daemon.gone("f", "a")
+        else:
+            assert daemon.job("f", "a")["state"] == state
+
+
+def test_a_failure_with_a_delay_of_0_waits_by_the_job_s_rule() -> None:
+    for delay_ms in (0, None):
+        daemon = Daemon()
+        _, run = one_job(daemon, retry={"backoff": "fixed", "delay_ms": 7_000})
+        run.respond({"outcome": "failed", "delay_ms": delay_ms})
+        assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + 7_000
+
+
+def test_no_wait_exceeds_its_cap_by_the_jitter() -> None:
+    for name in map(str, range(50)):
+        daemon = Daemon()
+        runner = worker(daemon)
+        daemon.connect().submit(
+            name, retry={"backoff": "fixed", "delay_ms": 9_000, "cap_ms": 10_000, "jitter_percent": 100}
+        )
+        runner.take().fail()
+        assert 9_000 <= daemon.job("f", name)["due_at_ms"] - daemon.now.wall_ms <= 10_000
+
+
+def test_a_handle_cannot_be_guessed_and_is_shown_to_nobody() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    boot, number, job_id, secret = run.handle.split("-")
+    assert (int(number), len(secret)) == (run.job["run"], 16)
+    with pytest.raises(LeaseLost):
+        runner.ask("finish", f"{boot}-{number}-{job_id}-{'f' * 16}", None)
+    daemon.later(100)
+    shown = daemon.job("f", "a")
+    listed = daemon.connect().ask("list")["jobs"]
+    assert shown["run"] == listed[0]["run"] == run.job["run"]
+    assert secret not in repr((shown, listed, daemon.connect().ask("status")))
+
+
+def test_run_numbers_grow_over_all_lives_of_a_store() -> None:
+    daemon = Daemon()
+    numbers = []
+    for _ in range(3):
+        runner = worker(daemon)
+        for name in "ab":
+            daemon.connect().submit(name)
+            run = runner.take()
+            numbers.append(run.job["run"])
+            run.respond()
+        daemon.start()
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_worker_is_told_that_the_daemon_stops() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    idle = worker(daemon, "g")
+    daemon.engine.scheduler.drain()
+    daemon.step()
+    assert runner.notices == [(run.handle, "stop")]
+    assert idle.notices == []
+    run.respond()
+    assert daemon.gone("f", "a")
 
 
 # -- lost connections --------------------------------------------------------------------------------------------------
@@ -287,7 +517,7 @@ def test_within_the_grace_a_new_connection_may_finish() -> None:
     other = worker(daemon)
     daemon.later(4_999)
     assert not other.runs
-    assert other.ask("finish", run.handle, None) is None
+    assert other.ask("finish", run.handle, None) == {}
     assert daemon.gone("f", "a")
     daemon.later(5_000)
     assert not other.runs
@@ -303,14 +533,14 @@ def test_after_the_grace_the_job_is_given_out_again() -> None:
     assert other.take().job["crashes"] == 1
 
 
-def test_whoever_extends_a_lost_run_takes_it_over() -> None:
+def test_a_worker_that_came_back_says_that_a_run_is_its_own() -> None:
     daemon = Daemon()
     runner = worker(daemon, disconnect_grace_ms=5_000)
     daemon.connect().submit("a", lease_ms=60_000)
     run = runner.take()
     runner.close()
     again = worker(daemon)
-    assert again.ask("extend", run.handle) is None
+    assert again.ask("extend", run.handle, {"own": True}) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000}
     daemon.later(30_000)
     assert daemon.job("f", "a")["state"] == "running"
     again.close()
@@ -322,7 +552,7 @@ def test_goodbye_is_no_crash_and_needs_no_grace() -> None:
     daemon = Daemon()
     runner = worker(daemon, disconnect_grace_ms=5_000)
     daemon.connect().submit("a")
-    runner.ask("unsubscribe")
+    runner.ask("unsubscribe_all")
     runner.close()
     other = worker(daemon)
     assert (other.take().job["crashes"], daemon.job("f", "a")["attempt"]) == (0, 2)
@@ -355,21 +585,74 @@ def test_a_job_that_takes_its_worker_down_five_times_is_dead() -> None:
     assert "connection was lost 5 times" in job["reason"]
 
 
+def test_a_run_taken_over_from_a_connection_that_seems_alive_no_longer_ends_with_it() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    again = worker(daemon)
+    again.ask("extend", run.handle, {"own": True})
+    runner.close()
+    assert daemon.job("f", "a")["state"] == "running"
+    assert again.ask("finish", run.handle, None) == {}
+    again.close()
+    assert daemon.gone("f", "a")
+
+
+def test_a_run_taken_over_there_and_back_is_lost_once() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    again = worker(daemon)
+    again.ask("extend", run.handle, {"own": True})
+    runner.ask("extend", run.handle, {"own": True})
+    runner.close()
+    assert daemon.job("f", "a")["crashes"] == 1
+
+
 # -- restarts ----------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_restart_a_claimed_run_keeps_its_lease_for_30_seconds_at_most() -> None:
+def test_after_a_restart_a_run_waits_30_seconds_for_its_worker_and_nobody_is_charged() -> None:
+    for lease_ms in (1_000, 600_000):
+        daemon = Daemon()
+        _, run = one_job(daemon, retry={"limit": 0}, lease_ms=lease_ms)
+        daemon.later(100)
+        daemon.start()
+        again = worker(daemon)
+        daemon.later(29_999)
+        assert not again.runs
+        daemon.later(1)
+        second = again.take()
+        assert (second.job["attempt"], second.job["failures"], second.job["crashes"]) == (2, 0, 0)
+        assert second.handle != run.handle
+        assert daemon.job("f", "a")["restarts"] == 1
+        assert daemon.job("f", "a")["reason"] is None
+
+
+def test_a_job_whose_runs_were_cut_off_by_20_restarts_is_dead() -> None:
     daemon = Daemon()
-    _, run = one_job(daemon, retry={"delay_ms": 0})
+    daemon.connect().submit("a")
+    for restarts in range(1, 21):
+        worker(daemon).take()
+        daemon.later(100)
+        daemon.start()
+        daemon.later(30_000)
+        assert daemon.job("f", "a")["restarts"] == restarts
+    job = daemon.job("f", "a")
+    assert (job["state"], job["reason"]) == ("dead", "its runs were cut off by 20 restarts of the daemon")
+    assert (job["attempt"], job["failures"], job["crashes"]) == (20, 0, 0)
+    daemon.connect().ask("requeue", "f", "a")
+    assert daemon.job("f", "a")["restarts"] == 0
+
+
+def test_an_extend_that_does_not_own_leaves_the_grace_as_it_is() -> None:
+    daemon = Daemon()
+    _, run = one_job(daemon)
     daemon.later(100)
     daemon.start()
     again = worker(daemon)
-    daemon.later(29_999)
-    assert not again.runs
-    daemon.later(1)
-    second = again.take()
-    assert (second.job["attempt"], second.job["failures"]) == (2, 1)
-    assert second.handle != run.handle
+    again.ask("extend", run.handle, {"lease_ms": 3_600_000})
+    daemon.later(30_000)
+    assert again.take().job["attempt"] == 2
+    assert again.notices == []
 
 
 def test_after_a_restart_the_worker_may_come_back_and_finish_or_extend() -> None:
@@ -378,10 +661,10 @@ def test_after_a_restart_the_worker_may_come_back_and_finish_or_extend() -> None
     daemon.later(100)
     daemon.start()
     again = worker(daemon)
-    again.ask("extend", run.handle)
+    again.ask("extend", run.handle, {"own": True})
     daemon.later(60_000)
     assert not again.runs
-    assert again.ask("finish", run.handle, None) is None
+    assert again.ask("finish", run.handle, None) == {}
     assert daemon.gone("f", "a")
 
 
@@ -416,7 +699,7 @@ def test_the_dead_are_forgotten_after_30_days_and_beyond_their_number() -> None:
     runner, client = worker(daemon), daemon.connect()
     for name in "abcde":
         client.submit(name)
-        runner.take().respond({"outcome": "failed", "retry": False})
+        runner.take().respond({"outcome": "failed", "final": True})
         daemon.later(1)
     daemon.now = daemon.now._replace(mono_ms=daemon.now.mono_ms + HOUR_MS)
     daemon.step()

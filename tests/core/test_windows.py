@@ -25,7 +25,7 @@ def submit_many(daemon: Daemon, count: int, func: str = "f", **job: object) -> N
     client = daemon.connect()
     for begin in range(0, count, 1000):
         numbers = range(begin, min(begin + 1000, count))
-        client.ask("submit", [{"func": func, "name": f"{number:06}", **job} for number in numbers])
+        client.ask("submit_batch", [{"func": func, "name": f"{number:06}", **job} for number in numbers])
 
 
 def run_all(runner: Peer, until: Callable[[], bool] = lambda: False) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_function_without_subscriber_costs_no_memory(store: Store) -> None:
     assert len(daemon.engine.scheduler.queues) == 0
     runner = worker(daemon, limit=1)
     assert 0 < len(daemon.engine.scheduler.queues) <= SMALL.jobs
-    runner.ask("unsubscribe")
+    runner.ask("unsubscribe_all")
     assert (len(daemon.engine.scheduler.queues), daemon.engine.scheduler.queues.held_bytes) == (0, 0)
 
 
@@ -98,7 +98,7 @@ def test_what_changes_in_the_step_that_reads_a_page_wins_over_the_page(store: St
     for number in range(30):
         client.submit(f"{number:02}")
     runner = daemon.connect()
-    runner.send("subscribe", "f", 100)
+    runner.send("subscribe", "f", {"limit": 100})
     client.send("submit", {"func": "f", "name": "00", "workload": "new"})
     client.send("submit", {"func": "f", "name": "01", "delay_ms": 1_000})
     client.send("submit", {"func": "f", "name": "first", "priority": -1})
@@ -178,10 +178,10 @@ def test_ten_thousand_functions_share_the_budget(tmp_path: Path) -> None:
     client = daemon.connect()
     for begin in range(0, 10_000, 500):
         funcs = range(begin, begin + 500)
-        client.ask("submit", [{"func": f"f{func}", "name": name} for func in funcs for name in "ab"])
+        client.ask("submit_batch", [{"func": f"f{func}", "name": name} for func in funcs for name in "ab"])
     peers = [daemon.connect() for _ in range(10)]
     for number in range(10_000):
-        peers[number % 10].send("subscribe", f"f{number}", 1)
+        peers[number % 10].send("subscribe", f"f{number}", {"limit": 1})
     daemon.step()
     assert len(daemon.engine.scheduler.queues) <= 10_000
     assert sum(len(run_all(peer)) for peer in peers) == 20_000

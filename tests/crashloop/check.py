@@ -9,7 +9,7 @@ What counts as a violation, and why no more than that:
   killed before it had written the claim down or because its lease ran out, may begin late; protocol.md, section 6.
 * **superseded**: a run of an older version starts after a newer submit was answered, and not just after: a ``perform``
   may have been on its way to its worker at that time (IN_FLIGHT_NS).
-* **kept**: a submit was answered with "kept", and yet it runs.
+* **kept**: a submit was answered with "kept" or "refused", and yet it runs.
 * **came back**: what was answered as done, superseded or removed is listed at the end, or a removed job starts.
 * **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
@@ -35,6 +35,8 @@ from tests.crashloop.record import (
 )
 
 KINDS = ("lost", "run again", "superseded", "kept", "came back", "early", "torn batch")
+LEFT_ALONE = ("kept", "refused")
+"""Results of a submit that changed nothing."""
 IN_FLIGHT_NS = 1_000_000_000
 """So long may a ``perform`` be under way to a worker that then writes its start down."""
 
@@ -146,7 +148,7 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
 
 
 def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -> Iterator[str]:
-    stored = [version for version, answer in story.acknowledged.items() if answer.outcome != "kept"]
+    stored = [version for version, answer in story.acknowledged.items() if answer.result not in LEFT_ALONE]
     last = max(stored, default=0)
     done = {report.version for report in story.reported if report.outcome == "done"}
     finished = [report for report in story.reported if report.outcome == "done" and report.handle in answered_ns]
@@ -156,7 +158,7 @@ def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -
     if listed is not None and (listed < last or listed <= settled or story.removed_ns is not None):
         yield "came back"
     for version, answer in story.acknowledged.items():
-        if answer.outcome == "kept" and (version == listed or any(run.version == version for run in story.started)):
+        if answer.result in LEFT_ALONE and (version == listed or any(run.version == version for run in story.started)):
             yield "kept"
     for run in story.started:
         yield from _violations_of_run(run, story)
@@ -164,7 +166,7 @@ def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -
             if _is_after(run, report, answered_ns):
                 if report.outcome == "done" and run.version <= report.version:
                     yield "run again"
-                if run.version == report.version and run.wall_ms < report.not_before_ms:
+                if run.version == report.version and run.wall_at_ms < report.not_before_at_ms:
                     yield "early"
 
 
@@ -176,19 +178,19 @@ def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bo
 
 def _place(handle: str) -> tuple[int, int]:
     """Its place in the order of all runs given out. Workers may not read a handle; the daemon's own tests may."""
-    boot, number, _ = handle.split("-")
+    boot, number = handle.split("-")[:2]
     return int(boot), int(number)
 
 
 def _violations_of_run(run: Started, story: Story) -> Iterator[str]:
     for version, answer in story.acknowledged.items():
-        if answer.outcome != "kept" and run.version < version and run.at_ns > answer.at_ns + IN_FLIGHT_NS:
+        if answer.result not in LEFT_ALONE and run.version < version and run.at_ns > answer.at_ns + IN_FLIGHT_NS:
             yield "superseded"
     if story.removed_ns is not None and run.at_ns > story.removed_ns + IN_FLIGHT_NS:
         yield "came back"
     if run.version not in story.asked:
         yield "came back"
-    elif run.wall_ms < max(run.due_ms, story.asked[run.version].not_before_ms):
+    elif run.wall_at_ms < max(run.due_at_ms, story.asked[run.version].not_before_at_ms):
         yield "early"
 
 

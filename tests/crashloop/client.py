@@ -15,7 +15,7 @@ import trio
 from periodic_client import CannotConnect, Client, ConnectionLost
 from tests.crashloop import plan
 from tests.crashloop.record import (
-    BATCH_DUE_MS,
+    BATCH_DUE_AT_MS,
     BATCH_FUNC,
     BATCH_JOBS,
     FAR_FUNC,
@@ -68,17 +68,17 @@ class Load:
         """Whether it was answered."""
         job = plan.new_job(name, plan.workload(rng, version), rng) | {"func": func}
         delay_ms = FAR_MS if func == FAR_FUNC else rng.choice((0, 0, rng.randrange(1, 300), rng.randrange(1, 3000)))
-        not_before_ms = now_ms() + delay_ms
-        job |= {"due_ms": not_before_ms} if rng.random() < 0.5 else {"delay_ms": delay_ms}
+        not_before_at_ms = now_ms() + delay_ms
+        job |= {"due_at_ms": not_before_at_ms} if rng.random() < 0.5 else {"delay_ms": delay_ms}
         if version > 1 and rng.random() < 0.3:
-            job["keep"] = True
-        self._records.write(Asked(name, version, not_before_ms))
+            job["existing"] = rng.choice(("keep", "keep_live", "refuse"))
+        self._records.write(Asked(name, version, not_before_at_ms))
         try:
-            outcome = await self._client.request("submit", job)
+            answer = await self._client.request("submit", job)
         except (ConnectionLost, CannotConnect):
             await trio.sleep(AGAIN_S)
             return False
-        self._records.write(Acknowledged(name, version, outcome))
+        self._records.write(Acknowledged(name, version, answer["result"]))
         return True
 
     async def _remove(self, func: str, name: str) -> None:
@@ -98,13 +98,14 @@ class Load:
         while not self.stopping:
             version += 1
             group = f"{self._seed}-batch-{rng.randrange(BATCH_GROUPS)}"
-            due_ms = BATCH_DUE_MS + version
+            due_at_ms = BATCH_DUE_AT_MS + version
             batch = [
-                {"func": BATCH_FUNC, "name": f"{group}-{number}", "due_ms": due_ms} for number in range(BATCH_JOBS)
+                {"func": BATCH_FUNC, "name": f"{group}-{number}", "due_at_ms": due_at_ms}
+                for number in range(BATCH_JOBS)
             ]
             self._records.write(BatchAsked(group, version))
             try:
-                await self._client.request("submit", batch)
+                await self._client.request("submit_batch", batch)
             except (ConnectionLost, CannotConnect):
                 await trio.sleep(AGAIN_S)
             else:

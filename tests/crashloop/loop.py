@@ -20,7 +20,7 @@ import trio
 from bench.daemon import Daemon, DidNotStart
 from periodic_client import Client
 from tests.crashloop.check import Findings, Listed, check
-from tests.crashloop.record import BATCH_DUE_MS, BATCH_FUNC, FUNC, read
+from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, read
 
 CLIENTS = 2
 WORKERS = ("worker", "worker", "raw_worker")
@@ -158,9 +158,9 @@ class Loop:
             async for job in client.list():
                 name = job["name"]
                 if job["func"] == BATCH_FUNC:
-                    listed.batches.setdefault(name.rsplit("-", 1)[0], []).append(job["due_ms"] - BATCH_DUE_MS)
+                    listed.batches.setdefault(name.rsplit("-", 1)[0], []).append(job["due_at_ms"] - BATCH_DUE_AT_MS)
                 else:
-                    whole = await client.get(job["func"], name)
+                    whole = await client.get(job["func"], name, workload=True)
                     assert whole is not None
                     listed.versions[name] = json.loads(whole["workload"])["version"]
         return listed
@@ -168,5 +168,5 @@ class Loop:
 
 async def _left(client: Client) -> int:
     """How many jobs wait or run that a worker is there for."""
-    status = await client.status()
+    status = await client.status(prefix=FUNC)
     return sum(each["waiting"] + each["running"] for each in status["functions"] if each["func"] == FUNC)

@@ -50,23 +50,23 @@ def end_of(job: dict[str, Any], rng: Random) -> End:
     planned = json.loads(job["workload"])
     kind = planned["kind"]
     pause_s = rng.uniform(0.05, 0.4) if kind == "slow" else 0.0
-    not_before_ms = 0
+    not_before_at_ms = 0
     follow_on = None
     outcome: dict[str, Any] = {"outcome": "done"}
     if kind == "later" and job["attempt"] <= 2:
         delay_ms = rng.randrange(1, 800)
         outcome = {"outcome": "later", "delay_ms": delay_ms}
-        not_before_ms = now_ms() + delay_ms
+        not_before_at_ms = now_ms() + delay_ms
     elif kind == "retry" and job["failures"] < 2:
         outcome = {"outcome": "failed", "reason": "as planned"}
-        not_before_ms = now_ms() + RETRY_MS
+        not_before_at_ms = now_ms() + RETRY_MS
     elif kind == "dead":
-        outcome = {"outcome": "failed", "reason": "as planned", "retry": False}
+        outcome = {"outcome": "failed", "reason": "as planned", "final": True}
     elif kind == "follow":
         # Each run has a follow-on job of its own: one that was stored without its run's end would show.
         follow_on = f"{name}~{handle}"
         content = json.dumps({"version": 1, "kind": "plain"}).encode()
         outcome["submit"] = [new_job(follow_on, content, rng)]
     said = {"done": "done", "later": "again", "failed": "dead" if kind == "dead" else "again"}[outcome["outcome"]]
-    report = Reported(name, planned["version"], handle, said, not_before_ms, follow_on)
+    report = Reported(name, planned["version"], handle, said, not_before_at_ms, follow_on)
     return End(report, outcome, pause_s)

@@ -31,6 +31,9 @@ class RawWorker:
         self._rng = Random(seed)
         self._unanswered: plan.End | None = None
         """Its ``finish`` was sent over a connection that was lost."""
+        self._performs: deque[list[Any]] = deque()
+        self._not_begun: list[str] = []
+        """Handles of runs that a lost connection gave us."""
 
     def run(self) -> None:
         """For ever."""
@@ -42,14 +45,16 @@ class RawWorker:
                 time.sleep(AGAIN_S)
 
     def _serve(self) -> None:
-        """One connection, until it is lost: then OSError comes out, and what was not begun is dropped."""
+        """One connection, until it is lost: then OSError comes out, and what was not begun is handed back."""
         self._socket.settimeout(PING_AFTER_S)
         self._unpacker = msgpack.Unpacker()
-        self._performs: deque[list[Any]] = deque()
+        self._not_begun = [*self._not_begun, *(job["handle"] for _, job in self._performs)]
+        self._performs.clear()
         self._msgids = count()
         if self._unanswered is not None:
             self._finish(self._unanswered)
-        self._request("subscribe", FUNC, LIMIT)
+        self._hand_back()
+        self._request("subscribe", FUNC, {"limit": LIMIT})
         while True:
             if not self._performs:
                 self._receive()
@@ -62,7 +67,7 @@ class RawWorker:
 
     def _perform(self, msgid: int, job: dict[str, Any]) -> None:
         version = plan.version_of(job["workload"])
-        self._records.write(Started(job["name"], version, job["handle"], job["due_ms"], now_ms()))
+        self._records.write(Started(job["name"], version, job["handle"], job["due_at_ms"], now_ms()))
         end = plan.end_of(job, self._rng)
         time.sleep(end.pause_s)
         self._records.write(end.report)
@@ -79,6 +84,12 @@ class RawWorker:
             sys.exit(f"finish was answered with {error}")
         self._records.write(Answered(end.report.handle) if error is None else Refused(end.report.handle))
         self._unanswered = None
+
+    def _hand_back(self) -> None:
+        """They would wait for us otherwise: for the end of a grace, or of the time after a restart."""
+        while self._not_begun:
+            self._request("finish", self._not_begun[-1], {"outcome": "later"})
+            self._not_begun.pop()
 
     def _request(self, method: str, *params: Any) -> Any:
         """Send it and wait for its answer, keeping the jobs that come meanwhile. Returns the error."""

@@ -17,9 +17,9 @@ FUNC = "crash"
 FAR_FUNC = "crash-far"
 """Jobs that are due long after the loop, and stay where they are."""
 BATCH_FUNC = "crash-batch"
-"""Jobs that are replaced in batches, all of a batch or none. Their due time is BATCH_DUE_MS plus their version."""
+"""Jobs that are replaced in batches, all of a batch or none. Their due time is BATCH_DUE_AT_MS plus their version."""
 FAR_MS = 86_400_000
-BATCH_DUE_MS = 4_000_000_000_000
+BATCH_DUE_AT_MS = 4_000_000_000_000
 BATCH_JOBS = 500
 
 
@@ -33,7 +33,7 @@ class Asked:
 
     name: str
     version: int
-    not_before_ms: int
+    not_before_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
 
 
@@ -43,7 +43,7 @@ class Acknowledged:
 
     name: str
     version: int
-    outcome: str
+    result: str
     at_ns: int = field(default_factory=time.monotonic_ns)
 
 
@@ -84,8 +84,8 @@ class Started:
     name: str
     version: int
     handle: str
-    due_ms: int
-    wall_ms: int
+    due_at_ms: int
+    wall_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
 
 
@@ -93,14 +93,14 @@ class Started:
 class Reported:
     """The end of a run is about to be sent. ``outcome``: "done", "again" (failed or later), "dead".
 
-    ``not_before_ms``: when it may run again at the earliest. ``follow_on``: the name of the job that goes with it.
+    ``not_before_at_ms``: when it may run again at the earliest. ``follow_on``: the name of the job that goes with it.
     """
 
     name: str
     version: int
     handle: str
     outcome: str
-    not_before_ms: int
+    not_before_at_ms: int
     follow_on: str | None
     at_ns: int = field(default_factory=time.monotonic_ns)
 

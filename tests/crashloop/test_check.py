@@ -29,12 +29,12 @@ def kinds(records: list[Record], listed: Listed = GONE) -> list[str]:
     return [violation.kind for violation in check(records, listed).violations]
 
 
-def submitted(version: int, at_ns: int, outcome: str = "created", not_before_ms: int = 0) -> list[Record]:
-    return [Asked("a", version, not_before_ms, at_ns), Acknowledged("a", version, outcome, at_ns + 1)]
+def submitted(version: int, at_ns: int, outcome: str = "created", not_before_at_ms: int = 0) -> list[Record]:
+    return [Asked("a", version, not_before_at_ms, at_ns), Acknowledged("a", version, outcome, at_ns + 1)]
 
 
-def started(version: int, at_ns: int, handle: str = "1-1-1", due_ms: int = 0, wall_ms: int = 1000) -> Record:
-    return Started("a", version, handle, due_ms, wall_ms, at_ns)
+def started(version: int, at_ns: int, handle: str = "1-1-1", due_at_ms: int = 0, wall_at_ms: int = 1000) -> Record:
+    return Started("a", version, handle, due_at_ms, wall_at_ms, at_ns)
 
 
 def reported(
@@ -43,12 +43,12 @@ def reported(
     outcome: str = "done",
     *,
     handle: str = "1-1-1",
-    not_before_ms: int = 0,
+    not_before_at_ms: int = 0,
     follow_on: str | None = None,
 ) -> list[Record]:
     """Reported and answered."""
     return [
-        Reported("a", version, handle, outcome, not_before_ms, follow_on, at_ns),
+        Reported("a", version, handle, outcome, not_before_at_ms, follow_on, at_ns),
         Answered(handle, at_ns + 1),
     ]
 
@@ -127,16 +127,16 @@ def test_came_back() -> None:
 
 def test_early() -> None:
     ended = reported(1, 30)
-    assert kinds([*submitted(1, 10), started(1, 20, due_ms=1000, wall_ms=1000), *ended]) == []
-    assert kinds([*submitted(1, 10), started(1, 20, due_ms=1001, wall_ms=1000), *ended]) == ["early"]
-    assert kinds([*submitted(1, 10, not_before_ms=1001), started(1, 20, wall_ms=1000), *ended]) == ["early"]
+    assert kinds([*submitted(1, 10), started(1, 20, due_at_ms=1000, wall_at_ms=1000), *ended]) == []
+    assert kinds([*submitted(1, 10), started(1, 20, due_at_ms=1001, wall_at_ms=1000), *ended]) == ["early"]
+    assert kinds([*submitted(1, 10, not_before_at_ms=1001), started(1, 20, wall_at_ms=1000), *ended]) == ["early"]
 
 
 def test_a_delay_that_was_answered_holds() -> None:
-    first = [*submitted(1, 10), started(1, 20), *reported(1, 30, "again", not_before_ms=2000)]
+    first = [*submitted(1, 10), started(1, 20), *reported(1, 30, "again", not_before_at_ms=2000)]
     end = reported(1, 50, handle="1-2-1")
-    assert kinds([*first, started(1, 40, "1-2-1", wall_ms=2000), *end]) == []
-    assert kinds([*first, started(1, 40, "1-2-1", wall_ms=1999), *end]) == ["early"]
+    assert kinds([*first, started(1, 40, "1-2-1", wall_at_ms=2000), *end]) == []
+    assert kinds([*first, started(1, 40, "1-2-1", wall_at_ms=1999), *end]) == ["early"]
 
 
 def test_a_batch_is_whole() -> None:

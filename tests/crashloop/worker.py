@@ -44,7 +44,7 @@ class Runs:
 
     async def run(self, job: Job) -> Outcome:
         version = plan.version_of(job.workload)
-        self._records.write(Started(job.name, version, job.handle, job.due_ms, now_ms()))
+        self._records.write(Started(job.name, version, job.handle, job.due_at_ms, now_ms()))
         given = {"name": job.name, "handle": job.handle, "workload": job.workload}
         end = plan.end_of(given | {"attempt": job.attempt, "failures": job.failures}, self._rng)
         await trio.sleep(end.pause_s)
@@ -73,7 +73,7 @@ def _outcome(end: plan.End) -> Outcome:
     if said["outcome"] == "later":
         return Later(said["delay_ms"])
     if said["outcome"] == "failed":
-        return Failed(said["reason"], retry=said.get("retry", True))
+        return Failed(said["reason"], final=said.get("final", False))
     return Done(submit=[NewJob(**each | {"retry": Retry(**each["retry"])}) for each in said.get("submit", ())])
 
 

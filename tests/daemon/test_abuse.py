@@ -54,7 +54,7 @@ def push(raw: Raw, data: bytes) -> int:
 
 def served(daemon: Daemon) -> bool:
     other = Raw(daemon)
-    answer = other.ask("submit", {"func": "g", "name": "a"}) in ("created", "replaced")
+    answer = other.ask("submit", {"func": "g", "name": "a"})["result"] in ("created", "replaced")
     other.socket.close()
     return answer
 
@@ -109,13 +109,13 @@ def test_a_worker_that_takes_large_jobs_and_never_reads_or_answers(daemon: Daemo
         raw.ask("submit", {"func": "f", "name": str(number), "workload": bytes(8 * 1024 * 1024)})
     stuck = [connect() for _ in range(20)]
     for each in stuck:
-        each.send([0, 1, "subscribe", ["f", 1000]])
+        each.send([0, 1, "subscribe", ["f", {"limit": 1000}]])
     assert served(daemon)
     assert daemon.rss_mb() < LIMIT_MB
     for each in stuck:
         each.socket.close()
     reader = connect()
-    reader.ask("subscribe", "f", 1)
+    reader.ask("subscribe", "f")
     assert reader.receive()[2] == "perform"
 
 

@@ -243,7 +243,7 @@ def test_a_workload_must_fit_into_a_message() -> None:
     with pytest.raises(ConfigError) as refusal:
         load(flags, {})
     assert str(refusal.value) == (
-        "workload_bytes (16777216, default) must be at least 4096 less than message_bytes (1000000, --message-bytes),"
+        "workload_bytes (16777216, default) must be at least 8192 less than message_bytes (1000000, --message-bytes),"
         " which carries it"
     )
     assert load(flags, {"PERIODICD_WORKLOAD_BYTES": str(1_000_000 - ENVELOPE_BYTES)})
@@ -257,12 +257,13 @@ def test_the_largest_workload_fits_into_a_message(tmp_path: Path) -> None:
         name = "n" * 255
         rule = {"limit": 0, "backoff": "exponential", "delay_ms": 0, "cap_ms": 2_592_000_000, "jitter_percent": 100}
         job = {
-            "func": name, "name": name, "workload": bytes(100_000 - ENVELOPE_BYTES), "due_ms": 1_700_000_000_000,
-            "priority": -100, "lease_ms": 86_400_000, "retry": rule, "keep": False,
+            "func": name, "name": name, "workload": bytes(100_000 - ENVELOPE_BYTES), "due_at_ms": 1_700_000_000_000,
+            "priority": -100, "lease_ms": 86_400_000, "retry": rule, "existing": "replace",
+            "headers": {f"{number:02}": "h" * 62 for number in range(64)},
         }  # fmt: skip
-        assert raw.ask("submit", job) == "created"
+        assert raw.ask("submit", job)["result"] == "created"
         too_large = raw.refusal("submit", job | {"workload": bytes(100_001 - ENVELOPE_BYTES)})
-        assert too_large == "INVALID: job.workload has 95905 bytes, and may have 95904"
+        assert too_large == "INVALID path=job.workload: job.workload has 91809 bytes, and may have 91808"
         raw.socket.close()
 
 
@@ -304,7 +305,7 @@ def test_a_process_goes_by_its_file_and_its_variables(tmp_path: Path, monkeypatc
     with Daemon(tmp_path, "--config", str(path)) as daemon:
         first, second = Raw(daemon), Raw(daemon)
         hello = first.ask("hello")
-        assert second.ask("ping") == "pong"
+        assert second.ask("ping") == {}
         assert (hello["limits"]["message_bytes"], hello["limits"]["workload_bytes"]) == (80_000, 6)
         assert hello["durability"] == "relaxed"
         third = Raw(daemon)
@@ -321,7 +322,7 @@ def test_dead_jobs_beyond_those_kept_are_gone_after_the_next_start(tmp_path: Pat
         raw = Raw(daemon)
         for name in ("a", "b", "c"):
             raw.ask("submit", {"func": "f", "name": name, "retry": {"limit": 0}})
-        raw.ask("subscribe", "f", 1)
+        raw.ask("subscribe", "f")
         for _ in range(3):
             _, msgid, _, _ = raw.receive()
             raw.send([1, msgid, "no", None])
@@ -331,7 +332,7 @@ def test_dead_jobs_beyond_those_kept_are_gone_after_the_next_start(tmp_path: Pat
         daemon.start()
         raw = Raw(daemon)
         # The first step purges; what is asked later than that sees it.
-        assert raw.ask("ping") == "pong"
+        assert raw.ask("ping") == {}
         assert [job["name"] for job in raw.ask("list", {"state": "dead"})["jobs"]] == ["c"]
         raw.socket.close()
 

@@ -32,14 +32,14 @@ def record(template: str = "closed: %s", *values: object, at_s: float = NOON_S, 
 
 
 def test_a_line_for_people() -> None:
-    line = PeopleFormatter().format(record(connection=7, client="", func="resize", job="a b.jpg", handle=None))
+    line = PeopleFormatter().format(record(connection=7, client="", func="resize", job="a b.jpg", run=None))
     assert line == (
         '2026-01-01T12:00:00.250Z WARNING periodicd.connection: closed: why connection=7 func=resize job="a b.jpg"'
     )
 
 
 def test_a_line_for_machines() -> None:
-    line = JsonFormatter().format(record(connection=7, client="ä", func="resize", job="a", handle="1-2-3", other="x"))
+    line = JsonFormatter().format(record(connection=7, client="ä", func="resize", job="a", run=12, other="x"))
     assert json.loads(line) == {
         "time": "2026-01-01T12:00:00.250Z",
         "level": "warning",
@@ -49,7 +49,7 @@ def test_a_line_for_machines() -> None:
         "client": "ä",
         "func": "resize",
         "job": "a",
-        "handle": "1-2-3",
+        "run": 12,
     }
 
 
@@ -165,25 +165,28 @@ def live(service: Service) -> None:
     """All that can happen to a job, with the secret wherever a peer can put it."""
     worker, client, half = Connection(service), Connection(service), Connection(service)
     worker.ask("hello", {"client": "a worker\nof mine"})
-    worker.ask("subscribe", "f", 1)
+    worker.ask("subscribe", "f")
     for name, error, result in (
         ("done", None, SECRET),
         ("failed", SECRET.decode(), None),
         ("unreadable", None, {"outcome": SECRET.decode()}),
-        ("dead", None, {"outcome": "failed", "reason": SECRET.decode(), "retry": False}),
+        ("dead", None, {"outcome": "failed", "reason": SECRET.decode(), "final": True}),
     ):
         submit(client, name, retry={"limit": 1, "delay_ms": 3_600_000})
         worker.send([1, worker.next_run(), error, result])
+        if name == "unreadable":
+            assert worker.receive()[2][1] == "refused"
     submit(client, "expired", lease_ms=1_000)
     msgid = worker.next_run()
-    while client.ask("get", "f", "expired")["failures"] == 0:
+    while client.ask("get", "f", "expired")["job"]["failures"] == 0:
         pass
+    client.ask("remove", "f", "expired")
+    assert worker.receive()[2][1] == "lost"
     worker.send([1, msgid, None, None])
-    assert worker.receive()[1] == "lost"
     submit(client, "crashed")
     worker.next_run()
     worker.socket.close()
-    while client.ask("get", "f", "crashed")["state"] == "running":
+    while client.ask("get", "f", "crashed")["job"]["state"] == "running":
         pass
     half.socket.sendall(msgpack.packb([0, 1, "submit", [SECRET]])[:-5])
     half.socket.close()
@@ -226,7 +229,7 @@ def test_lines_for_machines_say_whom_and_what_they_are_about(tmp_path: Path) -> 
     expired = by_message["a lease of 1000 ms ran out"]
     assert expired["level"] == "warning"
     assert (expired["func"], expired["job"], expired["client"]) == ("f", "expired", "a worker\nof mine")
-    assert re.fullmatch(r"\d+-\d+-\d+", expired["handle"])
+    assert isinstance(expired["run"], int)
     dead = by_message["the job is dead after 1 runs, 1 failures and 0 crashes"]
     assert (dead["func"], dead["job"]) == ("f", "dead")
     lost = by_message["the connection was lost with jobs running: 1"]

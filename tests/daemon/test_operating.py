@@ -58,7 +58,7 @@ async def test_the_figures_to_watch_are_those_of_status(daemon: Daemon) -> None:
 
 def test_the_lines_shown_are_those_that_are_logged() -> None:
     shown = re.findall(r"^    (2026-01-31T.*|\{\"time\".*)$", PAGE, re.MULTILINE)
-    fields = {"connection": 7, "client": "resizer 2", "func": "resize", "job": "cat.jpg", "handle": "3-41-9"}
+    fields = {"connection": 7, "client": "resizer 2", "func": "resize", "job": "cat.jpg", "run": 41}
     made = record("a lease of %d ms ran out", 600_000, at_s=1_769_846_400.123, **fields)
     made.name = "periodicd.server"
     assert shown == [PeopleFormatter().format(made), JsonFormatter().format(made)]

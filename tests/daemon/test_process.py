@@ -27,7 +27,7 @@ async def test_a_job_goes_through_daemon_store_and_worker(daemon: Daemon) -> Non
         worker.stop()
 
     async with Client(daemon.url) as client:
-        assert await client.submit(NewJob("greet", "world", b"hello")) == "created"
+        assert (await client.submit(NewJob("greet", "world", b"hello"))).result == "created"
         await worker.run()
         assert await client.get("greet", "world") is None
     assert seen == [("world", b"hello")]
@@ -198,9 +198,9 @@ def test_a_store_in_memory_serves_and_leaves_nothing(tmp_path: Path, monkeypatch
         raw = Raw(daemon)
         assert raw.ask("hello")["durability"] == "memory"
         for name in "abc":
-            assert raw.ask("submit", {"func": "f", "name": name, "retry": {"limit": 0}}) == "created"
-        assert raw.ask("remove", "f", "c") == "removed"
-        raw.ask("subscribe", "f", 1)
+            assert raw.ask("submit", {"func": "f", "name": name, "retry": {"limit": 0}})["result"] == "created"
+        assert raw.ask("remove", "f", "c") == {"result": "removed"}
+        raw.ask("subscribe", "f")
         _, msgid, _, (first,) = raw.receive()
         raw.send([1, msgid, "broken", None])
         _, _, _, (second,) = raw.receive()
@@ -208,9 +208,9 @@ def test_a_store_in_memory_serves_and_leaves_nothing(tmp_path: Path, monkeypatch
         status = raw.ask("status")
         assert (status["durability"], status["functions"][0]["running"]) == ("memory", 1)
         assert [job["state"] for job in raw.ask("list")["jobs"]] == ["dead", "running"]
-        assert raw.ask("requeue", "f", "a") == "requeued"
-        assert raw.ask("get", "f", "a")["state"] == "waiting"
-        assert raw.ask("unsubscribe") is None
+        assert raw.ask("requeue", "f", "a")["result"] == "requeued"
+        assert raw.ask("get", "f", "a")["job"]["state"] == "waiting"
+        assert raw.ask("unsubscribe_all") == {}
         raw.socket.close()
         assert daemon.stop() == 0
         assert "nothing of it survives the end of this process" in daemon.said

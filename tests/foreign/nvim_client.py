@@ -39,9 +39,9 @@ def calls(session: Session) -> dict[str, Any]:
         "hello": session.request("hello", {"client": "pynvim"}),
         "submit": session.request("submit", other),
         "invalid": refusal(session, "submit", {"func": "resize", "name": ""}),
-        "batch": session.request("submit", [job | {"retry": {"limit": 3, "backoff": "fixed"}}, other]),
+        "batch": session.request("submit_batch", [job | {"retry": {"limit": 3, "backoff": "fixed"}}, other]),
         "unknown": refusal(session, "sumbit", job),
-        "get": session.request("get", "resize", "a.jpg"),
+        "get": session.request("get", "resize", "a.jpg", {"workload": True}),
         "list": session.request("list", {"func": "resize"}),
         "remove": session.request("remove", "resize", "a.jpg"),
         "absent": session.request("get", "resize", "a.jpg"),
@@ -52,12 +52,12 @@ def calls(session: Session) -> dict[str, Any]:
 def many(session: Session) -> dict[str, Any]:
     """1,000 jobs in one request."""
     jobs = [{"func": "many", "name": str(number), "delay_ms": MINUTE_MS} for number in range(1000)]
-    return {"outcomes": session.request("submit", jobs), "status": session.request("status")}
+    return {"results": session.request("submit_batch", jobs)["results"], "status": session.request("status")}
 
 
 def work(session: Session) -> dict[str, Any]:
     """1,000 jobs run."""
-    session.request("submit", [{"func": "work", "name": str(number)} for number in range(1000)])
+    session.request("submit_batch", [{"func": "work", "name": str(number)} for number in range(1000)])
     requests: list[tuple[str, str]] = []
 
     def on_request(method: str, params: list[Any]) -> None:
@@ -65,9 +65,9 @@ def work(session: Session) -> dict[str, Any]:
         if len(requests) == 1000:
             session.stop()
 
-    session.request("subscribe", "work", 100)
+    session.request("subscribe", "work", {"limit": 100})
     session.run(on_request, None)
-    session.request("unsubscribe")
+    session.request("unsubscribe_all")
     return {"requests": requests, "status": session.request("status")}
 
 
@@ -85,7 +85,7 @@ def end(session: Session, job: dict[str, Any]) -> object:
         case "refused":
             raise ErrorResponse("not today")
         case "hopeless":
-            return {"outcome": "failed", "reason": "not a picture", "retry": False}
+            return {"outcome": "failed", "reason": "not a picture", "final": True}
         case "chained":
             return {"outcome": "done", "submit": [FOLLOW_ON]}
         case "later":
@@ -100,7 +100,7 @@ def end(session: Session, job: dict[str, Any]) -> object:
 def outcomes(session: Session) -> dict[str, Any]:
     """A run of each end, and what became of its job."""
     retry = {"limit": 1, "delay_ms": MINUTE_MS}
-    session.request("submit", [{"func": "ends", "name": name, "retry": retry} for name in ENDS])
+    session.request("submit_batch", [{"func": "ends", "name": name, "retry": retry} for name in ENDS])
     handles: dict[str, str] = {}
     notifications: list[tuple[str, list[Any]]] = []
 
@@ -120,11 +120,11 @@ def outcomes(session: Session) -> dict[str, Any]:
         notifications.append((method, params))
         stop_at_the_end()
 
-    session.request("subscribe", "ends", 4)
+    session.request("subscribe", "ends", {"limit": 4})
     session.run(on_request, on_notification)
-    session.request("unsubscribe")
-    jobs = {name: session.request("get", "ends", name) for name in ENDS}
-    follow_on = session.request("get", "upload", "small.jpg")
+    session.request("unsubscribe_all")
+    jobs = {name: session.request("get", "ends", name)["job"] for name in ENDS}
+    follow_on = session.request("get", "upload", "small.jpg", {"workload": True})["job"]
     return {"jobs": jobs, "handles": handles, "notifications": notifications, "follow_on": follow_on}
 
 

@@ -20,26 +20,26 @@ def test_a_client_has_all_that_it_asks_for_and_survives_its_errors(client: Progr
     seen = client("calls")
     assert seen["hello"]["protocol"] == 1
     assert seen["hello"]["limits"]["batch_jobs"] == 1000
-    assert seen["submit"] == "created"
-    assert seen["invalid"] == "INVALID: job.name is empty"
-    assert seen["batch"] == ["created", "replaced"], "in the order of the jobs"
+    assert seen["submit"] == {"result": "created", "id": 1}
+    assert seen["invalid"] == "INVALID path=job.name: job.name is empty"
+    assert seen["batch"] == {"results": ["created", "replaced"], "ids": [2, 3]}, "in the order of the jobs"
     assert seen["unknown"].startswith("UNKNOWN_METHOD: there is no method 'sumbit'")
-    job = seen["get"]
+    job = seen["get"]["job"]
     assert (job["func"], job["name"], job["state"], job["attempt"]) == ("resize", "a.jpg", "waiting", 0)
     assert (job["workload"], job["reason"]) == (BINARY, None)
     assert (job["retry"]["limit"], job["retry"]["backoff"]) == (3, "fixed")
-    assert job["due_ms"] >= seen["hello"]["now_ms"] + 60_000
+    assert job["due_at_ms"] >= seen["hello"]["now_at_ms"] + 60_000
     assert [each["name"] for each in seen["list"]["jobs"]] == ["a.jpg", "b.jpg"]
     assert seen["list"]["next"] is None
-    assert seen["remove"] == "removed"
-    assert seen["absent"] is None
+    assert seen["remove"] == {"result": "removed"}
+    assert seen["absent"] == {"result": "absent", "job": None}
     assert seen["status"]["connections"] == 1
     assert counts(seen["status"]) == {"resize": (1, 0)}
 
 
 def test_a_client_submits_a_thousand_jobs(client: Program) -> None:
     seen = client("many")
-    assert Counter(seen["outcomes"]) == {"created": 1000}
+    assert Counter(seen["results"]) == {"created": 1000}
     assert counts(seen["status"]) == {"many": (1000, 0)}
 
 
@@ -60,4 +60,5 @@ def test_a_worker_ends_runs_in_every_way(nvim: Program) -> None:
     assert (jobs["later"]["state"], jobs["later"]["failures"], jobs["later"]["attempt"]) == ("waiting", 0, 1)
     assert (seen["follow_on"]["state"], seen["follow_on"]["workload"]) == ("waiting", BINARY)
     lost = seen["handles"]["removed"]
-    assert seen["notifications"] == [["lost", [lost]]], "for the run whose job was taken away, and for no other"
+    ((method, (handle, kind, _)),) = seen["notifications"]
+    assert (method, handle, kind) == ("notice", lost, "lost"), "for the run whose job was taken away, and for no other"

@@ -1,8 +1,14 @@
 """Words that mean something to the daemon, for those who make up messages."""
 
-KEYS = [
-    "func", "name", "workload", "due_ms", "delay_ms", "priority", "lease_ms", "retry", "keep", "limit", "backoff",
-    "cap_ms", "jitter_percent", "outcome", "data", "reason", "submit", "state", "after", "client", "credit",
-    "disconnect_grace_ms",
+from periodicd import requests
+
+KEYS = sorted(
+    {
+        *requests._JOB_KEYS, *requests._RETRY_KEYS, *requests._OUTCOME_KEYS, *requests._HELLO_KEYS,
+        *requests._LISTING_KEYS, *requests._STATUS_KEYS, "id", "own", "keep",
+    }
+)  # fmt: skip
+WORDS = [
+    "f", "a", "done", "failed", "later", "waiting", "parked", "dead", "fixed", "exponential", "keep_live", "refuse",
+    "1-1-1", "1-2-1-00", "j1", "9" * 300, "",
 ]  # fmt: skip
-WORDS = ["f", "a", "done", "failed", "later", "waiting", "dead", "fixed", "exponential", "1-1-1", "9" * 300, ""]

@@ -254,7 +254,7 @@ class TestTheWholeChain:
         }
         for outcome in failed.values():
             assert isinstance(outcome, Failed)
-            assert not outcome.retry
+            assert outcome.final
             assert not outcome.submit
         assert "truncated" in failed["resize-96 truncated.jpg"].reason
         assert len(place.files("bucket")) == 5
@@ -399,7 +399,7 @@ class TestOutcomes:
     )
     async def test_what_will_never_do_is_given_up(self, error: Exception) -> None:
         outcome = await self.outcome_of(error)
-        assert (outcome.reason, outcome.retry, outcome.submit) == (str(error), False, ())
+        assert (outcome.reason, outcome.final, outcome.submit) == (str(error), True, ())
 
     @pytest.mark.parametrize(
         "error",
@@ -407,7 +407,7 @@ class TestOutcomes:
     )
     async def test_what_may_do_later_is_tried_again(self, error: Exception) -> None:
         outcome = await self.outcome_of(error)
-        assert outcome.retry
+        assert not outcome.final
         assert outcome.delay_ms is None, "the job's retry rule decides"
         assert not outcome.submit
         assert type(error).__name__ in outcome.reason
@@ -428,7 +428,7 @@ async def test_every_function_refuses_a_hostile_name(make: MakePlace, name: str)
     for function in place.functions.served():
         outcome = await function.call(StandInJob(name, b"w"))  # type: ignore[arg-type]
         assert isinstance(outcome, Failed), function.func
-        assert not outcome.retry
+        assert outcome.final
         assert "name" in outcome.reason
     assert place.files() == {}
 

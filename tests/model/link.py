@@ -17,7 +17,8 @@ class Link:
     def __init__(self, daemon: Daemon) -> None:
         self.raw = Raw(daemon)
         self.performs: list[tuple[int, dict[str, Any]]] = []
-        self.lost: list[str] = []
+        self.notices: list[tuple[str, str]] = []
+        """Handle and kind."""
         self._msgid = 0
 
     def send(self, method: str, *params: Any) -> int:
@@ -45,8 +46,9 @@ class Link:
             assert message[2] == "perform"
             self.performs.append((message[1], message[3][0]))
         else:
-            assert message[1] == "lost"
-            self.lost.append(message[2][0])
+            _, method, (handle, kind, _) = message
+            assert method == "notice"
+            self.notices.append((handle, kind))
         return None
 
     def timed(self, method: str, *params: Any) -> tuple[Any, Moment]:

@@ -36,6 +36,7 @@ names = st.sampled_from("aab")
 keys = st.tuples(funcs, names)
 waits_ms = st.sampled_from([0, 3_600_000])
 choices = st.integers(0, 30)
+ids = st.sampled_from(["none", "none", "front", "behind", "wrong"])
 jobs = st.fixed_dictionaries(
     {
         "func": funcs,
@@ -45,10 +46,21 @@ jobs = st.fixed_dictionaries(
         "lease_ms": st.sampled_from([600_000, 86_400_000]),
         "retry": st.fixed_dictionaries({"limit": st.integers(0, 2), "backoff": st.just("fixed"), "delay_ms": waits_ms}),
     },
-    optional={"keep": st.booleans()},
+    optional={
+        "existing": st.sampled_from(["replace", "keep", "keep_live", "refuse"]),
+        "headers": st.just({"a": "ä"}),
+    },
 ).flatmap(
     lambda job: st.sampled_from(
-        [job, job, job, job | {"delay_ms": 0}, job | {"delay_ms": FAR_MS}, job | {"due_ms": 1}, job | {"due_ms": 2}]
+        [
+            job,
+            job,
+            job,
+            job | {"delay_ms": 0},
+            job | {"delay_ms": FAR_MS},
+            job | {"due_at_ms": 1},
+            job | {"due_at_ms": 2},
+        ]
     )
 )
 submits = {"submit": st.lists(jobs, max_size=2)}
@@ -58,7 +70,7 @@ outcomes = st.one_of(
     st.fixed_dictionaries({"outcome": st.just("done")}, optional=submits | {"data": st.just(b"data")}),
     st.fixed_dictionaries(
         {"outcome": st.just("failed")},
-        optional=submits | {"reason": st.just("no"), "retry": st.booleans(), "delay_ms": waits_ms},
+        optional=submits | {"reason": st.just("no"), "final": st.booleans(), "delay_ms": waits_ms},
     ),
     st.fixed_dictionaries({"outcome": st.just("later")}, optional=submits | {"delay_ms": waits_ms}),
 )
@@ -79,6 +91,7 @@ class Machine(RuleBasedStateMachine):
         self.worker = Link(daemon)
         self.boot = self.client.ask("hello")["boot"]
         self.restarts = 0
+        self.last_id = 0
 
     @initialize(limit=st.integers(1, 3))
     def somebody_works(self, limit: int) -> None:
@@ -104,7 +117,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def what_is_due_is_given_out_as_far_as_there_is_room(self) -> None:
         begin_ms = now_ms()
-        assert self.worker.ask("ping") == "pong"
+        for link, name in ((self.worker, "worker"), (self.client, "client")):
+            assert link.ask("ping") == {}
+            assert link.notices == [(handle, kind) for whose, handle, kind in self.oracle.notices if whose == name]
+            link.notices.clear()
+        self.oracle.notices.clear()
         started = [self.oracle.perform(msgid, given, now_ms()) for msgid, given in self.worker.performs]
         self.worker.performs.clear()
         for job in started:
@@ -118,26 +135,55 @@ class Machine(RuleBasedStateMachine):
     @rule(job=jobs)
     def submit(self, job: dict[str, Any]) -> None:
         answer, moment = self.client.timed("submit", self.ours(job))
-        assert answer == self.oracle.submit(self.ours(job), moment)
+        self._put(self.ours(job), moment, answer["result"], answer["id"])
+
+    def _put(self, ours: dict[str, Any], moment: Moment, result: str, job_id: int) -> None:
+        there = self.oracle.jobs.get((ours["func"], ours["name"]))
+        assert result == self.oracle.submit(ours, moment, job_id)
+        if result in ("kept", "refused"):
+            assert there is not None
+            there.id = there.id or job_id
+            assert there.id == job_id
+        else:
+            assert job_id > self.last_id, "ids grow"
+            self.last_id = job_id
 
     @rule(batch=st.lists(jobs, max_size=6))
     def submit_batch(self, batch: list[dict[str, Any]]) -> None:
         ours = [self.ours(job) for job in batch]
-        answer, moment = self.client.timed("submit", ours)
-        assert answer == [self.oracle.submit(job, moment) for job in ours]
+        answer, moment = self.client.timed("submit_batch", ours)
+        for job, result, job_id in zip(ours, answer["results"], answer["ids"], strict=True):
+            self._put(job, moment, result, job_id)
 
-    @rule(key=keys)
-    def remove(self, key: Key) -> None:
-        assert self.client.ask("remove", *self.key(key)) == self.oracle.remove(self.key(key))
+    def _id(self, key: Key, which: str) -> int | None:
+        """Of the job of this name, of the one behind it, a wrong one, or none."""
+        job = self.oracle.jobs.get(self.key(key))
+        if which == "wrong":
+            return 2**53 - 1
+        if which == "behind" and job is not None and job.behind is not None:
+            return job.behind.id
+        return job.id if which == "front" and job is not None else None
 
-    @rule(key=keys)
-    def requeue(self, key: Key) -> None:
-        answer, moment = self.client.timed("requeue", *self.key(key))
-        assert answer == self.oracle.requeue(self.key(key), moment)
+    @rule(key=keys, which=ids)
+    def remove(self, key: Key, which: str) -> None:
+        job_id = self._id(key, which)
+        answer, moment = self.client.timed("remove", *self.key(key), {"id": job_id})
+        assert answer == {"result": self.oracle.remove(self.key(key), job_id, moment)}
 
-    @rule(key=keys)
-    def get(self, key: Key) -> None:
-        self._agree(self.oracle.jobs.get(self.key(key)), self.client.ask("get", *self.key(key)))
+    @rule(key=keys, which=ids)
+    def requeue(self, key: Key, which: str) -> None:
+        job_id = self._id(key, which)
+        answer, moment = self.client.timed("requeue", *self.key(key), {"id": job_id})
+        assert answer["result"] == self.oracle.requeue(self.key(key), job_id, moment, answer["id"])
+        self.last_id = answer["id"] or self.last_id
+
+    @rule(key=keys, which=ids, workload=st.booleans())
+    def get(self, key: Key, which: str, workload: bool) -> None:
+        job_id = self._id(key, which)
+        answer = self.client.ask("get", *self.key(key), {"id": job_id, "workload": workload})
+        result, job = self.oracle.find(self.key(key), job_id)
+        assert answer["result"] == result
+        self._agree(job, answer["job"], workload)
 
     @invariant()
     def what_is_listed_agrees(self) -> None:
@@ -152,12 +198,14 @@ class Machine(RuleBasedStateMachine):
         """The record that a job runs may reach the disk a little after the job: a running one may be listed waiting."""
         query = {"func": func, "limit": limit} | ({"state": state} if state is not None else {})
         listed: list[dict[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
+        after: str | None = None
+        while True:
             page = self.client.ask("list", query | {"after": after})
             assert len(page["jobs"]) <= limit
             listed += page["jobs"]
             after = page["next"]
+            if after is None:
+                break
         assert [job["id"] for job in listed] == sorted({job["id"] for job in listed}), "oldest first, each once"
         shown = {(job["name"], job["state"] == "behind"): job for job in listed}
         assert len(shown) == len(listed)
@@ -175,8 +223,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def status(self) -> None:
-        answer = self.client.ask("status")
+        answer = self.client.ask("status", {"prefix": self.prefix})
         assert answer["boot"] == self.boot
+        assert answer["next"] is None
         shown = {each["func"]: each for each in answer["functions"]}
         for func in (self.prefix + "f", self.prefix + "g"):
             found = [(self.oracle.state(job), job) for job in self.oracle.of(func)]
@@ -185,30 +234,33 @@ class Machine(RuleBasedStateMachine):
                 continue
             given, states = shown[func], [state for state, _ in found]
             assert given["workers"] == (func in self.oracle.subscriptions)
-            assert given["waiting"] == states.count("waiting") + states.count("behind")
-            assert (given["running"], given["dead"]) == (states.count("running"), states.count("dead"))
+            for state in STATES:
+                assert given[state] == states.count(state)
             assert given["started"] == self.oracle.started.get(func, 0)
             waiting = [job.due for state, job in found if state == "waiting"]
             if waiting:
                 earliest = Moment(min(due.low_ms for due in waiting), min(due.high_ms for due in waiting))
-                assert given["due_ms"] in earliest
+                assert given["due_at_ms"] in earliest
             else:
-                assert given["due_ms"] is None
+                assert given["due_at_ms"] is None
 
-    def _agree(self, job: Job | None, given: dict[str, Any] | None) -> None:
+    def _agree(self, job: Job | None, given: dict[str, Any] | None, workload: bool) -> None:
         if job is None or given is None:
             assert (job, given) == (None, None)
             return
-        assert given.pop("workload") == job.given["workload"]
-        assert given.pop("successor") == (job.behind is not None)
-        self._agree_listed(job, given)
+        assert given["workload"] == (job.given["workload"] if workload else None)
+        self._agree_listed(job, given | {"workload": None})
 
     def _agree_listed(self, job: Job, given: dict[str, Any]) -> None:
-        assert given["due_ms"] in job.due
-        assert given["submitted_ms"] in job.submitted
-        assert given["ended_ms"] is None if job.ended is None else given["ended_ms"] in job.ended
-        unknown = {key: given[key] for key in ("id", "due_ms", "submitted_ms", "ended_ms")}
+        assert given["due_at_ms"] in job.due
+        assert given["submitted_at_ms"] in job.submitted
+        assert given["ended_at_ms"] is None if job.ended is None else given["ended_at_ms"] in job.ended
+        job.id = job.id or given["id"]
+        unknown = {key: given[key] for key in ("due_at_ms", "submitted_at_ms", "ended_at_ms")}
         assert given == unknown | {
+            "id": job.id, "run": None if job.handle is None else int(job.handle.split("-")[1]),
+            "restarts": job.restarts, "headers": job.given.get("headers", {}), "successor": job.behind is not None,
+            "workload": None,
             "func": job.key[0], "name": job.key[1], "state": self.oracle.state(job), "priority": job.priority,
             "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
             "crashes": job.crashes, "retry": job.given["retry"] | {"cap_ms": 3_600_000, "jitter_percent": 0},
@@ -220,13 +272,16 @@ class Machine(RuleBasedStateMachine):
     @rule(func=funcs, limit=st.integers(1, 3))
     def subscribe(self, func: str, limit: int) -> None:
         self.oracle.subscribe(self.prefix + func, limit)
-        assert self.worker.ask("subscribe", self.prefix + func, limit) is None
+        assert self.worker.ask("subscribe", self.prefix + func, {"limit": limit}) == {}
 
     @rule(func=st.none() | funcs)
     def unsubscribe(self, func: str | None) -> None:
-        ours = [self.prefix + func] if func is not None else []
-        assert self.worker.ask("unsubscribe", *ours) is None
-        self.oracle.unsubscribe(ours[0] if ours else None)
+        if func is None:
+            assert self.worker.ask("unsubscribe_all") == {}
+            self.oracle.unsubscribe(None)
+        else:
+            assert self.worker.ask("unsubscribe", self.prefix + func) == {}
+            self.oracle.unsubscribe(self.prefix + func)
 
     @precondition(lambda self: any(run.open for run in self.oracle.runs))
     @rule(choice=choices, outcome=outcomes)
@@ -239,18 +294,16 @@ class Machine(RuleBasedStateMachine):
         if readable:
             self._respond(choice, "disk full", None, {"outcome": "failed", "reason": "disk full"})
         else:
-            why = "INVALID: outcome.outcome is one of done, failed, later, not 'perhaps'"
-            self._respond(choice, None, {"outcome": "perhaps"}, {"outcome": "failed", "reason": why})
+            why = "INVALID path=outcome.outcome: outcome.outcome is one of done, failed, later, not perhaps"
+            self._respond(choice, None, {"outcome": "perhaps"}, {"outcome": "failed", "reason": why}, readable=False)
 
-    def _respond(self, choice: int, error: str | None, result: Any, meant: Any) -> None:
+    def _respond(self, choice: int, error: str | None, result: Any, meant: Any, readable: bool = True) -> None:
         open_runs = [run for run in self.oracle.runs if run.open]
         run = open_runs[choice % len(open_runs)]
         begin_ms = now_ms()
         self.worker.raw.send([1, run.msgid, error, result])
-        assert self.worker.ask("ping") == "pong"
-        counted = self.oracle.respond(run, meant, Moment(begin_ms, now_ms()))
-        assert self.worker.lost == ([] if counted else [run.handle])
-        self.worker.lost.clear()
+        assert self.worker.ask("ping") == {}
+        self.oracle.respond(run, meant, Moment(begin_ms, now_ms()), readable)
 
     @precondition(lambda self: self.oracle.runs)
     @rule(choice=choices, outcome=outcomes)
@@ -261,10 +314,11 @@ class Machine(RuleBasedStateMachine):
         assert accepted == self.oracle.finish(run, ours, Moment(begin_ms, now_ms()))
 
     @precondition(lambda self: self.oracle.runs)
-    @rule(choice=choices)
-    def extend(self, choice: int) -> None:
+    @rule(choice=choices, own=st.booleans())
+    def extend(self, choice: int, own: bool) -> None:
         run = self._run(choice)
-        assert self._accepted("extend", run.handle, 600_000) == self.oracle.extend(run)
+        accepted = self._accepted("extend", run.handle, {"lease_ms": 600_000, "own": own})
+        assert accepted == self.oracle.extend(run, own)
 
     def _run(self, choice: int) -> Run:
         """Often one of the last."""
@@ -272,7 +326,8 @@ class Machine(RuleBasedStateMachine):
 
     def _accepted(self, method: str, *params: Any) -> bool:
         try:
-            assert self.client.ask(method, *params) is None
+            answer = self.client.ask(method, *params)
+            assert list(answer) == (["lease_until_at_ms"] if method == "extend" else [])
         except LeaseLost:
             return False
         return True
@@ -309,12 +364,12 @@ class Machine(RuleBasedStateMachine):
         """Not acknowledged: all of it is there, or nothing. Names that are taken would be there either way."""
         fresh = [job for job in map(self.ours, batch) if (job["func"], job["name"]) not in self.oracle.jobs]
         begin_ms = now_ms()
-        self.client.send("submit", fresh)
+        self.client.send("submit_batch", fresh)
         self.daemon.kill()
         moment = Moment(begin_ms, now_ms())
         self._start()
         self._forget_unknown_runs()
-        there = {self.client.ask("get", job["func"], job["name"]) is not None for job in fresh}
+        there = {self.client.ask("get", job["func"], job["name"])["job"] is not None for job in fresh}
         assert len(there) <= 1, f"a part of {fresh} is there"
         if there == {True}:
             for job in fresh:
@@ -332,7 +387,7 @@ class Machine(RuleBasedStateMachine):
 
     def _forget_unknown_runs(self) -> None:
         for job in self.oracle.jobs.values():
-            if job.state == "running" and self.client.ask("get", *job.key)["state"] == "waiting":
+            if job.state == "running" and self.client.ask("get", *job.key)["job"]["state"] == "waiting":
                 self.oracle.forget_run(job)
 
 

@@ -22,6 +22,10 @@ class Moment:
     def plus(self, delay_ms: int) -> "Moment":
         return Moment(self.low_ms + delay_ms, self.high_ms + delay_ms)
 
+    def not_before(self, other: "Moment") -> "Moment":
+        """The later of the two."""
+        return Moment(max(self.low_ms, other.low_ms), max(self.high_ms, other.high_ms))
+
     def __contains__(self, at_ms: object) -> bool:
         return isinstance(at_ms, int) and self.low_ms <= at_ms <= self.high_ms
 
@@ -33,6 +37,8 @@ class Job:
     given: dict[str, Any]
     number: int
     """Grows with every submit, as ids do."""
+    id: int | None
+    """None: nobody was told."""
     submitted: Moment
     due: Moment
     state: str = "waiting"
@@ -47,6 +53,7 @@ class Job:
     handle_before: str | None = None
     holder: str | None = None
     """Whose connection's end would end the run: "worker", "client", or None after a restart."""
+    restarts: int = 0
     behind: "Job | None" = None
 
     @property
@@ -80,28 +87,38 @@ class Run:
     subscription: Subscription
     open: bool = True
     """The connection that it was sent over lives, and has not responded."""
-    reported: bool = False
-    """``finish`` was accepted."""
+    settled: bool = False
+    """``finish`` was asked, or the worker was told that it no longer counts: a response needs no answer."""
 
 
 @dataclass
 class Oracle:
     jobs: dict[Key, Job] = field(default_factory=dict)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    was_subscribed: bool = False
+    said_goodbye: bool = False
     runs: list[Run] = field(default_factory=list)
     started: dict[str, int] = field(default_factory=dict)
     """By function: runs given out since the daemon's start."""
+    notices: list[tuple[str, str, str]] = field(default_factory=list)
+    """Whose connection is to hear of which handle, and the kind."""
+    last_run: int = 0
     _numbers: int = 0
 
     # -- what a client says ------------------------------------------------------------------------------------------
 
-    def submit(self, given: dict[str, Any], moment: Moment) -> str:
+    def submit(self, given: dict[str, Any], moment: Moment, job_id: int | None = None) -> str:
+        """``job_id``: as it was answered, if the job was put."""
         self._numbers += 1
-        due = Moment(given["due_ms"], given["due_ms"]) if "due_ms" in given else moment.plus(given.get("delay_ms", 0))
-        job = Job(given, self._numbers, moment, due)
+        if "due_at_ms" in given:
+            due = Moment(given["due_at_ms"], given["due_at_ms"]).not_before(moment)
+        else:
+            due = moment.plus(given.get("delay_ms", 0))
+        job = Job(given, self._numbers, job_id, moment, due)
         front = self.jobs.get(job.key)
-        if front is not None and given.get("keep"):
+        existing = given.get("existing", "replace")
+        if front is not None and existing == "refuse":
+            return "refused"
+        if front is not None and (existing == "keep" or (existing == "keep_live" and front.state != "dead")):
             return "kept"
         if front is not None and front.state == "running":
             front.behind = job
@@ -109,18 +126,50 @@ class Oracle:
         self.jobs[job.key] = job
         return "created" if front is None or front.state == "dead" else "replaced"
 
-    def remove(self, key: Key) -> str:
-        return "absent" if self.jobs.pop(key, None) is None else "removed"
+    def remove(self, key: Key, job_id: int | None, moment: Moment) -> str:
+        job = self.jobs.get(key)
+        if job is None:
+            return "absent"
+        if job_id is not None and job.behind is not None and job_id == job.behind.id:
+            job.behind = None
+            return "removed"
+        if job_id not in (None, job.id):
+            return "changed"
+        if job_id is None:
+            job.behind = None
+        del self.jobs[key]
+        self._promote(job, moment)
+        if job.state == "running":
+            self._tell_lost(job)
+        return "removed"
 
-    def requeue(self, key: Key, moment: Moment) -> str:
+    def _tell_lost(self, job: Job) -> None:
+        assert job.handle is not None
+        if job.holder is not None:
+            self.notices.append((job.holder, job.handle, "lost"))
+        for run in self.runs:
+            run.settled = run.settled or run.handle == job.handle
+
+    def requeue(self, key: Key, job_id: int | None, moment: Moment, new_id: int | None) -> str:
         dead = self.jobs.get(key)
         if dead is None:
             return "absent"
+        if job_id not in (None, dead.id):
+            return "changed"
         if dead.state != "dead":
             return "not_dead"
         self._numbers += 1
-        self.jobs[key] = Job(dead.given, self._numbers, dead.submitted, moment)
+        self.jobs[key] = Job(dead.given, self._numbers, new_id, dead.submitted, moment)
         return "requeued"
+
+    def find(self, key: Key, job_id: int | None) -> tuple[str, Job | None]:
+        """What ``get`` says."""
+        job = self.jobs.get(key)
+        if job is None:
+            return "absent", None
+        if job_id is not None and job.behind is not None and job_id == job.behind.id:
+            return "found", job.behind
+        return ("found", job) if job_id in (None, job.id) else ("changed", None)
 
     def of(self, func: str) -> list[Job]:
         """All jobs of the function, those behind too, oldest first."""
@@ -133,21 +182,25 @@ class Oracle:
     # -- what a worker says ------------------------------------------------------------------------------------------
 
     def subscribe(self, func: str, limit: int) -> None:
-        self.was_subscribed = True
+        self.said_goodbye = False
         self.subscriptions.setdefault(func, Subscription(limit)).limit = limit
 
     def unsubscribe(self, func: str | None) -> None:
+        if func is None or (func in self.subscriptions and len(self.subscriptions) == 1):
+            self.said_goodbye = True
         for each in [func] if func is not None else list(self.subscriptions):
             self.subscriptions.pop(each, None)
 
-    def respond(self, run: Run, outcome: Any, moment: Moment) -> bool:
-        """Whether it counts; if not the worker is told ``lost``, unless it had reported with ``finish``."""
+    def respond(self, run: Run, outcome: Any, moment: Moment, readable: bool = True) -> None:
         run.open = False
         run.subscription.running -= 1
+        if run.settled:
+            return
         job = self._running(run.handle)
-        if job is not None:
-            self._end(job, outcome, moment)
-        return job is not None or run.reported
+        assert job is not None, "what ends a run of an open connection settles it"
+        if not readable and job.holder is not None:
+            self.notices.append((job.holder, run.handle, "refused"))
+        self._end(job, outcome, moment)
 
     def finish(self, run: Run, outcome: Any, moment: Moment) -> bool:
         """Whether it is accepted."""
@@ -155,16 +208,16 @@ class Oracle:
         if job is None or job.handle != run.handle:
             return False
         if job.state == "running":
-            run.reported = True
+            run.settled = True
             self._end(job, outcome, moment)
         else:
             self._end_late(job, outcome, moment)
         return True
 
-    def extend(self, run: Run) -> bool:
+    def extend(self, run: Run, own: bool) -> bool:
         """A client extends. Whether it is accepted."""
         job = self._running(run.handle)
-        if job is not None and job.holder is None:
+        if job is not None and own:
             job.holder = "client"
         return job is not None
 
@@ -180,36 +233,40 @@ class Oracle:
             job.state, job.due = "waiting", moment.plus(how.get("delay_ms", 0))
         else:
             job.reason = how.get("reason", "")
-            again = job.failures < job.given["retry"]["limit"] and how.get("retry", True)
+            again = job.failures < job.given["retry"]["limit"] and not how.get("final")
             job.failures += 1
-            wait_ms = how.get("delay_ms", job.given["retry"]["delay_ms"])
+            wait_ms = how.get("delay_ms") or job.given["retry"]["delay_ms"]
             job.state, job.due, job.ended = (
                 ("waiting", moment.plus(wait_ms), None) if again else ("dead", job.due, moment)
             )
-        self._promote(job)
+        given_way = self._promote(job, moment)
         for given in how.get("submit", ()):
-            self.submit(given, moment)
+            if not given_way or (given["func"], given["name"]) != job.key:
+                self.submit(given, moment)
 
     def _end_late(self, job: Job, outcome: Any, moment: Moment) -> None:
         """The lost run was charged when it was lost: no counter changes."""
         job.handle = None
         word, how = _read(outcome)
+        if word == "failed":
+            job.reason = how.get("reason", "")
         if word == "done":
             del self.jobs[job.key]
         elif job.state == "waiting":
-            if word == "failed":
-                job.reason = how.get("reason", "")
-            if word == "later" or "delay_ms" in how:
+            if word == "later" or how.get("delay_ms"):
                 job.due = moment.plus(how.get("delay_ms", 0))
-            if not how.get("retry", True):
+            if word == "failed" and how.get("final"):
                 job.state, job.ended = "dead", moment
         for given in how.get("submit", ()):
             self.submit(given, moment)
 
-    def _promote(self, ended: Job) -> None:
-        """However a run ended, the job behind it takes its place."""
-        if ended.behind is not None:
-            self.jobs[ended.key] = ended.behind
+    def _promote(self, ended: Job, moment: Moment) -> bool:
+        """However a run ended, the job behind it takes its place, if there is one."""
+        if ended.behind is None:
+            return False
+        self.jobs[ended.key] = ended.behind
+        ended.behind.due = ended.behind.due.not_before(moment)
+        return True
 
     # -- what the daemon does ----------------------------------------------------------------------------------------
 
@@ -221,20 +278,23 @@ class Oracle:
         job = self.jobs[given["func"], given["name"]]
         subscription = self.subscriptions[given["func"]]
         assert job.state == "waiting", f"{job} is given out"
-        assert given["due_ms"] in job.due
-        assert given["due_ms"] <= by_ms, "early"
+        assert given["due_at_ms"] in job.due
+        assert given["due_at_ms"] <= by_ms, "early"
         assert subscription.running < subscription.limit, f"no room for {job}"
         assert given["handle"] not in [run.handle for run in self.runs], "a handle is used again"
         subscription.running += 1
         job.attempt += 1
         job.state, job.handle_before, job.handle, job.holder = "running", job.handle, given["handle"], "worker"
+        assert given["run"] > self.last_run, "run numbers grow"
+        self.last_run = given["run"]
         assert given == {
-            "handle": job.handle, "func": job.given["func"], "name": job.given["name"],
-            "workload": job.given["workload"], "due_ms": given["due_ms"], "priority": job.priority,
+            "handle": job.handle, "run": given["run"], "func": job.given["func"], "name": job.given["name"],
+            "workload": job.given["workload"], "headers": job.given.get("headers", {}),
+            "due_at_ms": given["due_at_ms"], "priority": job.priority,
             "lease_ms": job.given["lease_ms"],
             "attempt": job.attempt, "failures": job.failures, "crashes": job.crashes,
         }  # fmt: skip
-        job.due = Moment(given["due_ms"], given["due_ms"])
+        job.due = Moment(given["due_at_ms"], given["due_at_ms"])
         self.runs.append(Run(given["handle"], job.key, msgid, subscription))
         self.started[given["func"]] = self.started.get(given["func"], 0) + 1
         return job
@@ -247,15 +307,13 @@ class Oracle:
     # -- what fails --------------------------------------------------------------------------------------------------
 
     def worker_lost(self, moment: Moment) -> None:
-        goodbye = self.was_subscribed and not self.subscriptions
+        goodbye = self.said_goodbye
         lost = [job for job in self.jobs.values() if job.state == "running" and job.holder == "worker"]
         for job in lost:
-            job.state = "waiting"
-            if goodbye:
-                job.due = moment
-            else:
+            job.state, job.due = "waiting", moment
+            if not goodbye:
                 self._crash(job, len(lost) == 1, moment)
-            self._promote(job)
+            self._promote(job, moment)
         self._links_lost()
 
     def _crash(self, job: Job, alone: bool, moment: Moment) -> None:
@@ -281,7 +339,7 @@ class Oracle:
 
     def _links_lost(self) -> None:
         self.subscriptions.clear()
-        self.was_subscribed = False
+        self.said_goodbye = False
         for run in self.runs:
             run.open = False
 

@@ -170,7 +170,7 @@ class TestFaults:
         server.tell("fault", times=2, **fault)
         for _ in range(2):
             failed = await uploads.failed()
-            assert failed.retry
+            assert not failed.final
             assert failed.delay_ms is None, "the job's rule decides"
             assert re.search(reason, failed.reason)
         assert isinstance(await uploads.outcome(), Done)
@@ -180,13 +180,13 @@ class TestFaults:
     async def test_what_will_never_do_is_given_up(self, server: OssServer, uploads: Uploads, code: str) -> None:
         server.tell("fault", times=1, **error(400, code))
         failed = await uploads.failed()
-        assert not failed.retry
+        assert failed.final
         assert f"400 {code}" in failed.reason
 
     async def test_a_key_exchanged_meanwhile_is_tried_again(self, server: OssServer, uploads: Uploads) -> None:
         server.tell("access", key="a-newer-key")
         failed = await uploads.failed()
-        assert failed.retry
+        assert not failed.final
         assert "403 SignatureDoesNotMatch" in failed.reason
         server.tell("access", key=ACCESS_KEY)
         assert isinstance(await uploads.outcome(), Done)
@@ -194,7 +194,7 @@ class TestFaults:
     async def test_a_server_that_is_gone_is_tried_again(self, server: OssServer, uploads: Uploads) -> None:
         server.__exit__()
         failed = await uploads.failed()
-        assert failed.retry
+        assert not failed.final
         assert "OSS cannot be reached" in failed.reason
 
 

@@ -21,7 +21,7 @@ class Ends:
     """An engine with connections on streams in memory, stepped whenever something arrives."""
 
     def __init__(self, nursery: trio.Nursery, settings: Settings | None = None) -> None:
-        self.engine = Engine(MemoryStore(), Now(0, 0), settings)
+        self.engine = Engine(MemoryStore(), Now(0, 0), bytes, settings)
         self.turn = trio.Lock()
         self.after_step: list[Connection] = []
         self.connections: dict[Any, Connection] = {}
@@ -91,7 +91,7 @@ async def test_a_message_that_stops_in_the_middle_is_given_up(autojump_clock: tr
         await trio.sleep(HALF_S - 1)
         await stream.send_all(request(2, "ping")[5:6])
         answers = await receive(stream)
-        assert answers[0] == [1, 1, None, "pong"]
+        assert answers[0] == [1, 1, None, {}]
         assert answers[1][2].startswith(f"BUSY: nothing came for {HALF_S} s in the middle of a message")
         assert trio.current_time() >= 2 * HALF_S - 1
 
@@ -107,7 +107,7 @@ async def test_half_a_message_before_the_end_holds_no_answer_up(autojump_clock: 
         assert here.engine.memory.is_full
         await stream.send_eof()
         with trio.fail_after(1):
-            assert await receive(stream) == [[1, 1, None, None]]
+            assert await receive(stream) == [[1, 1, None, {"result": "absent", "job": None}]]
 
 
 @pytest.mark.parametrize("noise", [b"", b"\xc1"])
@@ -128,7 +128,7 @@ async def test_an_answer_that_is_not_on_disk_yet_leaves_before_the_connection_cl
         assert not here.closed
         here.step()
         first, *rest = await receive(stream)
-        assert first == [1, 1, None, "created"]
+        assert first == [1, 1, None, {"result": "created", "id": 1}]
         assert len(rest) == len(noise)
 
 
@@ -148,7 +148,7 @@ async def test_an_idle_connection_stays(autojump_clock: trio.testing.MockClock) 
         stream = here.connect()
         await trio.sleep(80_000)
         await stream.send_all(request(1, "ping"))
-        assert msgpack.unpackb(await stream.receive_some()) == [1, 1, None, "pong"]
+        assert msgpack.unpackb(await stream.receive_some()) == [1, 1, None, {}]
 
 
 async def test_while_memory_is_full_large_messages_go_one_at_a_time(autojump_clock: trio.testing.MockClock) -> None:
@@ -167,10 +167,10 @@ async def test_while_memory_is_full_large_messages_go_one_at_a_time(autojump_clo
         assert answers[0][2].startswith("BUSY: the daemon has no memory")
         assert TURN_S <= trio.current_time() < HALF_S
         for stream in (first, third):
-            assert msgpack.unpackb(await stream.receive_some())[3] in ("created", "replaced")
+            assert msgpack.unpackb(await stream.receive_some())[3]["result"] in ("created", "replaced")
         small = here.connect()
         await small.send_all(request(7, "ping"))
-        assert msgpack.unpackb(await small.receive_some()) == [1, 7, None, "pong"]
+        assert msgpack.unpackb(await small.receive_some()) == [1, 7, None, {}]
 
 
 async def test_reading_stops_at_a_thousand_unanswered_requests_and_goes_on_after() -> None:

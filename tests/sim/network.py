@@ -20,6 +20,8 @@ class Link:
         """On the way to the actor."""
         self.asked: dict[int, tuple[str, Any]] = {}
         """The actor's unanswered requests: method, and what the actor wants to remember of it."""
+        self.performing: dict[int, int] = {}
+        """Runs by the number of the ``perform`` that left for here."""
         self._to_daemon, self._to_actor = Decoder(), Decoder()
         self._msgid = 0
 

@@ -4,6 +4,7 @@ The book notes what was said to whom: each submit has a version of its own as it
 and report can be traced to the submit that it came from.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,11 @@ class Version:
     """What may have made it disappear: it was reported done, or a remove or a later submit of its name was sent."""
     finished: bool = False
     """A ``finish`` with done was answered: it must never run again."""
+    unwanted: bool = False
+    """It was answered "kept" or "refused", or is the follow-on of a report that was refused: it must not exist."""
     runs: int = 0
+    fails_sent: int = 0
+    ran_out: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -44,17 +49,41 @@ class Book:
         """Submits and removes on their way, which may arrive after what is sent later over another link."""
         self._flights = 0
         self.orphans = 0
-        """Runs whose claim a crash lost, and whose report was refused."""
+        """Reports that were refused."""
+        self.reports_sent: Counter[str] = Counter()
+        """By handle: how often an outcome of the run was sent."""
+        self.accepted: set[str] = set()
+        """Handles whose ``finish`` was answered."""
+        self.runs: dict[int, Version] = {}
+        """By the number of the run."""
+        self.heard: set[int] = set()
+        """Runs whose response has arrived at the daemon."""
 
-    def submit(self, func: str, name: str, keep: bool) -> Version:
-        version = Version(func, name, len(self.versions) + 1)
+    def submit(self, func: str, name: str, existing: str | None) -> Version:
+        version = self._version(func, name)
         if (func, name) in self._flying.values():
             version.excuses.append("something sent before it may arrive after it")
-        if not keep:
-            self.excuse(func, name, f"version {version.number} was submitted")
-        self.versions[version.number] = version
+        if existing in ("replace", "keep_live", None):
+            self.excuse(func, name, f"version {version.number} was submitted", but=version)
+        return version
+
+    def follow_on(self, func: str, name: str, of: Version | None) -> Version:
+        """A job that comes with a run's end. Of its name it takes the place of that run's job only."""
+        version = self._version(func, name)
+        if of is not None:
+            of.excuses.append(f"version {version.number} follows on it")
+        return version
+
+    def _version(self, func: str, name: str) -> Version:
+        version = self.versions[len(self.versions) + 1] = Version(func, name, len(self.versions) + 1)
         self.latest.setdefault((func, name), []).append(version)
         return version
+
+    def is_accepted(self, handle: str) -> None:
+        """A ``finish`` was answered."""
+        if handle in self.accepted:
+            raise Broken(f"two reports of {handle} were accepted")
+        self.accepted.add(handle)
 
     def takes_off(self, func: str, name: str) -> int:
         """A submit or remove of this name is sent; returns its flight."""
@@ -66,9 +95,10 @@ class Book:
         """It was answered, or its link is gone: it will not arrive any more."""
         self._flying.pop(flight, None)
 
-    def excuse(self, func: str, name: str, why: str) -> None:
+    def excuse(self, func: str, name: str, why: str, but: Version | None = None) -> None:
         for version in self.latest.get((func, name), ()):
-            version.excuses.append(why)
+            if version is not but:
+                version.excuses.append(why)
 
 
 def token(workload: bytes | None) -> int:
@@ -80,10 +110,13 @@ def token(workload: bytes | None) -> int:
 class Promises:
     def __init__(self, book: Book) -> None:
         self.book = book
+        self._last_run = 0
 
     def check(self, engine: Engine, store: FaultyStore) -> None:
         """After every step that ended well."""
         self.nothing_acknowledged_is_lost(store)
+        self.nothing_unwanted_is_there(store)
+        self.only_workers_and_leases_make_failures(store)
         self.one_lease_a_job(engine.scheduler, store)
         self.memory_is_a_part_of_the_store(engine.scheduler, store)
         self.windows_have_no_holes(engine.scheduler, store)
@@ -95,6 +128,40 @@ class Promises:
         for version in self.book.versions.values():
             if version.acknowledged and not version.excuses and version.number not in kept:
                 raise Broken(f"{version} was acknowledged and is gone")
+
+    def nothing_unwanted_is_there(self, store: FaultyStore) -> None:
+        """What was kept out or refused has left nothing, nor has a report whose run was not found."""
+        for job in store.on_disk().values():
+            version = self.book.versions[token(job.workload)]
+            if version.unwanted or version.number in store.refused:
+                raise Broken(f"{version} was refused, and is there")
+
+    def only_workers_and_leases_make_failures(self, store: FaultyStore) -> None:
+        for job in store.on_disk().values():
+            version = self.book.versions[token(job.workload)]
+            if job.failures > version.fails_sent + version.ran_out:
+                raise Broken(f"{job.failures} failures of {version}")
+
+    def ran_out(self, run: int | None) -> None:
+        """A lease did, says the daemon."""
+        assert run is not None
+        if run in self.book.heard:
+            raise Broken(f"the lease of run {run} ran out, although its response had arrived")
+        # A run of an earlier life may be one that nobody was given.
+        if run in self.book.runs:
+            self.book.runs[run].ran_out += 1
+
+    def leaves(self, job: dict[str, Any]) -> None:
+        """A ``perform`` is sent."""
+        if job["run"] <= self._last_run:
+            raise Broken(f"run {job['run']} after run {self._last_run}")
+        self._last_run = job["run"]
+        self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+
+    def is_told(self, handle: str, kind: str) -> None:
+        """A ``notice`` arrived."""
+        if kind == "lost" and handle in self.book.accepted:
+            raise Broken(f"{handle} is told lost, although its report was accepted")
 
     def one_lease_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
         keys = [lease.job.key for lease in scheduler.leases]
@@ -108,7 +175,7 @@ class Promises:
         disk = store.on_disk()
         for job in scheduler.queues._jobs.values():
             kept = disk.get(job.id)
-            if kept is None or kept.state is not State.WAITING or kept.due_ms != job.due_ms:
+            if kept is None or kept.state is not State.WAITING or kept.due_at_ms != job.due_at_ms:
                 raise Broken(f"memory has {job}, the store {kept}")
         for lease in scheduler.leases:
             kept = disk.get(lease.job.id)
@@ -128,7 +195,7 @@ class Promises:
             head = lane.head() if lane is not None else None
             if lane is None or lane.reaches(job):
                 raise Broken(f"{job} waits within the window, and memory does not know it")
-            if head is not None and (job.due_ms, job.id) < (head.due_ms, head.id):
+            if head is not None and (job.due_at_ms, job.id) < (head.due_at_ms, head.id):
                 raise Broken(f"{job} comes before {head}, and memory does not know it")
 
     def everything_stays_under_its_limit(self, engine: Engine) -> None:
@@ -150,8 +217,10 @@ class Promises:
     def starts(self, job: dict[str, Any], wall_ms: int) -> None:
         """A ``perform`` leaves."""
         version = self.book.versions[token(job["workload"])]
-        if job["due_ms"] > wall_ms:
-            raise Broken(f"{version} starts {job['due_ms'] - wall_ms} ms early")
+        if job["due_at_ms"] > wall_ms:
+            raise Broken(f"{version} starts {job['due_at_ms'] - wall_ms} ms early")
+        if version.unwanted:
+            raise Broken(f"{version} was refused, and runs")
         if version.finished:
             raise Broken(f"{version} starts again, although its finish was answered")
         version.runs += 1
@@ -159,5 +228,5 @@ class Promises:
     def all_is_done(self, store: FaultyStore, wall_ms: int) -> None:
         """Once the faults have stopped and honest workers had time."""
         for job in store.on_disk().values():
-            if job.state is State.RUNNING or (job.state is not State.DEAD and job.due_ms <= wall_ms):
+            if job.state is State.RUNNING or (job.state is not State.DEAD and job.due_at_ms <= wall_ms):
                 raise Broken(f"{job} is still there, though everything healed")

@@ -5,7 +5,7 @@ before anything reached the disk, or after everything did, which are the two cas
 """
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
 from periodicd import ops
 from periodicd.job import Job
@@ -26,6 +26,10 @@ class FaultyStore(MemoryStore):
         self.refusals = 0
         """So many of the next claims are refused, their jobs being somebody else's, who is done with them at once."""
         self.done_elsewhere: list[Job] = []
+        self.refused: set[int] = set()
+        """Versions of follow-on jobs whose run's end was not found, and which were nowhere then."""
+        self._refused: set[int] = set()
+        """The same, not committed yet."""
         self._disk = self._image()
 
     def _image(self) -> tuple[dict[int, Job], int, int]:
@@ -43,10 +47,19 @@ class FaultyStore(MemoryStore):
             return False
         return super().apply([op])[0]
 
+    def _end_run(self, end: ops.End, changes: dict[str, Any] | None) -> ops.Ended:
+        ended = super()._end_run(end, changes)
+        if not ended.found:
+            there = {job.workload for job in self._jobs.values()} if end.follow_ons else set()
+            self._refused |= {_version(put.job) for put in end.follow_ons if put.job.workload not in there}
+        return ended
+
     def commit(self) -> None:
         self._fail_if("before_commit")
         super().commit()
         self._disk = self._image()
+        self.refused |= self._refused
+        self._refused = set()
         self._fail_if("after_commit")
 
     def _fail_if(self, fault: Fault) -> None:
@@ -60,7 +73,13 @@ class FaultyStore(MemoryStore):
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
         self.uncommitted = False
         self.fault = None
+        self._refused = set()
 
     def on_disk(self) -> dict[int, Job]:
         """What would be found after a crash now."""
         return self._disk[0]
+
+
+def _version(job: Job) -> int:
+    """A job's workload begins with the number of its submit; promises.py."""
+    return int((job.workload or b"").split(b".")[0])

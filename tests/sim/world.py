@@ -7,7 +7,9 @@ hashes or on trio, so the same seed gives the same trace. To add a fault, add a 
 import hashlib
 from random import Random
 
-from periodic_client.wire import Message, Request
+import msgpack
+
+from periodic_client.wire import Message, Notification, Request, Response
 from periodicd.clock import Now
 from periodicd.engine import Engine
 from periodicd.peers import OUTBOX_HIGH_BYTES
@@ -45,7 +47,7 @@ class World:
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
             claims_wait=self._claims_wait,
-            recovered_lease_ms=5_000,
+            restart_grace_ms=5_000,
             dead_kept=1_000,
         )
         self._start()
@@ -86,7 +88,7 @@ class World:
                 self._act(actor)
                 if actor.link is not None and actor.link.is_up and self.rng.random() < 0.1:
                     for func in FUNCS:
-                        actor.link.ask("subscribe", func, 10)
+                        actor.link.ask("subscribe", func, {"limit": 10})
             for _ in range(3):
                 for link in list(self._links):
                     while link.up:
@@ -104,7 +106,7 @@ class World:
 
     def _start(self) -> None:
         self.lives += 1
-        self.engine = Engine(self.store, self.now, self._settings)
+        self.engine = Engine(self.store, self.now, self.rng.randbytes, self._settings)
 
     def _engine_steps(self) -> None:
         try:
@@ -115,12 +117,15 @@ class World:
                 self._crash_if("after_commit")
         except (Crash, DiskFault) as end:
             self._note(repr(end))
+            self._take_events()
             self._restart()
             return
+        self._take_events()
         self.promises.check(self.engine, self.store)
         for peer, data in self.engine.finish():
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
             if link is not None:
+                self._note_perform(link, data)
                 link.down.append(data)
                 peer.note_outbox(sum(map(len, link.down)))
         for peer, msgid, listing in self.engine.take_listings():
@@ -129,6 +134,18 @@ class World:
             for link in list(self._links):
                 if link.peer is peer:
                     self._cut(link)
+
+    def _take_events(self) -> None:
+        for event in self.engine.take_events():
+            if event.what == "lease_ran_out":
+                self.promises.ran_out(event.run)
+
+    def _note_perform(self, link: Link, data: bytes) -> None:
+        message = msgpack.unpackb(data)
+        if message[0] == 0:
+            _, msgid, _, (job,) = message
+            self.promises.leaves(job)
+            link.performing[msgid] = job["run"]
 
     def _crash_if(self, where: str) -> None:
         if self._crash_at == where:
@@ -179,6 +196,8 @@ class World:
     def _receive(self, link: Link) -> None:
         link.peer.heard_ms = self.now.mono_ms
         for message in link.next_up():
+            if isinstance(message, Response) and not link.peer.deferred and link.peer.is_reading:
+                self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
             self.engine.receive(link.peer, message)
 
     def _deliver_down(self) -> None:
@@ -204,6 +223,9 @@ class World:
         if isinstance(message, Request) and message.method == "perform":
             # Time may have passed on the way, which only makes it later; a stepped clock makes its own allowance.
             self.promises.starts(message.params[0], self.now.wall_ms)
+        elif isinstance(message, Notification):
+            assert message.method == "notice"
+            self.promises.is_told(message.params[0], message.params[1])
 
     # -- the actors ----------------------------------------------------------------------------------------------------
 

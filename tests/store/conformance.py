@@ -21,15 +21,34 @@ RETRY = Retry(limit=16, backoff="quadratic", jitter_percent=10)
 
 def job(job_id: int, name: str = "a", func: str = "f", **fields: Any) -> Job:
     workload = fields.pop("workload", b"w")
-    return Job(job_id, func, name, fields.pop("due_ms", 100), 50, workload, len(workload), **fields)
+    return Job(job_id, func, name, fields.pop("due_at_ms", 100), 50, workload, len(workload), **fields)
 
 
-def release(job_id: int, **fields: Any) -> ops.Release:
-    return ops.Release(job_id, "f", 200, "1-1-1", 1, 0, 0, False, None)._replace(**fields)
+def end(job_id: int, func: str = "f", handle: str | None = None, *follow_ons: ops.Put) -> ops.End:
+    return ops.End(job_id, func, handle, 250, follow_ons)
 
 
-def bury(job_id: int, ended_ms: int = 300) -> ops.Bury:
-    return ops.Bury(job_id, "f", ended_ms, "1-1-1", 1, 1, 0, "broken")
+def delete(job_id: int) -> ops.Delete:
+    return ops.Delete(end(job_id))
+
+
+def release(job_id: int) -> ops.Release:
+    return ops.Release(end(job_id), 200, "1-1-1", 1, 0, 0, 0, False, None)
+
+
+def bury(job_id: int, ended_at_ms: int = 300) -> ops.Bury:
+    return ops.Bury(end(job_id), ended_at_ms, "1-1-1", 1, 1, 0, 0, "broken")
+
+
+def remove(name: str = "a", job_id: int | None = None) -> ops.Remove:
+    return ops.Remove("f", name, 250, job_id)
+
+
+EVERYTHING = ops.Count("", "", 1_000)
+
+
+def ended_by(how: ops.Delete | ops.Release | ops.Bury, handle: str | None, *follow_ons: ops.Put) -> Op:
+    return how._replace(end=end(how.end.id, "f", handle, *follow_ons))
 
 
 def claim(job_id: int) -> ops.Claim:
@@ -64,26 +83,41 @@ class Conformance:
         assert isinstance(found, Job)
         return found
 
+    def count(self, store: Store, func: str = "f") -> ops.FunctionCount:
+        counted = self.do(store, EVERYTHING)
+        assert not counted.more
+        return counted.functions.get(func, ops.FunctionCount())  # type: ignore[no-any-return]
+
     def test_a_job_comes_back_with_every_field(self, store: Store) -> None:
         put = job(
-            7, "näme\x00", "fünc", workload=b"\x00\xff", due_ms=2**53, priority=-100, lease_ms=86_400_000, retry=RETRY
+            7,
+            "näme\x00",
+            "fünc",
+            workload=b"\x00\xff",
+            due_at_ms=2**53,
+            priority=-100,
+            lease_ms=86_400_000,
+            retry=RETRY,
+            headers={"ä": "ö", "": ""},
         )
-        assert self.do(store, ops.Put(put)) == ops.PutResult("created")
+        assert self.do(store, ops.Put(put)) == ops.PutResult("created", 7)
         assert self.fetch(store, 7) == put
-        assert self.do(store, ops.Get("fünc", "näme\x00")) == ops.GetResult(put, False)
+        assert self.do(store, ops.Get("fünc", "näme\x00")) == ops.GetResult("found", ops.Shown(put, False))
         self.do(store, ops.Claim(7, "2-3-7", 1, 9_000))
         assert self.fetch(store, 7) == replace(
-            put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_ms=9_000
+            put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_at_ms=9_000
         )
-        self.do(store, ops.Release(7, "fünc", 2**53 + 1, "2-3-7", 1, 2, 3, True, "why"))
+        self.do(store, ops.Release(end(7, "fünc"), 2**53 + 1, "2-3-7", 1, 2, 3, 4, True, "why"))
         released = replace(
-            put, due_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, suspect=True, reason="why"
-        )
+            put, due_at_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, restarts=4, suspect=True,
+            reason="why",
+        )  # fmt: skip
         assert self.fetch(store, 7) == released
-        self.do(store, ops.Bury(7, "fünc", 400, "2-4-7", 2, 3, 3, "ende"))
+        self.do(store, ops.Bury(end(7, "fünc"), 400, "2-4-7", 2, 3, 3, 5, "ende"))
         assert self.fetch(store, 7) == replace(
-            released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, reason="ende", ended_ms=400
-        )
+            released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, restarts=5, reason="ende",
+            ended_at_ms=400,
+        )  # fmt: skip
 
     @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 100_000])
     def test_a_workload_of_any_size_follows_its_job(self, store: Store, size: int) -> None:
@@ -96,34 +130,43 @@ class Conformance:
         assert self.fetch(store, 3).workload == workload + b"2"
         page = self.do(store, ops.Page("f", 0, None, 10, 4096, 10**6))
         assert page.jobs[0].workload == (workload + b"2" if size + 1 <= 4096 else None)
-        self.do(store, ops.Finish(3, "f"))
+        self.do(store, delete(3))
         assert self.do(store, ops.Fetch(3)) is None
 
     def test_put_says_what_was_there(self, store: Store) -> None:
-        assert self.do(store, ops.Put(job(1))) == ops.PutResult("created")
-        assert self.do(store, ops.Put(job(2), keep=True)) == ops.PutResult("kept")
-        assert self.do(store, ops.Put(job(3))) == ops.PutResult("replaced", 1)
+        assert self.do(store, ops.Put(job(1))) == ops.PutResult("created", 1)
+        assert self.do(store, ops.Put(job(2), "keep")) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(job(2), "keep_live")) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(job(2), "refuse")) == ops.PutResult("refused", 1)
+        assert self.do(store, ops.Put(job(3))) == ops.PutResult("replaced", 3, 1)
         assert self.do(store, ops.Fetch(1)) is None
         self.do(store, claim(3))
-        assert self.do(store, ops.Put(job(4))) == ops.PutResult("queued_behind")
-        assert self.do(store, ops.Put(job(5))) == ops.PutResult("queued_behind")
-        assert self.do(store, ops.Put(job(6), keep=True)) == ops.PutResult("kept")
+        assert self.do(store, ops.Put(job(4))) == ops.PutResult("queued_behind", 4)
+        assert self.do(store, ops.Put(job(5))) == ops.PutResult("queued_behind", 5)
+        assert self.do(store, ops.Put(job(6), "keep_live")) == ops.PutResult("kept", 3)
         assert self.do(store, ops.Fetch(4)) is None
         assert self.fetch(store, 5).state is State.BEHIND
         front = self.do(store, ops.Get("f", "a"))
-        assert (front.job.id, front.successor) == (3, True)
+        assert (front.shown.job.id, front.shown.successor) == (3, True)
+        behind = self.do(store, ops.Get("f", "a", 5, workload=False))
+        assert (behind.shown.job.id, behind.shown.job.workload, behind.shown.successor) == (5, None, False)
+        assert self.do(store, ops.Get("f", "a", 4)) == ops.GetResult("changed")
+        assert self.do(store, ops.Get("f", "b", 4)) == ops.GetResult("absent")
 
     def test_put_supersedes_the_dead(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), bury(1))
-        assert self.do(store, ops.Put(job(2), keep=True)) == ops.PutResult("kept")
-        assert self.do(store, ops.Put(job(3))) == ops.PutResult("created")
-        assert self.do(store, ops.Fetch(1)) is None
-        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 100)
+        assert self.do(store, ops.Put(job(2), "keep")) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(job(2), "refuse")) == ops.PutResult("refused", 1)
+        assert self.do(store, ops.Put(job(2), "keep_live")) == ops.PutResult("created", 2, 1)
+        self.do(store, claim(2), bury(2))
+        assert self.do(store, ops.Put(job(3))) == ops.PutResult("created", 3, 2)
+        assert self.do(store, ops.Fetch(2)) is None
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, 100)
 
     def test_ops_of_one_step_see_each_other(self, store: Store) -> None:
-        results = store.apply([ops.Put(job(1)), ops.Put(job(2)), ops.Finish(2, "f"), ops.Put(job(3)), ops.Fetch(3)])
+        results = store.apply([ops.Put(job(1)), ops.Put(job(2)), delete(2), ops.Put(job(3)), ops.Fetch(3)])
         assert [type(result).__name__ for result in results] == ["PutResult", "PutResult", "Ended", "PutResult", "Job"]
-        assert results[3] == ops.PutResult("created")
+        assert results[3] == ops.PutResult("created", 3)
 
     def test_a_claim_is_granted_once(self, store: Store) -> None:
         assert self.do(store, claim(1)) is False
@@ -131,57 +174,114 @@ class Conformance:
         assert self.do(store, claim(1)) is True
         assert self.do(store, claim(1)) is False
         assert self.do(store, ops.Extend(1, 10_000)) is True
-        assert self.fetch(store, 1).lease_until_ms == 10_000
+        assert self.fetch(store, 1).lease_until_at_ms == 10_000
         self.do(store, release(1))
         assert self.do(store, ops.Extend(1, 11_000)) is False
         assert self.do(store, claim(1)) is True
 
-    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
-    def test_a_run_s_end_hands_over_to_the_job_behind(self, store: Store, end: Op) -> None:
-        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_ms=700, priority=4)))
-        ended = self.do(store, end)
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_a_run_s_end_hands_over_to_the_job_behind(self, store: Store, how: Any) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=700, priority=4)))
+        ended = self.do(store, how)
         assert ended.found
-        assert ended.successor == replace(job(2, due_ms=700, priority=4), workload=None)
+        assert ended.successor == replace(job(2, due_at_ms=700, priority=4), workload=None)
         assert self.do(store, ops.Fetch(1)) is None
         assert self.fetch(store, 2).state is State.WAITING
-        assert self.do(store, ops.Get("f", "a")).successor is False
-        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 700)
+        assert self.do(store, ops.Get("f", "a")).shown.successor is False
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, 700)
 
-    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
-    def test_the_end_of_a_job_that_is_gone_is_not_found(self, store: Store, end: Op) -> None:
-        assert self.do(store, end) == ops.Ended(False)
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_the_end_of_a_job_that_is_gone_is_not_found(self, store: Store, how: Any) -> None:
+        assert self.do(store, how) == ops.Ended(False)
 
-    @pytest.mark.parametrize("end", [ops.Finish(1, "f"), release(1), bury(1)])
-    def test_a_run_may_end_before_its_claim_was_written(self, store: Store, end: Op) -> None:
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_a_run_may_end_before_its_claim_was_written(self, store: Store, how: Any) -> None:
         self.do(store, ops.Put(job(1)))
-        assert self.do(store, end) == ops.Ended(True)
+        assert self.do(store, how) == ops.Ended(True)
 
     def test_remove_takes_any_state_and_what_is_behind(self, store: Store) -> None:
-        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("absent")
+        assert self.do(store, remove()) == ops.RemoveResult("absent")
         self.do(store, ops.Put(job(1)))
-        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 1)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", 1)
         self.do(store, ops.Put(job(2)), claim(2), ops.Put(job(3)))
-        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 2)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", 2)
         self.do(store, ops.Put(job(4)), bury(4))
-        assert self.do(store, ops.Remove("f", "a")) == ops.RemoveResult("removed", 4)
-        assert self.do(store, ops.Count()).get("f", ops.FunctionCount()) == ops.FunctionCount()
+        assert self.do(store, remove()) == ops.RemoveResult("removed", 4)
+        assert self.count(store) == ops.FunctionCount()
         assert store.list_jobs(ops.Listing()).jobs == []
+
+    def test_remove_by_id_takes_that_one_only(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, due_at_ms=900)))
+        assert self.do(store, remove(job_id=2)) == ops.RemoveResult("changed")
+        assert self.do(store, remove("b", 2)) == ops.RemoveResult("absent")
+        assert self.count(store) == ops.FunctionCount(2, 1, 0, None)
+        waits = replace(job(3, due_at_ms=900), workload=None)
+        assert self.do(store, remove(job_id=1)) == ops.RemoveResult("removed", 1, waits)
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, 900)
+        self.do(store, claim(3), ops.Put(job(4)))
+        assert self.do(store, remove(job_id=4)) == ops.RemoveResult("removed")
+        assert self.fetch(store, 3).state is State.RUNNING
+        assert self.do(store, remove(job_id=3)) == ops.RemoveResult("removed", 3)
+        assert self.count(store) == ops.FunctionCount()
+
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_an_end_that_speaks_for_another_run_is_not_found_and_leaves_nothing(self, store: Store, how: Any) -> None:
+        follow_on = ops.Put(job(9, "next", "g"))
+        for behind in (False, True):
+            self.do(store, ops.Put(job(1)), claim(1))
+            if behind:
+                self.do(store, ops.Put(job(2)))
+            assert self.do(store, ended_by(how, "1-7-1", follow_on)) == ops.Ended(False)
+            assert self.fetch(store, 1).state is State.RUNNING
+            assert self.do(store, ops.Fetch(9)) is None
+            assert self.do(store, ended_by(how, "1-1-1")).found
+            self.do(store, remove())
+
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_follow_ons_are_put_with_the_end(self, store: Store, how: Any) -> None:
+        self.do(store, ops.Put(job(1)), claim(1))
+        asked = ended_by(how, "1-1-1", ops.Put(job(8, "x", "g")), ops.Put(job(9, "x", "g"), "keep"), ops.Put(job(10)))
+        ended = self.do(store, asked)
+        # The run's own record is gone, waits or is dead when its own name is put.
+        of_own_name = {
+            ops.Delete: ops.PutResult("created", 10),
+            ops.Release: ops.PutResult("replaced", 10, 1),
+            ops.Bury: ops.PutResult("created", 10, 1),
+        }[type(how)]
+        assert ended == ops.Ended(True, None, (ops.PutResult("created", 8), ops.PutResult("kept", 8), of_own_name))
+        assert self.fetch(store, 10).state is State.WAITING
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, 100)
+
+    @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
+    def test_a_follow_on_of_the_run_s_name_gives_way_to_the_job_behind(self, store: Store, how: Any) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)))
+        ended = self.do(store, ended_by(how, "1-1-1", ops.Put(job(8)), ops.Put(job(9, "x"))))
+        assert ended.successor.id == 2
+        assert ended.follow_ons == (None, ops.PutResult("created", 9))
+        assert self.do(store, ops.Fetch(8)) is None
+        assert self.count(store) == ops.FunctionCount(2, 0, 0, 100)
+
+    def test_what_takes_a_place_is_due_at_the_earliest_when_it_takes_it(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=100)))
+        assert self.do(store, delete(1)).successor.due_at_ms == 250
+        assert self.fetch(store, 2).due_at_ms == 250
 
     def test_requeue_starts_the_dead_anew(self, store: Store) -> None:
         assert self.do(store, ops.Requeue("f", "a", 2, 500)) == ops.RequeueResult("absent")
         self.do(store, ops.Put(job(1, priority=3, retry=RETRY, workload=b"x" * 9_000)))
         assert self.do(store, ops.Requeue("f", "a", 2, 500)) == ops.RequeueResult("not_dead")
         self.do(store, bury(1))
-        fresh = job(3, priority=3, retry=RETRY, workload=b"x" * 9_000, due_ms=500)
+        assert self.do(store, ops.Requeue("f", "a", 2, 500, 7)) == ops.RequeueResult("changed")
+        fresh = job(3, priority=3, retry=RETRY, workload=b"x" * 9_000, due_at_ms=500)
         assert self.do(store, ops.Requeue("f", "a", 3, 500)) == ops.RequeueResult(
-            "requeued", replace(fresh, workload=None)
+            "requeued", replace(fresh, workload=None), 1
         )
         assert self.fetch(store, 3) == fresh
-        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(1, 0, 500)
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, 500)
 
     def test_pages_are_in_order_and_say_whether_there_is_more(self, store: Store) -> None:
-        for job_id, due_ms in ((1, 30), (2, 10), (3, 20), (4, 10), (5, 40)):
-            self.do(store, ops.Put(job(job_id, str(job_id), due_ms=due_ms)))
+        for job_id, due_at_ms in ((1, 30), (2, 10), (3, 20), (4, 10), (5, 40)):
+            self.do(store, ops.Put(job(job_id, str(job_id), due_at_ms=due_at_ms)))
         self.do(store, ops.Put(job(6, "6", priority=1)), ops.Put(job(7, "7", "g")), claim(1))
         first = self.do(store, ops.Page("f", 0, None, 2, 4096, 10**6))
         assert ([found.id for found in first.jobs], first.more) == ([2, 4], True)
@@ -199,25 +299,25 @@ class Conformance:
         assert ([found.id for found in page.jobs], page.more) == ([1], True)
 
     def test_count_tells_live_dead_and_the_earliest_due(self, store: Store) -> None:
-        self.do(store, ops.Put(job(1, "1", due_ms=30)), ops.Put(job(2, "2", due_ms=20, priority=7)))
-        self.do(store, ops.Put(job(3, "3", due_ms=1)), claim(3), ops.Put(job(4, "3", due_ms=0)))
-        self.do(store, ops.Put(job(5, "5", due_ms=2)), bury(5))
-        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(4, 1, 20)
-        self.do(store, ops.Finish(5, "f"))
-        assert self.do(store, ops.Count())["f"] == ops.FunctionCount(4, 0, 20)
+        self.do(store, ops.Put(job(1, "1", due_at_ms=30)), ops.Put(job(2, "2", due_at_ms=20, priority=7)))
+        self.do(store, ops.Put(job(3, "3", due_at_ms=1)), claim(3), ops.Put(job(4, "3", due_at_ms=0)))
+        self.do(store, ops.Put(job(5, "5", due_at_ms=2)), bury(5))
+        assert self.count(store) == ops.FunctionCount(4, 1, 1, 20)
+        self.do(store, delete(5))
+        assert self.count(store) == ops.FunctionCount(4, 1, 0, 20)
 
     def test_listings_filter_and_page_by_id(self, store: Store) -> None:
         for job_id in range(1, 8):
             self.do(store, ops.Put(job(job_id, str(job_id), "f" if job_id % 2 else "g")))
         self.do(store, claim(1), bury(3))
-        assert [found.id for found in store.list_jobs(ops.Listing()).jobs] == [1, 2, 3, 4, 5, 6, 7]
+        assert [found.job.id for found in store.list_jobs(ops.Listing()).jobs] == [1, 2, 3, 4, 5, 6, 7]
         first = store.list_jobs(ops.Listing("f", limit=2))
-        assert ([found.id for found in first.jobs], first.next) == ([1, 3], 3)
+        assert ([found.job.id for found in first.jobs], first.next) == ([1, 3], 3)
         second = store.list_jobs(ops.Listing("f", limit=5, after=3))
-        assert ([found.id for found in second.jobs], second.next) == ([5, 7], None)
-        assert [found.id for found in store.list_jobs(ops.Listing(state=State.DEAD)).jobs] == [3]
-        assert [found.id for found in store.list_jobs(ops.Listing("f", State.RUNNING)).jobs] == [1]
-        assert all(found.workload is None for found in store.list_jobs(ops.Listing()).jobs)
+        assert ([found.job.id for found in second.jobs], second.next) == ([5, 7], None)
+        assert [found.job.id for found in store.list_jobs(ops.Listing(state=State.DEAD)).jobs] == [3]
+        assert [found.job.id for found in store.list_jobs(ops.Listing("f", State.RUNNING)).jobs] == [1]
+        assert all(found.job.workload is None for found in store.list_jobs(ops.Listing()).jobs)
 
     def test_a_listing_beside_changes_sees_each_whole(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)))
@@ -227,16 +327,34 @@ class Conformance:
         def look() -> None:
             while not over.is_set():
                 jobs = store.list_jobs(ops.Listing()).jobs
-                found.update((len(jobs), one.state, one.attempt) for one in jobs)
+                found.update((len(jobs), one.job.state, one.job.attempt) for one in jobs)
 
         with ThreadPoolExecutor() as threads, short_turns():
             looking = threads.submit(look)
             for job_id in range(1, 1_000):
                 self.do(store, claim(job_id))
-                self.do(store, ops.Put(job(job_id + 1)), ops.Finish(job_id, "f"))
+                self.do(store, ops.Put(job(job_id + 1)), delete(job_id))
             over.set()
             looking.result()
         assert found <= {(1, State.WAITING, 0), (1, State.RUNNING, 1)}
+
+    def test_listings_show_who_has_a_successor(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, "b")), claim(3))
+        listed = [(found.job.id, found.successor) for found in store.list_jobs(ops.Listing()).jobs]
+        assert listed == [(1, True), (2, False), (3, False)]
+
+    def test_counts_come_in_pages_by_name(self, store: Store) -> None:
+        for job_id, func in enumerate(("b", "a", "ab", "ba", "ä"), 1):
+            self.do(store, ops.Put(job(job_id, func=func)))
+        for query, funcs, more in (
+            (("", "", 2), ["a", "ab"], True),
+            (("", "ab", 9), ["b", "ba", "ä"], False),
+            (("a", "", 9), ["a", "ab"], False),
+            (("b", "b", 9), ["ba"], False),
+            (("x", "", 9), [], False),
+        ):
+            counted = self.do(store, ops.Count(*query))
+            assert (list(counted.functions), counted.more) == (funcs, more)
 
     def test_boots_count_and_tell_who_runs(self, store: Store) -> None:
         assert self.do(store, ops.Boot()) == ops.BootResult(1, 1, [])
@@ -249,13 +367,13 @@ class Conformance:
 
     def test_purge_forgets_the_old_and_the_many(self, store: Store) -> None:
         for job_id in range(1, 7):
-            self.do(store, ops.Put(job(job_id, str(job_id))), bury(job_id, ended_ms=100 * job_id))
+            self.do(store, ops.Put(job(job_id, str(job_id))), bury(job_id, ended_at_ms=100 * job_id))
         assert self.do(store, ops.Purge(250, 3)) == 3
-        assert [found.id for found in store.list_jobs(ops.Listing()).jobs] == [4, 5, 6]
+        assert [found.job.id for found in store.list_jobs(ops.Listing()).jobs] == [4, 5, 6]
         assert self.do(store, ops.Purge(0, 3)) == 0
 
     def test_reads_alone_need_no_commit_and_writes_do(self, store: Store) -> None:
-        store.apply([ops.Get("f", "a"), ops.Count(), ops.Lanes("f")])
+        store.apply([ops.Get("f", "a"), EVERYTHING, ops.Lanes("f")])
         assert not store.uncommitted
         store.apply([ops.Put(job(1))])
         assert store.uncommitted
@@ -265,8 +383,8 @@ class Conformance:
     def test_values_are_copies(self, store: Store) -> None:
         put = job(1)
         self.do(store, ops.Put(put))
-        put.workload, put.due_ms = None, 0
+        put.workload, put.due_at_ms = None, 0
         found = self.fetch(store, 1)
-        assert (found.workload, found.due_ms) == (b"w", 100)
+        assert (found.workload, found.due_at_ms) == (b"w", 100)
         found.failures = 9
         assert self.fetch(store, 1).failures == 0

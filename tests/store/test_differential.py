@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,66 +20,73 @@ int64 = st.integers(-(2**63), 2**63 - 1)
 millis = st.integers(0, 50) | st.integers(0, 2**53)
 
 
+existing = st.sampled_from(get_args(ops.Existing))
+
+
 @st.composite
 def puts(draw: st.DrawFn) -> ops.Put:
     fields: dict[str, Any] = {
         "func": draw(st.sampled_from(FUNCS)),
         "name": draw(st.sampled_from(NAMES)),
         "workload": b"x" * draw(st.sampled_from([0, 3, 4096, 4097, 9_000])),
-        "due_ms": draw(millis),
+        "due_at_ms": draw(millis),
         "priority": draw(st.integers(-2, 2)),
         "lease_ms": draw(st.integers(1_000, 2_000)),
+        "headers": draw(st.none() | st.just({"a": "ä"})),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
     }
-    return ops.Put(job(0, **fields), draw(st.booleans()))
+    return ops.Put(job(0, **fields), draw(existing))
 
 
 identities = st.tuples(st.sampled_from(FUNCS), st.sampled_from(NAMES))
 texts = st.none() | st.text(max_size=5)
 handles = st.sampled_from(["1-1-1", "2-2-2"])
+kept_handles = st.none() | handles
 counts = st.integers(0, 9)
+ends = st.builds(
+    ops.End, ids, st.just(""), st.none() | handles, millis, st.lists(puts(), max_size=2).map(tuple)
+)  # fmt: skip
 steps = st.lists(
     puts()
-    | st.builds(lambda key: ops.Remove(*key), identities)
-    | st.builds(lambda key, due: ops.Requeue(key[0], key[1], 0, due), identities, millis)
+    | st.builds(lambda key, at_ms, i: ops.Remove(key[0], key[1], at_ms, i), identities, millis, st.none() | ids)
+    | st.builds(lambda key, due, i: ops.Requeue(key[0], key[1], 0, due, i), identities, millis, st.none() | ids)
     | st.builds(ops.Claim, ids, handles, counts, int64)
     | st.builds(ops.Extend, ids, int64)
-    | st.builds(lambda i: ops.Finish(i, ""), ids)
-    | st.builds(ops.Release, ids, st.just(""), millis, handles, counts, counts, counts, st.booleans(), texts)
-    | st.builds(ops.Bury, ids, st.just(""), millis, handles, counts, counts, counts, st.text(max_size=5))
+    | st.builds(ops.Delete, ends)
+    | st.builds(ops.Release, ends, millis, kept_handles, counts, counts, counts, counts, st.booleans(), texts)
+    | st.builds(ops.Bury, ends, millis, kept_handles, counts, counts, counts, counts, st.text(max_size=5))
     | st.builds(ops.Purge, millis, counts)
     | st.just(ops.Boot())
-    | st.builds(lambda key: ops.Get(*key), identities)
+    | st.builds(lambda key, i, work: ops.Get(key[0], key[1], i, work), identities, st.none() | ids, st.booleans())
     | st.builds(ops.Fetch, ids)
     | st.builds(ops.Lanes, st.sampled_from(FUNCS))
     | st.builds(
         ops.Page, st.sampled_from(FUNCS), st.integers(-2, 2), st.none() | st.builds(Key, millis, ids),
         st.integers(1, 5), st.sampled_from([0, 4096]), st.sampled_from([0, 5_000, 10**6]),
     )
-    | st.just(ops.Count()),
+    | st.builds(ops.Count, st.sampled_from(["", "f", "x"]), st.sampled_from(["", "f", "g"]), st.integers(1, 3)),
     max_size=40,
 )  # fmt: skip
 
 
-def completed(step: list[Op], store: MemoryStore, next_id: int) -> tuple[list[Op], int]:
+def completed(op: Op, store: MemoryStore, next_id: int) -> tuple[list[Op], int]:
     """Ids grow and are never used twice, and who ends a run knows its function, as the scheduler does."""
-    ready: list[Op] = []
-    for op in step:
-        if isinstance(op, ops.Put):
-            op.job.id, next_id = next_id, next_id + 1
-        elif isinstance(op, ops.Requeue):
-            op, next_id = op._replace(id=next_id), next_id + 1
-        elif isinstance(op, ops.Finish | ops.Release | ops.Bury):
-            (found,) = store.apply([ops.Fetch(op.id)])
-            if found is None or found.state == 3 or (found.state == 2 and not isinstance(op, ops.Finish)):  # type: ignore[union-attr]
-                continue
-            op = op._replace(func=found.func)  # type: ignore[union-attr]
-        ready.append(op)
-    return ready, next_id
+    if isinstance(op, ops.Put):
+        op.job.id, next_id = next_id, next_id + 1
+    elif isinstance(op, ops.Requeue):
+        op, next_id = op._replace(new_id=next_id), next_id + 1
+    elif isinstance(op, ops.Delete | ops.Release | ops.Bury):
+        (found,) = store.apply([ops.Fetch(op.end.id)])
+        if found is None or found.state == 3 or (found.state == 2 and isinstance(op, ops.Release)):  # type: ignore[union-attr]
+            return [], next_id
+        for put in op.end.follow_ons:
+            put.job.id, next_id = next_id, next_id + 1
+        op = op._replace(end=op.end._replace(func=found.func))  # type: ignore[union-attr]
+    return [op], next_id
 
 
 def kept(store: MemoryStore | SqliteStore) -> Any:
-    (counted,) = store.apply([ops.Count()])
+    (counted,) = store.apply([ops.Count("", "", 9)])
     return store.list_jobs(ops.Listing(limit=1_000)), counted
 
 
@@ -92,7 +99,7 @@ def test_the_stores_agree(script: list[list[Op]], data: st.DataObject) -> None:
         for step in script:
             for op in step:
                 # One op an apply: what completes an op looks at what the ops before it did.
-                ready, next_id = completed([op], model, next_id)
+                ready, next_id = completed(op, model, next_id)
                 assert model.apply(ready) == real.apply(ready)
             model.commit()
             real.commit()

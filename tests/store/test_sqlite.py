@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from periodicd import ops
+from periodicd.job import Job, State
+from periodicd.retry import Retry
 from periodicd.store import Store, StoreError
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
-from tests.store.conformance import Conformance, claim, job
+from tests.store.conformance import EVERYTHING, Conformance, claim, delete, job
 
 
 class TestSqlite(Conformance):
@@ -38,12 +40,13 @@ def test_what_was_committed_is_there_after_a_reopen_and_the_rest_is_not(path: Pa
     store.commit()
     store.apply([ops.Put(job(4, "c"))])
     store = reopened(store)
-    assert store.apply([ops.Get("f", "c")]) == [ops.GetResult(None)]
+    assert store.apply([ops.Get("f", "c")]) == [ops.GetResult("absent")]
     (front,) = store.apply([ops.Get("f", "a")])
     assert isinstance(front, ops.GetResult)
-    assert front.successor, "what waits behind is known again"
-    assert store.apply([ops.Count()]) == [{"f": ops.FunctionCount(3, 0, 100)}]
-    (ended,) = store.apply([ops.Finish(1, "f")])
+    assert front.shown is not None
+    assert front.shown.successor, "what waits behind is known again"
+    assert store.apply([EVERYTHING]) == [ops.CountResult({"f": ops.FunctionCount(3, 1, 0, 100)}, False)]
+    (ended,) = store.apply([delete(1)])
     assert isinstance(ended, ops.Ended)
     assert ended.successor is not None
     store.close()
@@ -104,13 +107,42 @@ def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_file_of_the_first_version_becomes_one_of_today(path: Path) -> None:
+    """The file was written by the program as it was before points in time ended in ``_at_ms``."""
+    path.write_bytes(Path(__file__).with_name("jobs-of-version-1.sqlite").read_bytes())
+    store = SqliteStore(path)
+    submitted_at_ms, due_at_ms = 1_700_000_000_000, 1_700_000_100_000
+    listed = {shown.job.id: shown for shown in store.list_jobs(ops.Listing()).jobs}
+    waits, runs, behind, dead, again = (listed[number].job for number in range(1, 6))
+    assert waits == Job(
+        1, "f", "waits", due_at_ms, submitted_at_ms, None, 5, -5, 2_000,
+        Retry(limit=3, backoff="quadratic", jitter_percent=7),
+    )  # fmt: skip
+    assert (runs.handle, runs.lease_until_at_ms, listed[2].successor) == ("1-1-2", 1_700_000_600_000, True)
+    assert (behind.name, behind.state) == ("runs", State.BEHIND)
+    assert (dead.ended_at_ms, dead.reason, dead.failures) == (1_700_000_050_000, "not a picture", 1)
+    assert (again.due_at_ms, again.crashes, again.suspect, again.restarts) == (1_700_000_200_000, 2, True, 0)
+    boot, large = store.apply([ops.Boot(), ops.Fetch(2)])
+    assert isinstance(boot, ops.BootResult)
+    assert isinstance(large, Job)
+    assert (boot.boot, boot.next_id, large.workload) == (2, 1_000_001, b"x" * 5_000)
+    store.commit()
+    fresh = SqliteStore(path.with_name("fresh.db"))
+    tables = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name"
+    assert store._db.execute(tables).fetchall() == fresh._db.execute(tables).fetchall()
+    fresh.close()
+    store = reopened(store)
+    assert store.apply([ops.Put(job(7, headers={"a": "b"}))]) == [ops.PutResult("created", 7)]
+    store.close()
+
+
 def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None:
     store = SqliteStore(path, "relaxed")
     wal = path.with_name("periodic.db-wal")
     sizes = []
     for _ in range(3):
         while not store.checkpoint_due:
-            store.apply([ops.Put(job(1, workload=b"x" * 3_000)), ops.Finish(1, "f")] * 100)
+            store.apply([ops.Put(job(1, workload=b"x" * 3_000)), delete(1)] * 100)
             store.commit()
         store.checkpoint()
         sizes.append(wal.stat().st_size)
@@ -128,7 +160,7 @@ def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, m
     found, pages, after = [], 0, 0
     while True:
         page = store.list_jobs(ops.Listing("rare", after=after))
-        found += [one.id for one in page.jobs]
+        found += [one.job.id for one in page.jobs]
         pages += 1
         if page.next is None:
             break
@@ -149,6 +181,8 @@ def test_the_hot_statements_use_their_indexes(path: Path) -> None:
         (module._RUNNING, "jobs_running"),
         (module._OLD_DEAD, "jobs_dead"),
         (module._SURPLUS_DEAD, "jobs_dead"),
+        (module._DELETE_RUN, "INTEGER PRIMARY KEY"),
+        (module._RELEASE, "INTEGER PRIMARY KEY"),
         (module._DELETE, "INTEGER PRIMARY KEY"),
         (module._CLAIM, "INTEGER PRIMARY KEY"),
     ):

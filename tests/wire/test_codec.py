@@ -78,8 +78,9 @@ def test_any_bytes_are_messages_or_a_refusal(noise: bytes) -> None:
         msgpack.packb([2, "note", None]),
         msgpack.packb([0, 1, "ping", [{1: 2}]]),
         b"\x94\x00\x01\xa4ping\x91\xa2\xff\xff",
-        msgpack.packb([0, 1, "ping", [[0] * 1001]]),
-        msgpack.packb([0, 1, "ping", [{str(key): 0 for key in range(65)}]]),
+        msgpack.packb([0, 1, "ping", [[0] * 100_001]]),
+        msgpack.packb([0, 1, "ping", [{str(key): 0 for key in range(100_001)}]]),
+        b"\x94\x00\x01\xa4ping\x91\xc7\x0c\xff" + b"\xff" * 12,
         b"\x91" * 5000,
     ],
 )
@@ -91,6 +92,49 @@ def test_bad_messages(packed: bytes) -> None:
         for message in decoder.feed(good + packed + good):
             received.append(message)  # noqa: PERF402 - what came before the error is kept
     assert received == [Request(1, "ping", [])]
+
+
+def test_form_has_no_opinion_on_a_batch_or_on_headers() -> None:
+    params: list[Any] = [[0] * 1_001, {str(key): "" for key in range(65)}]
+    assert list(Decoder().feed(pack(Request(1, "ping", params)))) == [Request(1, "ping", params)]
+
+
+@pytest.mark.parametrize(
+    ("packed", "why"),
+    [
+        (msgpack.packb([0, 1, "ping", [{1: 2}]]), "the keys of a map are text"),
+        (msgpack.packb([0, 1, "ping", [{None: 2}]]), "the keys of a map are text"),
+        (b"\x94\x00\x01\xa4ping\x91\x81\x90\x01", "the keys of a map are text"),
+        (msgpack.packb([0, 1, "ping", [[0] * 100_001]]), "an array or a map may have 100000 entries at the most"),
+        (b"\x94\x00\x01\xa4ping\x91\xc7\x0c\xff" + b"\xff" * 12, "an extension value that cannot be read"),
+    ],
+)
+def test_a_refusal_speaks_of_the_protocol_not_of_python(packed: bytes, why: str) -> None:
+    with pytest.raises(BadMessage, match=why):
+        list(Decoder().feed(packed))
+
+
+def test_text_of_a_response_that_is_not_utf_8_is_repaired() -> None:
+    good = msgpack.packb([1, 7, "no file GOOD", None])
+    (response,) = Decoder().feed(good.replace(b"GOOD", b"a\xffb\xe4"))
+    assert response == Response(7, "no file a\ufffdb\ufffd", None)
+    good = msgpack.packb([1, 7, None, {"outcome": "failed", "reason": "GOOD"}])
+    (response,) = Decoder().feed(good.replace(b"GOOD", b"a\xffbc"))
+    assert response == Response(7, None, {"outcome": "failed", "reason": "a\ufffdbc"})
+
+
+def test_the_name_of_a_follow_on_job_is_never_repaired() -> None:
+    good = msgpack.packb([1, 7, None, {"outcome": "done", "submit": [{"func": "f", "name": "GOOD"}]}])
+    (response,) = Decoder().feed(good.replace(b"GOOD", b"a\xffbc"))
+    assert isinstance(response, Response)
+    assert response.error == "its outcome has follow-on jobs and text that is not valid UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(b"a\xff", "a\ufffd"), ({"code": 7, "at": None}, '{"code": 7, "at": null}')]
+)
+def test_an_error_that_is_no_text_is_told_without_python(error: Any, text: str) -> None:
+    assert list(Decoder().feed(msgpack.packb([1, 7, error, None]))) == [Response(7, text, None)]
 
 
 def test_a_method_as_bytes_is_taken_as_text() -> None:

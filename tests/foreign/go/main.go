@@ -42,7 +42,7 @@ type Record struct {
 	Func     string  `json:"func"`
 	Name     string  `json:"name"`
 	State    string  `json:"state"`
-	DueMs    int64   `json:"due_ms"`
+	DueAtMs  int64   `json:"due_at_ms"`
 	Attempt  int     `json:"attempt"`
 	Reason   *string `json:"reason"`
 	Retry    Retry   `json:"retry"`
@@ -51,12 +51,12 @@ type Record struct {
 
 type Page struct {
 	Jobs []Record `json:"jobs"`
-	Next *int64   `json:"next"`
+	Next *string  `json:"next"`
 }
 
 type Hello struct {
 	Protocol int            `json:"protocol"`
-	NowMs    int64          `json:"now_ms"`
+	NowAtMs  int64          `json:"now_at_ms"`
 	Limits   map[string]int `json:"limits"`
 }
 
@@ -67,6 +67,25 @@ type Status struct {
 		Waiting int    `json:"waiting"`
 		Running int    `json:"running"`
 	} `json:"functions"`
+}
+
+type Submitted struct {
+	Result string `json:"result"`
+	Id     int64  `json:"id"`
+}
+
+type Batch struct {
+	Results []string `json:"results"`
+	Ids     []int64  `json:"ids"`
+}
+
+type Found struct {
+	Result string  `json:"result"`
+	Job    *Record `json:"job"`
+}
+
+type Removed struct {
+	Result string `json:"result"`
 }
 
 func connect(address string) *rpc.Client {
@@ -97,16 +116,16 @@ func refusal(client *rpc.Client, method string, params Params) string {
 // calls makes a request of each kind that a client has, one after the other; refused ones among them.
 func calls(client *rpc.Client) interface{} {
 	var seen struct {
-		Hello   Hello    `json:"hello"`
-		Submit  string   `json:"submit"`
-		Invalid string   `json:"invalid"`
-		Batch   []string `json:"batch"`
-		Unknown string   `json:"unknown"`
-		Get     *Record  `json:"get"`
-		List    Page     `json:"list"`
-		Remove  string   `json:"remove"`
-		Absent  *Record  `json:"absent"`
-		Status  Status   `json:"status"`
+		Hello   Hello     `json:"hello"`
+		Submit  Submitted `json:"submit"`
+		Invalid string    `json:"invalid"`
+		Batch   Batch     `json:"batch"`
+		Unknown string    `json:"unknown"`
+		Get     Found     `json:"get"`
+		List    Page      `json:"list"`
+		Remove  Removed   `json:"remove"`
+		Absent  Found     `json:"absent"`
+		Status  Status    `json:"status"`
 	}
 	retry := &Retry{Limit: 3, Backoff: "fixed"}
 	job := Job{Func: "resize", Name: "a.jpg", Workload: []byte("\x00\xff\x80"), DelayMs: minuteMs, Retry: retry}
@@ -115,9 +134,9 @@ func calls(client *rpc.Client) interface{} {
 	call(client, "hello", Params{map[string]string{"client": "go"}}, &seen.Hello)
 	call(client, "submit", Params{other}, &seen.Submit)
 	seen.Invalid = refusal(client, "submit", Params{Job{Func: "resize"}})
-	call(client, "submit", Params{[]Job{job, other}}, &seen.Batch)
+	call(client, "submit_batch", Params{[]Job{job, other}}, &seen.Batch)
 	seen.Unknown = refusal(client, "sumbit", Params{job})
-	call(client, "get", Params{"resize", "a.jpg"}, &seen.Get)
+	call(client, "get", Params{"resize", "a.jpg", map[string]bool{"workload": true}}, &seen.Get)
 	call(client, "list", Params{map[string]string{"func": "resize"}}, &seen.List)
 	call(client, "remove", Params{"resize", "a.jpg"}, &seen.Remove)
 	call(client, "get", Params{"resize", "a.jpg"}, &seen.Absent)
@@ -130,17 +149,17 @@ func many(client *rpc.Client) interface{} {
 	answers := make(chan string)
 	for number := 0; number < 1000; number++ {
 		go func(name string) {
-			var outcome string
-			call(client, "submit", Params{Job{Func: "many", Name: name, DelayMs: minuteMs}}, &outcome)
-			answers <- outcome
+			var submitted Submitted
+			call(client, "submit", Params{Job{Func: "many", Name: name, DelayMs: minuteMs}}, &submitted)
+			answers <- submitted.Result
 		}(strconv.Itoa(number))
 	}
 	var seen struct {
-		Outcomes []string `json:"outcomes"`
-		Status   Status   `json:"status"`
+		Results []string `json:"results"`
+		Status  Status   `json:"status"`
 	}
-	for len(seen.Outcomes) < 1000 {
-		seen.Outcomes = append(seen.Outcomes, <-answers)
+	for len(seen.Results) < 1000 {
+		seen.Results = append(seen.Results, <-answers)
 	}
 	call(client, "status", Params{}, &seen.Status)
 	return seen

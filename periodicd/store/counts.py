@@ -1,0 +1,54 @@
+"""How many jobs each function has: kept as jobs come and go, and in the order of names, so that nobody scans or sorts.
+
+A function whose last job is gone is forgotten, though not at once: one that has a job now and then would be sorted in
+and out for each.
+"""
+
+from collections.abc import Iterator
+from itertools import takewhile
+
+from sortedcontainers import SortedDict
+
+IDLE_MAX = 1000
+"""So many functions without jobs are remembered."""
+
+
+class Counts:
+    def __init__(self) -> None:
+        self._functions: SortedDict[str, list[int]] = SortedDict()
+        """Live, of these behind, and dead jobs, by function."""
+        self._idle: dict[str, None] = {}
+        """Functions without jobs, the longest idle first."""
+
+    def change(self, func: str, live: int = 0, behind: int = 0, dead: int = 0) -> None:
+        """So many more, or fewer."""
+        count = self._functions.get(func)
+        if count is None:
+            count = self._functions[func] = [0, 0, 0]
+        count[0] += live
+        count[1] += behind
+        count[2] += dead
+        if count[0] or count[2]:
+            if self._idle:
+                self._idle.pop(func, None)
+        else:
+            self._idle[func] = None
+            if len(self._idle) > IDLE_MAX:
+                longest = next(iter(self._idle))
+                del self._idle[longest], self._functions[longest]
+
+    def dead(self, func: str) -> int:
+        count = self._functions.get(func)
+        return count[2] if count is not None else 0
+
+    def page(self, prefix: str, after: str) -> Iterator[tuple[str, int, int, int]]:
+        """Name, live, behind and dead of the functions with jobs that begin with ``prefix``, after ``after``."""
+        begin = max(prefix, after)
+        names = self._functions.irange(begin, inclusive=(begin != after, True))
+        for func in takewhile(lambda name: name.startswith(prefix), names):
+            live, behind, dead = self._functions[func]
+            if live or dead:
+                yield func, live, behind, dead
+
+    def __len__(self) -> int:
+        return len(self._functions)

@@ -1,0 +1,111 @@
+"""status: what it counts, in pages, and that what it costs does not grow."""
+
+from pathlib import Path
+
+import pytest
+
+from periodicd import scheduler
+from periodicd.ops import Count
+from periodicd.store import Store
+from periodicd.store import counts as kept_counts
+from periodicd.store.memory import MemoryStore
+from periodicd.store.sqlite import COUNT_LOOKS, SqliteStore
+from tests.core.script import Daemon, worker
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "periodic.db", "relaxed")
+
+
+def pages(daemon: Daemon, **query: object) -> list[list[str]]:
+    client = daemon.connect()
+    found: list[list[str]] = []
+    after = None
+    while not found or after is not None:
+        status = client.ask("status", {**query, "after": after})
+        found.append([each["func"] for each in status["functions"]])
+        after = status["next"]
+    return found
+
+
+def test_functions_come_in_pages_whether_they_have_jobs_or_workers(store: Store) -> None:
+    daemon = Daemon(store)
+    client = daemon.connect()
+    for func in ("a", "b", "ba", "bb", "c", "d"):
+        client.submit("x", func=func, delay_ms=1_000)
+    for func in ("aa", "b", "bab", "e"):
+        worker(daemon, func)
+    every = ["a", "aa", "b", "ba", "bab", "bb", "c", "d", "e"]
+    for limit in range(1, 11):
+        found = pages(daemon, limit=limit)
+        assert [func for page in found for func in page] == every
+        assert all(len(page) <= limit for page in found)
+    assert pages(daemon, prefix="b", limit=2) == [["b", "ba"], ["bab", "bb"]]
+    assert pages(daemon, prefix="ba") == [["ba", "bab"]]
+    assert pages(daemon, prefix="zz") == [[]]
+
+
+def test_since_the_start_everything_is_counted(store: Store) -> None:
+    daemon = Daemon(store)
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a")
+    client.submit("a", existing="keep")
+    client.submit("a", existing="refuse")
+    runner.take().respond({"outcome": "later"})
+    runner.take().fail()
+    client.submit("b", lease_ms=1_000, retry={"limit": 0})
+    late = runner.take()
+    daemon.later(1_000)
+    runner.ask("finish", late.handle, {"outcome": "failed", "reason": "charged already"})
+    runner.take().respond({"outcome": "done", "submit": [{"func": "g", "name": "x"}]})
+    status = client.ask("status")
+    figures = {key: status[key] for key in ("running", "submitted", "started", "done", "failed", "later")}
+    assert figures == {"running": 0, "submitted": 3, "started": 4, "done": 1, "failed": 2, "later": 1}
+
+
+def test_behind_is_not_waiting(store: Store) -> None:
+    daemon = Daemon(store)
+    client, runner = daemon.connect(), worker(daemon)
+    for _ in range(3):
+        client.submit("a")
+    client.submit("b", delay_ms=9_000)
+    (f,) = client.ask("status")["functions"]
+    assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 1, 0)
+    runner.take().respond({"outcome": "failed", "final": True})
+    (f,) = client.ask("status")["functions"]
+    assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 0, 0)
+
+
+def test_names_that_users_choose_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kept_counts, "IDLE_MAX", 50)
+    monkeypatch.setattr(scheduler, "LATENESS_MAX", 60)
+    store = SqliteStore(tmp_path / "periodic.db", "relaxed")
+    daemon = Daemon(store)
+    runner = daemon.connect()
+    for number in range(300):
+        runner.ask("subscribe", f"f{number}")
+        runner.submit("a", func=f"f{number}")
+        runner.take().respond()
+        runner.ask("unsubscribe", f"f{number}")
+    assert len(store._counts) <= 51
+    assert len(daemon.engine.scheduler._lateness_ms) == 60
+    assert runner.ask("status")["functions"] == []
+    runner.submit("again", func="f299", delay_ms=1_000)
+    assert runner.ask("status")["functions"][0]["started"] == 1
+
+
+def test_a_page_ends_early_rather_than_look_at_too_many_places(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "periodic.db", "relaxed")
+    client = Daemon(store).connect()
+    for func in range(10):
+        for half in (range(-100, 0), range(101)):
+            client.ask("submit_batch", [{"func": f"f{func}", "name": str(each), "priority": each} for each in half])
+    statements: list[str] = []
+    store._db.set_trace_callback(statements.append)
+    (page,) = store.apply([Count("", "", 10)])
+    assert len(statements) <= COUNT_LOOKS + 500
+    assert len(page.functions) < 10  # type: ignore[union-attr]
+    assert page.more  # type: ignore[union-attr]
+    status = client.ask("status", {"limit": 10})
+    assert status["next"] == status["functions"][-1]["func"]
