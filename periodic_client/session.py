@@ -15,6 +15,7 @@ import trio
 from periodic_client.url import TcpAddress, parse_url
 from periodic_client.wire import (
     MSGID_MAX,
+    Busy,
     ClosingError,
     Decoder,
     Invalid,
@@ -110,6 +111,7 @@ class Session:
         self.ended = trio.Event()
         self.message_bytes_max = LIMITS.message_bytes
         """Larger messages are not sent: the daemon would close the connection. Its ``hello`` tells its own limit."""
+        self._was_answered = False
         self.stray_answers = 0
         """Answers to requests that were never made."""
         self.last_sent_s = self.last_received_s = trio.current_time()
@@ -138,8 +140,11 @@ class Session:
             self.close("the connection was closed")
             await trio.aclose_forcefully(self._stream)
 
-    def close(self, reason: str) -> None:
-        """The connection is no more: whoever waits for an answer is told. What was not written yet never is."""
+    def close(self, reason: str, refusal: PeriodicError | None = None) -> None:
+        """The connection is no more: whoever waits for an answer is told. What was not written yet never is.
+
+        ``refusal``: what they are told instead, if it is known that nothing happened.
+        """
         if self.lost is not None:
             return
         self.lost = reason
@@ -148,7 +153,7 @@ class Session:
         self._scope.cancel()
         pending, self._pending = self._pending, {}
         for answer in pending.values():
-            answer(ConnectionLost(f"{reason}: {MAYBE}"), None)
+            answer(refusal or ConnectionLost(f"{reason}: {MAYBE}"), None)
 
     async def _read(self) -> None:
         decoder = Decoder(LIMITS)
@@ -193,8 +198,12 @@ class Session:
 
     def _take_response(self, response: Response) -> None:
         if response.msgid is None:
-            self.close(f"the daemon closed the connection ({response.error})")
+            error = error_from_wire(response.error)
+            # A daemon without room for us has read nothing of what we sent.
+            at_the_door = isinstance(error, Busy) and not self._was_answered
+            self.close(f"the daemon closed the connection ({response.error})", error if at_the_door else None)
             return
+        self._was_answered = True
         answer = self._pending.pop(response.msgid, None)
         if answer is None:
             self.stray_answers += 1

@@ -1,14 +1,26 @@
 """``periodicd`` and ``python -m periodicd``."""
 
+import os
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
+    # As process 1 of a container a signal without a handler is ignored, and trio's stand only once the store is open.
+    # Nothing was acknowledged by then, so nothing needs to be put in order.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         from periodicd.cli import periodicd
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith(("periodicd", "periodic_client")):
+            raise
         sys.exit(_missing(error))
     periodicd()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)
 
 
 def _missing(error: ModuleNotFoundError) -> int:

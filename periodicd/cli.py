@@ -143,9 +143,9 @@ def _start(values: Config) -> None:
     for sentence in unknown_variables(os.environ):
         log.warning("%s", sentence)
     tune_interpreter()
-    _raise_file_limit(values.connections)
+    connections = _connections_allowed(values.connections)
     try:
-        trio.run(_serve, values, handler)
+        trio.run(_serve, values, connections, handler)
     except* StoreError as errors:
         _end(EXIT_STORE, str(errors.exceptions[0]))
     except* ListenError as errors:
@@ -154,7 +154,7 @@ def _start(values: Config) -> None:
         _end(EXIT_STORE_FAILED, f"{values.store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
 
 
-async def _serve(values: Config, handler: logs.LogHandler) -> None:
+async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> None:
     def ready() -> None:
         for listener in listeners:
             log.info("listening on %s", _name(listener))
@@ -171,7 +171,7 @@ async def _serve(values: Config, handler: logs.LogHandler) -> None:
     addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
     limits = Limits(message_bytes=values.message_bytes)
-    server = Server(engine, store, limits, values.drain_s, values.connections, each_second)
+    server = Server(engine, store, limits, values.drain_s, connections, each_second)
     try:
         await server.run(listeners, ready)
     finally:
@@ -194,11 +194,16 @@ def _name(listener: trio.SocketListener) -> str:
     return str(Address(name[0], name[1], None)) if isinstance(name, tuple) else f"unix://{name}"
 
 
-def _raise_file_limit(connections: int) -> None:
+def _connections_allowed(wanted: int) -> int:
+    """As many as there can be files for. Those beyond are refused, which is better than to have no file for a step."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < connections + FILES_BESIDE_CONNECTIONS:
-        log.warning("%d connections need more open files than the %d allowed here (ulimit -Hn)", connections, hard)
+    if hard == resource.RLIM_INFINITY or hard >= wanted + FILES_BESIDE_CONNECTIONS:
+        return wanted
+    allowed = max(1, hard - FILES_BESIDE_CONNECTIONS)
+    log.warning("%d connections need more open files than the %d allowed here (ulimit -Hn): %d may be open", wanted,
+                hard, allowed)  # fmt: skip
+    return allowed
 
 
 def _fail(code: int, message: str) -> NoReturn:

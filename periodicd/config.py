@@ -208,6 +208,12 @@ class Config:
     connections: int = field(
         default=5_000, metadata=_field(Integer(1, 100_000), "How many connections may be open; more are refused.")
     )
+    idle_s: int = field(
+        default=_SETTINGS.idle_ms // 1000,
+        metadata=_field(
+            Integer(10, 7 * 86_400), "A connection that is silent for so long, and waits for nothing, is closed."
+        ),
+    )
     connections_bytes: int = field(
         default=_SETTINGS.connections_bytes,
         metadata=_field(
@@ -249,6 +255,7 @@ class Config:
             message_bytes=self.message_bytes,
             workload_bytes=self.workload_bytes,
             connections_bytes=self.connections_bytes,
+            idle_ms=self.idle_s * 1000,
             budget=Budget(self.window_jobs, self.window_bytes),
             dead_kept=self.dead_kept,
             dead_kept_ms=self.dead_kept_days * _DAY_MS,

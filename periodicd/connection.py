@@ -91,6 +91,7 @@ class Connection:
     def close(self, error: ClosingError) -> None:
         """Tell the peer why, and close."""
         self._closed_with = error
+        self.peer.has_ended = True
         self._reading.cancel()
 
     def _give_up(self, why: str) -> None:

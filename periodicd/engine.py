@@ -61,6 +61,10 @@ class Engine:
         self.scheduler.attach(peer)
         return peer
 
+    def idlest(self, before_mono_ms: int) -> Peer | None:
+        """The connection that has been silent for longest, if since before then, and waits for nothing."""
+        return self.scheduler.idlest(before_mono_ms)
+
     def receive(self, peer: Peer, message: Message) -> None:
         """Raises DuplicateMsgid, after which the connection is to be closed."""
         if type(message) is Request:
@@ -85,6 +89,10 @@ class Engine:
     def listed(self, peer: Peer, msgid: int, result: ops.ListingResult) -> None:
         """The answer to one of ``take_listings``."""
         self.scheduler.listed(peer, msgid, result)
+
+    def not_listed(self, peer: Peer, msgid: int, error: PeriodicError) -> None:
+        """One of ``take_listings`` failed."""
+        self.scheduler.not_listed(peer, msgid, error)
 
     @property
     def busy(self) -> bool:

@@ -61,7 +61,7 @@ class Peer:
         self.deferred: deque[Message] = deque()
         """What it sent and a later step will deal with, in order."""
         self.has_ended = False
-        """It sends no more, so it can report no run. It may still read its answers."""
+        """It sends no more, or is not listened to any more, so it can report no run. It may still read its answers."""
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
 
@@ -69,6 +69,12 @@ class Peer:
     def has_room(self) -> bool:
         has_credit = len(self.performing) < self.credit and not self.has_ended
         return has_credit and self.is_reading and not self._memory.is_full
+
+    @property
+    def is_idle(self) -> bool:
+        """It waits for nothing: no answer, no jobs, and it runs none."""
+        waits = self.unanswered or self.deferred or self.subscriptions or self.performing or self.has_ended
+        return not waits and not self.outbox_bytes and all(run.ended for run in self.adopted)
 
     @property
     def is_reading(self) -> bool:

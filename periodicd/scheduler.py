@@ -75,6 +75,8 @@ class Settings:
     """A run of the daemon's life before waits so long for its worker to come back."""
     silence_ms: int = SILENCE_MS
     """A subscribed connection that says nothing for so long is closed, unless it has asked for more."""
+    idle_ms: int = 3_600_000
+    """Any other connection that says nothing for so long, and waits for nothing."""
     dead_kept_ms: int = 30 * 86_400_000
     dead_kept: int = 100_000
 
@@ -315,9 +317,17 @@ class Scheduler:
 
     def _close_silent(self) -> None:
         for peer in self.peers.values():
+            silent_ms = self.now.mono_ms - peer.heard_ms
             limit_ms = peer.silence_ms or self.settings.silence_ms
-            if peer.subscriptions and self.now.mono_ms - peer.heard_ms >= limit_ms:
+            if peer.subscriptions and silent_ms >= limit_ms:
                 self.closings.append((peer, Silent(f"subscribed, but silent for {limit_ms // 1000} s")))
+            elif silent_ms >= self.settings.idle_ms and peer.is_idle:
+                self.closings.append((peer, Silent(f"silent for {self.settings.idle_ms // 1000} s")))
+
+    def idlest(self, before_mono_ms: int) -> Peer | None:
+        """The connection that has been silent for longest, if since before then, and waits for nothing."""
+        idle = (peer for peer in self.peers.values() if peer.heard_ms < before_mono_ms and peer.is_idle)
+        return min(idle, key=lambda peer: peer.heard_ms, default=None)
 
     def drain(self) -> None:
         """The daemon stops: from now on nothing is given out, and the workers are told."""
@@ -454,6 +464,10 @@ class Scheduler:
             "next": None if page.next is None else requests.job_cursor(page.next),
         }
         self._reply(peer, msgid, answer)
+
+    def not_listed(self, peer: Peer, msgid: int, error: PeriodicError) -> None:
+        self._listings_open -= 1
+        self.refuse(peer, msgid, error)
 
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self.write_claims()

@@ -6,10 +6,12 @@ trio lives here and in connection.py. Nothing here knows what a job is.
 import contextlib
 import errno
 import gc
+import ipaddress
 import logging
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import sys
 import time
@@ -20,8 +22,9 @@ from urllib.parse import urlsplit
 
 import trio
 
-from periodic_client.wire import Busy, Limits, encode_error
+from periodic_client.wire import Busy, Limits, Silent, encode_error
 from periodicd import notify, ops
+from periodicd.allocator import give_back
 from periodicd.clock import system_now
 from periodicd.connection import Connection
 from periodicd.engine import Engine
@@ -30,6 +33,16 @@ from periodicd.peers import Peer
 from periodicd.store import Store
 
 log = logging.getLogger("periodicd.server")
+
+CLOSED_MANY = 200
+"""After so many connections were closed their memory is given back, once in GIVE_BACK_MS at the most."""
+GIVE_BACK_MS = 5_000
+IDLE_MS = 2_000
+"""When all places are taken, a connection that said nothing for so long, and waits for nothing, gives up its own."""
+LEAVING_MAX = 20
+"""So many may be told so at a time, beside those that are allowed."""
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""In seconds, and how often: a peer whose machine has vanished is noticed within a minute."""
 
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
@@ -50,7 +63,11 @@ class Address(NamedTuple):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.path is not None or self.host in ("127.0.0.1", "::1", "localhost")
+        if self.path is not None or self.host == "localhost":
+            return True
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host or "").is_loopback
+        return False
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -79,7 +96,8 @@ async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
             try:
                 opened = await _listen(address)
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
+                # A name that is not found has an error number of its own, which the system has no text for.
+                reason = str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
                 hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
                 raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
             for listener in opened:
@@ -138,7 +156,9 @@ class Server:
         self._drain_s = drain_s
         self._connections_max = connections
         self._each_second = each_second
-        self._next_second_ms = system_now().mono_ms
+        self._next_second_ms = self._next_give_back_ms = system_now().mono_ms
+        self._closed = 0
+        """Connections closed since memory was last given back."""
         self._connections: dict[Peer, Connection] = {}
         self._arrived = trio.Event()
         self._stopping = False
@@ -166,12 +186,13 @@ class Server:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        if len(self._connections) >= self._connections_max:
+        if not self._has_place():
             log.warning("refused a connection: there are %d already", self._connections_max)
             with trio.move_on_after(1), contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
             await trio.aclose_forcefully(stream)
             return
+        _keep_alive(stream)
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
             stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn
@@ -182,8 +203,20 @@ class Server:
         finally:
             log.debug("disconnected", extra=about(peer))
             del self._connections[peer]
+            self._closed += 1
             self._engine.detach(peer)
             self._wake()
+
+    def _has_place(self) -> bool:
+        """If need be the longest idle connection is asked to leave: it may be of a client that has vanished."""
+        surplus = len(self._connections) - self._connections_max
+        if surplus < 0:
+            return True
+        idlest = self._engine.idlest(system_now().mono_ms - IDLE_MS) if surplus < LEAVING_MAX else None
+        if idlest is None:
+            return False
+        self._connections[idlest].close(Silent("idle, and its place was needed for another connection"))
+        return True
 
     def _wake(self) -> None:
         self._arrived.set()
@@ -192,7 +225,7 @@ class Server:
         engine, store = self._engine, self._store
         drain_began_s: float | None = None
         while True:
-            self._mark_second()
+            self._mark_second(nursery)
             if engine.begin(system_now()):
                 await self._commit()
             self._deliver(nursery)
@@ -217,11 +250,14 @@ class Server:
                     await self._arrived.wait()
             self._arrived = trio.Event()
 
-    def _mark_second(self) -> None:
+    def _mark_second(self, nursery: trio.Nursery) -> None:
         now_ms = system_now().mono_ms
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000
             self._each_second()
+            if self._closed >= CLOSED_MANY and now_ms >= self._next_give_back_ms:
+                self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
+                nursery.start_soon(trio.to_thread.run_sync, give_back)
 
     async def _commit(self) -> None:
         begin_ns = time.perf_counter_ns()
@@ -246,8 +282,14 @@ class Server:
             log_event(log, event)
 
     async def _list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        result = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
-        self._engine.listed(peer, msgid, result)
+        """One that fails is its request's error alone: what the steps write and sync is another matter."""
+        try:
+            result = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("a listing failed: %s", error)
+            self._engine.not_listed(peer, msgid, Busy("the jobs could not be listed; the daemon's log says why"))
+        else:
+            self._engine.listed(peer, msgid, result)
         self._wake()
 
     async def _flush(self) -> None:
@@ -266,6 +308,14 @@ class Server:
                     self._drain_s = 0
                 self._stopping = True
                 self._wake()
+
+
+def _keep_alive(stream: trio.SocketStream) -> None:
+    sock = stream.socket
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def tune_interpreter() -> None:

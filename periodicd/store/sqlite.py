@@ -11,6 +11,7 @@ lock, which was measured to be hundreds of times slower; only COMMIT, which wait
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import stat
@@ -28,6 +29,8 @@ from periodicd.ops import READS, Op, Result
 from periodicd.store import StoreError
 from periodicd.store.counts import Counts
 from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
+
+log = logging.getLogger("periodicd.store")
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
@@ -120,6 +123,8 @@ class SqliteStore:
                 self._counts.change(func, live, behind, dead)
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._reader = sqlite_utils.Database(sqlite3.connect(uri, uri=True, check_same_thread=False))
+            # SQLite opens what it reads at the first look; there may be no descriptor left by then.
+            self._reader.execute("SELECT count(*) FROM daemon").fetchone()
             files = map(os.fspath, (path, _beside(path, "-wal"), _beside(path, ".lock")))
             self._files = [(file, _inode(file)) for file in files]
         except sqlite3.Error as error:
@@ -505,6 +510,7 @@ def _open(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connect
         raise StoreError(f"{path} is a directory; --store names a file")
     if path.exists() and not os.access(path, os.W_OK):
         raise StoreError(f"{path} cannot be written; it must belong to the user that periodicd runs as")
+    _make(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -525,6 +531,20 @@ def _open(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connect
             db.close()
         raise
     return db
+
+
+def _make(path: Path) -> None:
+    """A new file, for its owner only: workloads may be private. SQLite gives its -wal and -shm the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = 0
+        with contextlib.suppress(OSError):  # a link in a circle, of which SQLite will tell
+            mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            log.warning("%s can be read by others (mode %o); chmod 600 it and its -wal if they should not", path, mode)
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}; choose another place with --store") from error
 
 
 def _migrate(path: Path, db: sqlite3.Connection) -> None:

@@ -271,3 +271,20 @@ def test_silence_can_be_agreed_on_for_workers_that_block() -> None:
     assert daemon.engine.take_closings() == []
     daemon.later(10_000)
     assert daemon.engine.take_closings()[0][0] is blocking.me
+
+
+def test_a_connection_that_waits_for_nothing_is_closed_after_an_hour() -> None:
+    daemon = Daemon()
+    idle, runs = daemon.connect(), daemon.connect()
+    daemon.connect().submit("a", lease_ms=86_400_000)
+    first = worker(daemon)
+    run = first.take()
+    runs.ask("extend", run.handle, {"own": True})
+    first.ask("unsubscribe_all")
+    daemon.later(3_599_000)
+    assert daemon.engine.take_closings() == []
+    daemon.later(10_000)
+    closed = {peer for peer, _ in daemon.engine.take_closings()}
+    assert idle.me in closed
+    assert runs.me not in closed, "it has taken a run over"
+    assert first.me not in closed, "its perform is unanswered"

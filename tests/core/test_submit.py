@@ -2,7 +2,7 @@
 
 import pytest
 
-from periodic_client.wire import Invalid
+from periodic_client.wire import Busy, Invalid
 from tests.core.script import START, Daemon, worker
 
 DEAD = {"outcome": "failed", "final": True}
@@ -346,3 +346,17 @@ def test_list_shows_what_has_a_successor() -> None:
 def test_a_cursor_that_is_none_is_refused(after: str) -> None:
     with pytest.raises(Invalid, match=r"query\.after is not the `next` of a page of list"):
         Daemon().connect().ask("list", {"after": after})
+
+
+def test_a_listing_that_fails_is_its_request_s_error_alone() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for _ in range(20):
+        asked = client.send("list")
+        daemon.engine.begin(daemon.now)
+        ((peer, msgid, _),) = daemon.engine.take_listings()
+        daemon.engine.not_listed(peer, msgid, Busy("the jobs could not be listed"))
+        daemon.step()
+        with pytest.raises(Busy, match="could not be listed"):
+            client.answer(asked)
+    assert client.ask("list") == {"jobs": [], "next": None}, "it has given back its place among the listings"

@@ -4,6 +4,7 @@ The memory measured is the resident set of the real process. Idle it is some 50 
 """
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -149,3 +150,29 @@ def test_1000_idle_connections_cost_little(daemon: Daemon) -> None:
             idle.enter_context(socket.create_connection(("127.0.0.1", int(daemon.url.rsplit(":", 1)[1]))))
         assert served(daemon)
         assert daemon.rss_mb() < before + 80
+
+
+def test_ten_storms_of_connections_leave_no_more_than_one(daemon: Daemon) -> None:
+    rest_mb = []
+    for _ in range(10):
+        storm = [Raw(daemon) for _ in range(800)]
+        for raw in storm:
+            raw.send([0, 1, "hello", [{"client": "storm"}]])
+        for raw in storm:
+            raw.receive()
+            raw.socket.close()
+        rest_mb.append(settled_mb(daemon))
+    assert rest_mb[-1] <= 1.2 * rest_mb[0], rest_mb
+
+
+def settled_mb(daemon: Daemon) -> float:
+    """Resident once the connections are gone and what they took was given back, which the daemon does in its time."""
+    stranger = Raw(daemon)
+    while stranger.ask("status")["connections"] > 1:
+        pass
+    stranger.socket.close()
+    lowest, until_s = daemon.rss_mb(), time.monotonic() + 7
+    while time.monotonic() < until_s:
+        time.sleep(0.2)
+        lowest = min(lowest, daemon.rss_mb())
+    return lowest

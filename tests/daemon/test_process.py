@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import trio
 from bench.daemon import Daemon, DidNotStart
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
 from periodic_client.wire import Draining
+from periodicd.server import parse_address
 from tests.daemon.test_wire import Raw
 
 
@@ -91,17 +93,17 @@ def test_a_stop_does_not_wait_for_a_run_whose_job_was_removed(tmp_path: Path, wh
     # Longer than anyone here waits for its end.
     with Daemon(tmp_path, "--drain", "3600") as daemon:
         worker, client = Raw(daemon), Raw(daemon)
-        worker.ask("subscribe", "f", 1)
+        worker.ask("subscribe", "f")
         client.ask("submit", {"func": "f", "name": "a"})
         assert worker.receive()[2] == "perform"
         if when == "before":
-            assert client.ask("remove", "f", "a") == "removed"
+            assert client.ask("remove", "f", "a") == {"result": "removed"}
         os.kill(daemon.pid, signal.SIGTERM)
         if when == "during":
             with pytest.raises(Draining):
-                while client.ask("subscribe", "g", 1) is None:
+                while client.ask("subscribe", "g") == {}:
                     pass
-            assert client.ask("remove", "f", "a") == "removed"
+            assert client.ask("remove", "f", "a") == {"result": "removed"}
         assert daemon.wait() == 0
         worker.socket.close()
         client.socket.close()
@@ -348,3 +350,57 @@ def test_an_unknown_option(tmp_path: Path) -> None:
     code, said = refused(tmp_path, "--sotre", "x")
     assert code == 2
     assert "No such option" in said
+
+
+def test_a_new_store_is_for_its_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Daemon(tmp_path) as daemon:
+            raw = Raw(daemon)
+            raw.ask("submit", {"func": "f", "name": "a"})
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("periodic.db*")}
+            assert modes == dict.fromkeys(
+                ("periodic.db", "periodic.db-wal", "periodic.db-shm", "periodic.db.lock"), 0o600
+            )
+            assert "can be read by others" not in daemon.said
+            raw.socket.close()
+            daemon.stop()
+            daemon.store.chmod(0o644)
+            daemon.start()
+            assert f"{daemon.store} can be read by others (mode 644)" in daemon.said
+    finally:
+        os.umask(before)
+
+
+def test_sigterm_before_there_is_anything_to_put_in_order() -> None:
+    """As process 1 a signal without a handler is ignored, so one must stand before the slow imports."""
+    code = """
+import importlib.abc, os, signal, sys
+import periodicd.__main__
+
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "periodicd.cli":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+sys.meta_path.insert(0, Slow())
+periodicd.__main__.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=20).returncode == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.255.0.1", "[::1]"])
+def test_all_of_loopback_is_this_machine(host: str) -> None:
+    assert parse_address(f"tcp://{host}:5000").is_local
+
+
+def test_a_name_that_is_not_found_is_said_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "periodicd", "--listen", "tcp://no-such-host.invalid:5000", "--insecure-bind"]
+    ended = subprocess.run(
+        [*command, "--store", str(tmp_path / "periodic.db")], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ended.returncode == 4
+    assert "cannot listen on tcp://no-such-host.invalid:5000: " in ended.stderr
+    assert "Unknown error" not in ended.stderr
