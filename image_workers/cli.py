@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,12 +17,21 @@ import trio
 from image_workers.config import Config, load
 from image_workers.errors import ConfigError
 from image_workers.files import Root
-from image_workers.functions import Function, ImageFunctions
+from image_workers.functions import ImageFunctions
 from image_workers.guetzli import Guetzli
-from image_workers.storage import open_bucket
-from periodic_client import Worker
+from image_workers.storage import Bucket, open_bucket
+from periodic_client import Client, Worker
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the functions work on."""
+
+    root: Root
+    bucket: Bucket
+    guetzli: Guetzli | None
 
 
 @click.command()
@@ -32,15 +42,15 @@ def command(config: Path) -> None:
     logging.captureWarnings(True)
     try:
         settings = load(config)
-        functions = prepare(settings).served()
+        prepared = prepare(settings)
         _warn(settings)
-        trio.run(serve, settings, functions)
+        trio.run(serve, settings, prepared)
     except ConfigError as error:
         click.echo(f"image-workers: {error}", err=True)
         sys.exit(2)
 
 
-def prepare(config: Config) -> ImageFunctions:
+def prepare(config: Config) -> Prepared:
     """Make the folders and the bucket, and find guetzli. Raises `ConfigError` if one cannot be had."""
     guetzli = None
     if config.guetzli == "here":
@@ -57,18 +67,20 @@ def prepare(config: Config) -> ImageFunctions:
         bucket = open_bucket(config)
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
-    return ImageFunctions(config, root, bucket, guetzli)
+    return Prepared(root, bucket, guetzli)
 
 
-async def serve(config: Config, functions: list[Function]) -> None:
+async def serve(config: Config, prepared: Prepared) -> None:
     """Perform jobs until SIGTERM or SIGINT; then finish the running ones in the time that the worker gives them."""
     try:
         worker = Worker(config.url, credit=config.thread)
+        client = Client(config.url)
     except ValueError as error:  # a url in the file has been checked, so this one is the environment's
         raise ConfigError(f"PERIODIC_URL: {error}") from error
-    for function in functions:
+    functions = ImageFunctions(config, prepared.root, prepared.bucket, prepared.guetzli, client.get)
+    for function in functions.served():
         worker.function(function.func, limit=function.limit)(function.call)
-    async with trio.open_nursery() as nursery:
+    async with client, trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             nursery.start_soon(_stop_on_signal, signals, worker)
             await worker.run()

@@ -31,6 +31,9 @@ from image_workers.values import (
 Enabled = Literal["here", "elsewhere", "off"]
 """Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
 
+Strip = Literal["no", "gps", "all"]
+"""What is taken out of originals before they are published."""
+
 _FIXED_FUNCTIONS = ("save", "upload", "upload-next-guetzli", "guetzli", "upload-next-remove", "remove")
 _ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+(?::\d+)?)/?")
 _ENDPOINT_OF_REGION = re.compile(r"https?://oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
@@ -104,6 +107,8 @@ class Config:
     max_pixels: int
     max_bytes: int
     layout: Layout
+    compress_originals: bool
+    strip: Strip
 
 
 def load(path: Path) -> Config:
@@ -138,6 +143,8 @@ def parse(yaml_text: str) -> Config:
         max_pixels=top.take("max-megapixels", 64_000_000, megapixels(1000)),
         max_bytes=top.take("max-megabytes", 64, integer(1, 1024)) * 1_000_000,
         layout=_layout(guetzli, resizes),
+        compress_originals=top.take("compress-originals", False, boolean),
+        strip=top.take("strip-originals", "no", _strip),
     )
     top.finish()
     if isinstance(config.bucket, DirectoryConfig):
@@ -233,6 +240,14 @@ def _enabled(value: Any, where: str) -> Enabled:
     if value != "elsewhere":
         raise ConfigError(f"{where}: must be true, false or elsewhere, not {value!r}")
     return "elsewhere"
+
+
+def _strip(value: Any, where: str) -> Strip:
+    if value is False:  # which `no` is in YAML
+        return "no"
+    if value not in ("no", "gps", "all"):
+        raise ConfigError(f"{where}: must be no, gps or all, not {value!r}")
+    return value  # type: ignore[no-any-return]
 
 
 def _function(value: Any, where: str) -> str:

@@ -7,6 +7,8 @@ and never a half. What a killed process left in the scratch folder is removed at
 Meant for a folder that several workers share; the scratch folder must be on the same file system as the rest.
 """
 
+import errno
+import io
 import os
 import secrets
 import stat
@@ -18,9 +20,13 @@ from typing import BinaryIO
 
 from image_workers.errors import Refused
 from image_workers.names import SCRATCH_FOLDER, check_name
+from image_workers.progress import UNWATCHED, Moved
 
 _LEFTOVER_AGE_S = 24 * 3600
 """No write takes so long, so an older scratch file belongs to nobody, not even on another machine."""
+_MOVE_ATTEMPTS = 100
+PART_BYTES = 262_144
+"""Files are read and written in such parts, so that it can be seen whether they move."""
 
 
 class Root:
@@ -55,17 +61,23 @@ class Root:
                 raise Refused(f"{name!r} is not a regular file")
             yield file, _version(status)
 
-    def read(self, name: str, max_bytes: int) -> tuple[bytes, str]:
+    def read(self, name: str, max_bytes: int, moved: Moved = UNWATCHED.moved) -> tuple[bytes, str]:
         """The content and the version of the file `name`. Raises `Refused` if it has more than `max_bytes`."""
+        content = io.BytesIO()
         with self.open(name) as (file, version):
-            content = file.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise Refused(f"{name!r} is larger than {max_bytes} bytes")
-        return content, version
+            while part := file.read(PART_BYTES):
+                moved(len(part))
+                content.write(part)
+                if content.tell() > max_bytes:
+                    raise Refused(f"{name!r} is larger than {max_bytes} bytes")
+        return content.getvalue(), version
 
     @contextmanager
-    def replacing(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write to, which takes the place of `name` at the end of a block that raised nothing."""
+    def replacing(self, name: str, moved: Moved = UNWATCHED.moved) -> Iterator[BinaryIO]:
+        """A file to write to, which takes the place of `name` at the end of a block that raised nothing.
+
+        Nor does it if `moved` raises then: a disk may have held up an old run until a newer one has written.
+        """
         path = self.path(name)
         scratch = self._scratch / secrets.token_hex(16)
         try:
@@ -73,17 +85,16 @@ class Root:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            self._make_folder(path.parent)
-            scratch.replace(path)
+            moved(0)
+            self._move(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
 
-    def write(self, name: str, content: bytes) -> str:
+    def write(self, name: str, content: bytes, moved: Moved = UNWATCHED.moved) -> str:
         """Write the file `name` and return its version. On disk when this returns."""
-        with self.replacing(name) as file:
-            file.write(content)
+        with self.replacing(name, moved) as file:
+            copy(io.BytesIO(content), file, moved)
             file.flush()
             os.fsync(file.fileno())  # a network file system sets the final time only now
             return _version(os.fstat(file.fileno()))
@@ -95,23 +106,59 @@ class Root:
         except FileNotFoundError:
             return None
 
-    def remove(self, name: str) -> bool:
-        """Remove the file `name`, and tell whether there was one."""
-        path = self.path(name)
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return False
-        _sync_folder(path.parent)
-        return True
+    def remove(self, name: str, version: str | None = None) -> bool:
+        """Remove the file `name`, and the folders that are empty then; tell whether there was one.
 
-    def _make_folder(self, folder: Path) -> None:
-        # Ends at the root folder at the latest: a scratch file has just been written below it.
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        Given a version, only if it still has that one.
+        """
+        path = self.path(name)
+        removed = False
+        with suppress(FileNotFoundError):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            aside = self._scratch / secrets.token_hex(16)
+            path.rename(aside)
+            removed = version in (None, _version(aside.lstat()))
+            if not removed:  # it was written anew since somebody looked: it goes back, unless there is a newer one yet
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
+        # Also if there was no file: who removed it may have been killed before this.
+        with suppress(FileNotFoundError):  # it was empty then, and another removal took it
+            _sync_folder(self._remove_empty(path.parent))
+        return removed
+
+    def _remove_empty(self, folder: Path) -> Path:
+        """The first folder from here upwards that is not removed since it is not empty."""
+        while folder != self.folder:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:  # not empty, most of the time; whatever else it is, an empty folder does no harm
+                return folder
+            folder = folder.parent
+        return folder
+
+    def _move(self, scratch: Path, path: Path) -> None:
+        """Give the scratch file its place, and make the folders that it needs. On disk when this returns."""
+        unsynced = {path.parent}
+        for attempt in range(_MOVE_ATTEMPTS):
+            unsynced.update(folder.parent for folder in self._missing(path.parent))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                scratch.replace(path)
+                break
+            except FileNotFoundError:  # a removal took away the folder, which was empty
+                if attempt == _MOVE_ATTEMPTS - 1:
+                    raise
+        for folder in unsynced:
+            _sync_folder(folder)
+
+    def _missing(self, folder: Path) -> Iterator[Path]:
+        while folder != self.folder and not folder.is_dir():
+            yield folder
+            folder = folder.parent
 
     def _remove_leftovers(self) -> None:
         oldest = time.time() - _LEFTOVER_AGE_S
@@ -119,6 +166,12 @@ class Root:
             with suppress(FileNotFoundError):  # removed by another worker, or finished
                 if leftover.lstat().st_mtime < oldest:
                     leftover.unlink()
+
+
+def copy(source: BinaryIO, target: BinaryIO, moved: Moved) -> None:
+    while part := source.read(PART_BYTES):
+        target.write(part)
+        moved(len(part))
 
 
 def _version(status: os.stat_result) -> str:

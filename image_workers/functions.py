@@ -1,15 +1,21 @@
-"""What each function does with a name, and which jobs follow from it. Knows no connection: values in, outcome out.
+"""What each function does with a name, and which jobs follow from it. Knows no connection: values in, outcome out,
+and a way to look at other jobs.
 
     save ──> each resize function ──> upload-next-guetzli THUMBNAIL ──> guetzli ──> upload-next-remove
       └────> upload-next-guetzli NAME ──> guetzli NAME ──> upload-next-remove COMPRESSED
     upload: only puts the file.     remove: deletes the file.
 
+Originals go through guetzli only if the configuration says `compress-originals`: else they keep their bytes.
+
 A job's name is a file below root; `save` takes its content as workload. What follows travels in the outcome, so it is
 stored in the same commit as the end of the step: a chain breaks nowhere. A step that failed for good ends its branch
 and stays visible among the dead jobs; it never goes on as if it had succeeded.
 
-Whoever writes a file also submits its removal after the time `cache`. A job's follow-ons have fixed names, so running a
-step twice leaves the same jobs, and saving a picture anew replaces the jobs of the old one.
+Whoever writes a file also submits its removal after the time `cache`. No file is removed as long as there is a job that
+reads it, in any state: the removal looks, says in a header of its own job what it waits for, and comes again.
+
+A job's follow-ons have fixed names, so running a step twice leaves the same jobs, and saving a picture anew replaces
+the jobs of the old one.
 
 A picture may be saved anew while its old chain still runs. Nothing old may win then:
 
@@ -19,20 +25,25 @@ A picture may be saved anew while its old chain still runs. Nothing old may win 
   new source is uploaded (again) after it, which also sends it through guetzli.
 """
 
+import io
 import logging
+import mimetypes
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, BinaryIO, TypeVar
 
 import trio
 
-from image_workers import pictures
+from image_workers import metadata, pictures
 from image_workers.config import Config, ResizeConfig
 from image_workers.errors import Refused
 from image_workers.files import Root
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import Compressible, LeftAsIs
+from image_workers.progress import UNWATCHED, Progress, Stopped, keep
 from image_workers.storage import Bucket
 from periodic_client import Done, Failed, Job, NewJob, Retry
 
@@ -40,14 +51,21 @@ RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
 """Waits of c*(10+c) seconds after c earlier failures; the 17th failure is the last. 2,440 s of waiting in all."""
 
 _LEASE_MS = 300_000
-"""A step other than guetzli takes seconds; this long only if it hangs."""
-_GUETZLI_MARGIN_MS = 60_000
-"""guetzli's lease is its time limit and this, for what is done before and after it runs."""
+"""It is extended while the step moves, so this is only how long a job waits for a machine that fell over."""
+_LOOK_AGAIN_MS = 3_600_000
+"""When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
+_WAITS_FOR = "waits-for"
+"""The header of a removal that says for what."""
 
 _NEVER_DOES = (Refused, FileExistsError, IsADirectoryError, NotADirectoryError)
 """The OSErrors are those of a name that goes through a file, or is that of a folder. Any other may be gone the next
 time: a full disk, and also a missing file, since a shared file system may show a new file late."""
 
+_START_BYTES = 4096
+_TYPES_OF_NAMES = mimetypes.MimeTypes(filenames=())
+"""The same on every machine."""
+
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -59,8 +77,10 @@ class Step:
     submit: tuple[NewJob, ...] = ()
 
 
-SyncStep = Callable[[str, bytes], Step]
-AsyncStep = Callable[[str, bytes], Awaitable[Step]]
+SyncStep = Callable[[str, bytes, Progress], Step]
+AsyncStep = Callable[[str, bytes, Progress], Awaitable[Step]]
+Look = Callable[[str, str], Awaitable[dict[str, Any] | None]]
+"""The job of this function and name, in any state, as `get` shows it; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +92,18 @@ class Function:
     call: Callable[[Job], Awaitable[Done | Failed]]
 
 
-async def perform(func: str, step: AsyncStep, name: str, workload: bytes) -> Done | Failed:
-    """Take the step and tell its outcome, in one line of the log too.
+async def perform(step: AsyncStep, job: Job) -> Done | Failed:
+    """Take the step, keep its lease meanwhile, and tell its outcome, in one line of the log too.
 
     A step raises `Refused` if it will never do; after any other error the job is tried again.
     """
     started_s = trio.current_time()
+    progress = Progress()
     try:
-        done = await step(name, workload)
+        done = await keep(job, progress, partial(step, job.name, job.workload, progress))
     except Exception as error:
-        return _failed(func, name, error)
-    _log.info("%s %r: %s, %.0f ms", func, name, done.note, (trio.current_time() - started_s) * 1000)
+        return _failed(job.func, job.name, error)
+    _log.info("%s %r: %s, %.0f ms", job.func, job.name, done.note, (trio.current_time() - started_s) * 1000)
     return Done(submit=done.submit)
 
 
@@ -90,7 +111,7 @@ def _failed(func: str, name: str, error: Exception) -> Failed:
     if isinstance(error, _NEVER_DOES):
         _log.warning("%s %r: given up: %s", func, name, error)
         return Failed(str(error), final=True)
-    if isinstance(error, OSError | MemoryError):
+    if isinstance(error, OSError | MemoryError | Stopped):
         _log.warning("%s %r: failed: %s", func, name, error)
     else:
         _log.exception("%s %r: failed", func, name)
@@ -98,21 +119,19 @@ def _failed(func: str, name: str, error: Exception) -> Failed:
 
 
 def _function(func: str, limit: int, step: AsyncStep) -> Function:
-    async def call(job: Job) -> Done | Failed:
-        return await perform(func, step, job.name, job.workload)
-
-    return Function(func, limit, call)
+    return Function(func, limit, partial(perform, step))
 
 
 class ImageFunctions:
     """The steps of the chain over one root and one bucket. `guetzli` may be None if it is not run here."""
 
-    def __init__(self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None) -> None:
+    def __init__(self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look) -> None:
         self._config = config
         self._layout = config.layout
         self._root = root
         self._bucket = bucket
         self._guetzli = guetzli
+        self._look = look
         self._threads = trio.CapacityLimiter(config.thread)
 
     def served(self) -> list[Function]:
@@ -125,100 +144,141 @@ class ImageFunctions:
         }
         if config.save == "here":
             steps["save"] = self.save
-        if config.remove == "here":
-            steps["remove"] = self.remove
         for resize in config.resizes:
             steps[resize.func] = partial(self.resize, resize)
         functions = [_function(func, config.thread, partial(self._in_thread, step)) for func, step in steps.items()]
+        if config.remove == "here":
+            functions.append(_function("remove", config.thread, self.remove))
         if self._guetzli:
             step = partial(self.guetzli, self._guetzli)
             functions.append(_function("guetzli", config.guetzli_run.lock_count, step))
         return functions
 
-    def save(self, name: str, workload: bytes) -> Step:
+    def save(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
         if not workload:
             raise Refused("the workload is empty; it must be the content of the file")
-        version = self._root.write(name, workload)
+        _picture_type(name, workload)
+        version = self._root.write(name, workload, progress.moved)
         resizes = (self._job(resize.func, name) for resize in self._config.resizes)
         return Step(
             f"{len(workload)} bytes", (self._job("upload-next-guetzli", name), *resizes, *self._removal(name, version))
         )
 
-    def resize(self, resize: ResizeConfig, name: str, _workload: bytes) -> Step:
+    def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
-        content, _ = self._root.read(name, self._config.max_bytes)
-        thumbnail = pictures.thumbnail(
-            content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
-        )
+        content, _ = self._root.read(name, self._config.max_bytes, progress.moved)
+        with progress.working():
+            thumbnail = pictures.thumbnail(
+                content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
+            )
         output = self._layout.thumbnail(name, resize.suffix)
-        version = self._root.write(output, thumbnail)
+        version = self._root.write(output, thumbnail, progress.moved)
         return Step(
             f"{len(content)} -> {len(thumbnail)} bytes",
             (self._job("upload-next-guetzli", output), *self._removal(output, version)),
         )
 
-    def upload(self, name: str, _workload: bytes) -> Step:
-        size, _ = self._put(name)
-        return Step(f"{size} bytes")
+    def upload(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
+        put = self._put(name, progress)
+        return Step(f"{put.size} bytes")
 
-    def upload_next_guetzli(self, name: str, _workload: bytes) -> Step:
+    def upload_next_guetzli(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.compressed(name)  # refuses a name that guetzli would
-        size, _ = self._put(name)
-        return Step(f"{size} bytes", () if self._config.guetzli == "off" else (self._job("guetzli", name),))
+        put = self._put(name, progress)
+        compresses = self._config.guetzli != "off" and self._may_compress(name) and put.kind == "image/jpeg"
+        return Step(f"{put.size} bytes", (self._job("guetzli", name),) if compresses else ())
 
-    async def guetzli(self, guetzli: Guetzli, name: str, _workload: bytes) -> Step:
+    async def guetzli(self, guetzli: Guetzli, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
-            picture, size, version = await trio.to_thread.run_sync(self._compressible, name)
-            result = await guetzli.compress(picture)
-            return await trio.to_thread.run_sync(self._keep_smaller, name, size, version, result)
+            with progress.working():
+                source = await trio.to_thread.run_sync(self._compressible, name)
+                result = await guetzli.compress(source.picture)
+                return await trio.to_thread.run_sync(self._keep_smaller, name, source, result)
         except LeftAsIs as reason:
             return Step(f"left as it is: {reason}")
 
-    def upload_next_remove(self, name: str, workload: bytes) -> Step:
+    def upload_next_remove(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         """The workload is the version of the file that `name` was compressed from, or empty for a plain upload."""
         source = self._layout.source(name) if workload else None
         if source and self._changed(source, workload):
             return self._saved_anew(source)
-        size, version = self._put(name)
+        put = self._put(name, progress)
         if source and self._changed(source, workload):
             return self._saved_anew(source)
-        return Step(f"{size} bytes", self._removal(name, version))
+        return Step(f"{put.size} bytes", self._removal(name, put.version))
 
-    def remove(self, name: str, workload: bytes) -> Step:
+    async def remove(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         """The workload is the version of the file to remove, or empty for any."""
-        version = self._root.version(name)
-        if version is None:
-            return Step("there is no such file")
-        if workload and version.encode() != workload:
+        version = await self._in_thread(self._root.version, name)
+        if version is not None and workload and version.encode() != workload:
             return Step("left: it was written anew; removed later", self._removal(name, version))
-        self._root.remove(name)
-        return Step("removed")
+        if version is not None and (reader := await self._reader(name)):
+            return Step(f"left: it waits for {reader}", (self._removal_after(name, workload, reader),))
+        # Also if there is none: its empty folder may have been left.
+        removed = await self._in_thread(self._root.remove, name, version)
+        return Step("removed" if removed else "there is no such file")
 
-    async def _in_thread(self, step: SyncStep, name: str, workload: bytes) -> Step:
-        return await trio.to_thread.run_sync(step, name, workload, limiter=self._threads)
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        # Left behind if it stands still; `Progress.moved` then keeps it from doing any harm.
+        return await trio.to_thread.run_sync(call, *arguments, limiter=self._threads, abandon_on_cancel=True)
 
-    def _put(self, name: str) -> tuple[int, str]:
+    async def _reader(self, name: str) -> str | None:
+        """A job that reads the file or compares with it, in words.
+
+        They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
+        """
+        jobs = [(func, name) for func in ("upload", *(resize.func for resize in self._config.resizes))]
+        jobs += [("upload-next-guetzli", name), ("guetzli", name), ("upload-next-remove", name)]
+        with suppress(Refused):
+            jobs.append(("upload-next-remove", self._layout.compressed(name)))
+        for func, of in jobs:
+            if job := await self._look(func, of):
+                return f"{func} {of}, which is {job['state']}"
+        return None
+
+    def _put(self, name: str, progress: Progress) -> "_Put":
         key = self._layout.key(name)
         with self._root.open(name) as (file, version):
-            kind = pictures.content_type(file.read(16))
-            size = file.seek(0, os.SEEK_END)
+            kind = _picture_type(name, file.read(_START_BYTES))
             file.seek(0)
-            self._bucket.put(key, file, kind)
-        return size, version
+            content: BinaryIO = file
+            if self._config.strip != "no" and self._layout.is_original(name):
+                content = io.BytesIO(self._original(name, progress)[0])
+            size = content.seek(0, os.SEEK_END)
+            content.seek(0)
+            self._bucket.put(key, content, kind, progress.moved)
+        return _Put(size, version, kind)
 
-    def _compressible(self, name: str) -> tuple[Compressible, int, str]:
+    def _original(self, name: str, progress: Progress) -> tuple[bytes, str]:
+        """What is published of an original, and the version that it has."""
+        content, version = self._root.read(name, self._config.max_bytes, progress.moved)
+        return metadata.stripped(content, self._config.strip), version
+
+    def _may_compress(self, name: str) -> bool:
+        return self._config.compress_originals or not self._layout.is_original(name)
+
+    def _compressible(self, name: str) -> "_Source":
         self._layout.compressed(name)
+        if not self._may_compress(name):
+            raise LeftAsIs("an original keeps its bytes; compress-originals is not set")
+        max_pixels = self._config.guetzli_run.max_pixels
+        if self._layout.is_original(name):
+            content, version = self._original(name, UNWATCHED)
+            return _Source(metadata.compressible(content, max_pixels), content, version)
         content, version = self._root.read(name, self._config.max_bytes)
-        return pictures.compressible(content, self._config.guetzli_run.max_pixels), len(content), version
+        return _Source(pictures.compressible(content, max_pixels), content, version)
 
-    def _keep_smaller(self, name: str, size: int, version: str, result: bytes) -> Step:
+    def _keep_smaller(self, name: str, source: "_Source", result: bytes) -> Step:
+        if self._layout.is_original(name):
+            result = metadata.carried_over(source.content, result)
+        size = len(source.content)
         if len(result) >= size:
             raise LeftAsIs(f"{len(result)} bytes would not be smaller than {size}")
-        if self._changed(name, version.encode()):
+        if self._changed(name, source.version.encode()):
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
-        upload = self._job("upload-next-remove", compressed, version.encode())
+        upload = self._job("upload-next-remove", compressed, source.version.encode())
         return Step(
             f"{size} -> {len(result)} bytes",
             (upload, *self._removal(compressed, self._root.write(compressed, result))),
@@ -237,8 +297,48 @@ class ImageFunctions:
             return ()
         return (self._job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
 
-    def _job(self, func: str, name: str, workload: bytes = b"", delay_ms: int | None = None) -> NewJob:
-        lease_ms = _LEASE_MS
-        if func == "guetzli":
-            lease_ms = self._config.guetzli_run.time_limit_s * 1000 + _GUETZLI_MARGIN_MS
-        return NewJob(func, name, workload, delay_ms=delay_ms, lease_ms=lease_ms, retry=RETRY)
+    def _removal_after(self, name: str, version: bytes, reader: str) -> NewJob:
+        delay_ms = min(_LOOK_AGAIN_MS, self._config.cache_ms)
+        return self._job("remove", name, version, delay_ms=delay_ms, headers={_WAITS_FOR: reader})
+
+    def _job(
+        self,
+        func: str,
+        name: str,
+        workload: bytes = b"",
+        delay_ms: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> NewJob:
+        return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """What was uploaded."""
+
+    size: int
+    version: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What guetzli is given, and the published content and the version of the file that it was made of."""
+
+    picture: Compressible
+    content: bytes
+    version: str
+
+
+def _picture_type(name: str, content: bytes) -> str:
+    """The media type of the content by its first bytes. Raises `Refused` unless it is a picture's, under such a name.
+
+    A bucket is public, and a page in it runs in the name of its domain.
+    """
+    kind = pictures.content_type(content[:_START_BYTES])
+    if not kind.startswith("image/"):
+        raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
+    said, _ = _TYPES_OF_NAMES.guess_type(name)
+    if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):
+        raise Refused(f"the name {name!r} is that of {said}; a web server would not send it as a picture")
+    return kind

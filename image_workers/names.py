@@ -133,6 +133,10 @@ class Layout:
         suffix = self._suffix(key)
         return f"{self.thumbnail_folders[suffix]}/{key}" if suffix else key
 
+    def is_original(self, name: str) -> bool:
+        """Whether it is not the name of a result."""
+        return self._folder(name) is None
+
     def _folder(self, name: str) -> str | None:
         folders = (self.compressed_folder, *self.thumbnail_folders.values())
         return next((folder for folder in folders if _inside(name, folder)), None)

@@ -17,6 +17,7 @@ from oss2.exceptions import InconsistentError, NoSuchBucket, RequestError, Serve
 from image_workers.config import OssConfig
 from image_workers.errors import ConfigError, Refused
 from image_workers.names import check_name
+from image_workers.progress import UNWATCHED, Moved
 
 TIMEOUT_S = 10.0
 """To connect, and for each part to be sent or received. Not for the whole, which takes as long as the line is slow."""
@@ -59,10 +60,19 @@ class OssBucket:
         except (ParseError, RuntimeError) as error:  # what oss2 raises for an answer that is not the XML it expects
             raise ConfigError(f"bucket: {config.endpoint} does not answer as OSS does: {error}") from None
 
-    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+    def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
         check_name(key)
+        so_far = 0
+
+        def told(sent: int, _total: int | None) -> None:
+            nonlocal so_far
+            moved(sent - so_far)
+            so_far = sent
+
         with _errors_as_ours():
-            result = self._bucket.put_object(self._prefix + key, content, headers={"Content-Type": content_type})
+            result = self._bucket.put_object(
+                self._prefix + key, content, headers={"Content-Type": content_type}, progress_callback=told
+            )
         if result.crc is None:  # which oss2 lets pass
             result.resp.response.close()
             raise OSError(f"the answer {result.status} has no checksum: it was cut off, or does not come from OSS")

@@ -4,23 +4,24 @@ A bucket decides nothing: which file goes to which key, and when, is the functio
 folder, which a web server can serve, and a bucket of Aliyun OSS, whose packages are needed only if one is configured.
 """
 
-import shutil
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from image_workers.config import Config, DirectoryConfig
 from image_workers.errors import ConfigError
-from image_workers.files import Root
+from image_workers.files import Root, copy
+from image_workers.progress import UNWATCHED, Moved
 
 
 class Bucket(Protocol):
     """A store of objects; used from several threads at once."""
 
-    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
+    def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
         """Store the rest of `content` under `key`, in place of what was there.
 
         A reader of the key sees the old object or the new one, never a part; when this returns, the new one is stored.
-        Raises `OSError` if that failed and may be tried again, `Refused` if `key` will never do.
+        `moved` is told of the bytes as they go. Raises `OSError` if that failed and may be tried again, `Refused` if
+        `key` will never do.
         """
 
 
@@ -30,9 +31,9 @@ class DirectoryBucket:
     def __init__(self, directory: Path, root_path: str) -> None:
         self._root = Root(directory / root_path)
 
-    def put(self, key: str, content: BinaryIO, content_type: str) -> None:
-        with self._root.replacing(key) as file:
-            shutil.copyfileobj(content, file)
+    def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
+        with self._root.replacing(key, moved) as file:
+            copy(content, file, moved)
 
 
 def open_bucket(config: Config) -> Bucket:

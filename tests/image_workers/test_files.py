@@ -106,8 +106,8 @@ def test_the_content_is_synced_before_its_name_and_the_folder_after(
     monkeypatch.setattr(Path, "replace", noting_replace)
     with root.replacing("a/x") as file:
         file.write(b"content")
-    # The first "folder" is root, in which the folder a was made.
-    assert done == ["file", "folder", "rename", "folder"]
+    # One "folder" is root, in which the folder a was made.
+    assert done == ["file", "rename", "folder", "folder"]
 
 
 def test_leftovers_of_killed_processes_are_removed_but_not_what_may_be_in_use(root: Root) -> None:
@@ -210,3 +210,42 @@ def test_what_is_no_regular_file_is_refused_without_waiting(root: Root) -> None:
     (root.folder / "folder").mkdir()
     with pytest.raises((Refused, IsADirectoryError)):
         root.read("folder", 9)
+
+
+def test_a_removal_of_a_version_leaves_a_newer_file(root: Root) -> None:
+    old = root.write("a/x", b"old")
+    newer = root.write("a/x", b"newer")
+    assert root.remove("a/x", old) is False
+    assert tree(root.folder) == {"a/x": b"newer"}
+    assert root.version("a/x") == newer
+    assert root.remove("a/x", newer) is True
+    assert tree(root.folder) == {}
+
+
+def test_empty_folders_go_with_their_last_file_and_others_stay(root: Root) -> None:
+    root.write("a/b/c/x", b"x")
+    root.write("a/y", b"y")
+    root.remove("a/b/c/x")
+    assert sorted(path.name for path in root.folder.iterdir()) == [".incoming", "a"]
+    assert [path.name for path in (root.folder / "a").iterdir()] == ["y"]
+    (root.folder / "a" / "left" / "over").mkdir(parents=True)  # whoever removed the file was killed here
+    assert root.remove("a/left/over/x") is False
+    assert [path.name for path in (root.folder / "a").iterdir()] == ["y"]
+
+
+def test_a_folder_that_is_removed_while_a_file_is_written_into_it_is_made_again(root: Root) -> None:
+    def remove() -> None:
+        while not done.is_set():
+            root.remove("a/b/none")
+
+    done = threading.Event()
+    thread = threading.Thread(target=remove)
+    thread.start()
+    try:
+        for number in range(200):
+            root.write("a/b/x", b"%d" % number)
+            assert root.read("a/b/x", 9)[0] == b"%d" % number
+            root.remove("a/b/x")
+    finally:
+        done.set()
+        thread.join()

@@ -125,11 +125,15 @@ const FAULTS = {
   },
 };
 
-// Returns what happens to a request now that its head is here: a function of FAULTS, `cutInRequest`, or nothing.
+// While the request is still being read: it is cut off, or read as a slow line brings it.
+const BEFORE_ANSWERING = ['cutInRequest', 'slow'];
+const SLOW_MS = 20; // for each 64 KB
+
+// Returns what happens to a request now that its head is here: a function of FAULTS, one of the above, or nothing.
 function nextFault() {
   if (fault.times <= 0) return undefined;
   fault.times -= 1;
-  return fault.kind === 'cutInRequest' ? fault.kind : FAULTS[fault.kind];
+  return BEFORE_ANSWERING.includes(fault.kind) ? fault.kind : FAULTS[fault.kind];
 }
 
 // ---- control, and the server ----------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ const CONTROLS = {
   'POST /-/bucket': ({ name, acl }) => void buckets.set(name, acl),
   'POST /-/access': ({ key }) => void (accessKey = key),
   'POST /-/fault': told => {
-    if (told.kind !== 'cutInRequest' && !(told.kind in FAULTS)) throw new Error(`there is no fault ${told.kind}`);
+    if (!BEFORE_ANSWERING.includes(told.kind) && !(told.kind in FAULTS)) throw new Error(`there is no fault ${told.kind}`);
     fault = told;
   },
 };
@@ -166,7 +170,7 @@ function serve(incoming, response, url, content, wrong) {
   const { method, headers } = incoming;
   const authorization = headers.authorization || '';
   const request = { method, headers, authorization, bucket, key: parts.join('/'), query: url.searchParams, content };
-  const answered = wrong ? wrong(request, incoming.socket, answerTo) : answerTo(request);
+  const answered = typeof wrong === 'function' ? wrong(request, incoming.socket, answerTo) : answerTo(request);
   requests.push({
     method, bucket, key: request.key, authorization, signature: request.signature, signed: request.signed,
     status: answered?.status, port: incoming.socket.remotePort,
@@ -179,6 +183,7 @@ const server = http.createServer((incoming, response) => {
   const ours = url.pathname.startsWith('/-/');
   const wrong = ours ? undefined : nextFault();
   if (wrong === 'cutInRequest') return void incoming.once('data', () => incoming.socket.destroy());
+  if (wrong === 'slow') incoming.on('data', () => { incoming.pause(); setTimeout(() => incoming.resume(), SLOW_MS); });
   const chunks = [];
   incoming.on('data', chunk => chunks.push(chunk));
   incoming.on('end', () => {

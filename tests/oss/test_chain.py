@@ -1,8 +1,11 @@
 """The demo's chain with its bucket at the server that checks signatures: complete, the smaller object wins."""
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -56,3 +59,72 @@ def test_pictures_end_compressed_in_the_bucket(
     said = (tmp_path / "run" / "image-workers.log").read_text()
     assert "upload-next-remove" in said
     assert not re.search(f"{ACCESS_KEY}|Signature=|Authorization", said, re.IGNORECASE)
+
+
+class TestNothingIsRemovedThatWasNotUploaded:
+    """With a cache time of a second the removals come while the bucket still refuses everything."""
+
+    @pytest.fixture
+    def chain(self, server: OssServer, tmp_path: Path) -> Iterator[Chain]:
+        text = (ROOT / "demo" / "config.yml").read_text().replace("cache: 5d", "cache: 1s")
+        (tmp_path / "oss.yml").write_text(server.configuration(text))
+        chain = Chain(tmp_path, "oss.yml", server.read)
+        yield chain
+        chain.stop()
+
+    @pytest.mark.parametrize(
+        ("state", "error"),
+        [
+            ("waiting", {"status": 503, "code": "ServiceUnavailable"}),
+            ("dead", {"status": 400, "code": "InvalidArgument"}),
+        ],
+    )
+    def test_not_while_its_upload_is(
+        self, server: OssServer, chain: Chain, pictures: list[Path], state: str, error: dict[str, Any]
+    ) -> None:
+        picture = pictures[1]
+        thumbnails = [f"{picture.stem}{suffix}" for suffix in SUFFIXES]
+        chain.start_daemon()
+        chain.start_worker()
+        # The worker has asked for its bucket when it begins to save.
+        chain.wait(lambda status: any(each["workers"] for each in status["functions"]), TIMEOUT_S)
+        server.tell("fault", kind="error", times=1_000_000, **error)
+        chain.submit(picture)
+        files = [picture.name, *(f"resize-image/{name}" for name in thumbnails)]
+        expected = {name: {"waits-for": f"upload-next-guetzli {name}, which is {state}"} for name in files}
+
+        def said(_: object) -> bool:
+            answers = {name: json.loads(chain.periodic("get", "remove", name, "--json").stdout) for name in files}
+            return {name: job and job["headers"] for name, job in answers.items()} == expected
+
+        chain.wait(said, TIMEOUT_S, may_fail=True)
+        shown = chain.periodic("get", "remove", picture.name).stdout
+        assert f"which is {state}" in shown
+        assert (chain.run / "images" / picture.name).read_bytes() == picture.read_bytes()
+        assert server.state()["objects"] == {}
+        server.tell("fault", kind="error", times=0, **error)
+        for job in chain.jobs("upload-next-guetzli", "dead"):
+            assert chain.periodic("requeue", job["func"], job["name"]).returncode == 0
+        chain.wait(lambda status: not any(each["waiting"] + each["running"] for each in status["functions"]), TIMEOUT_S)
+        assert server.read(picture.name) == picture.read_bytes()
+        assert set(server.state()["objects"]) == {f"{BUCKET}/{key}" for key in (picture.name, *thumbnails)}
+        left = [path.name for path in (chain.run / "images").iterdir()]
+        assert left == [".incoming"], "no file, and no empty folder"
+
+
+def test_an_upload_slower_than_its_lease_is_done_once(
+    server: OssServer, chain: Chain, pictures: list[Path], tmp_path: Path
+) -> None:
+    chain.start_daemon()
+    chain.start_worker()
+    chain.wait(lambda status: any(each["workers"] for each in status["functions"]), TIMEOUT_S)
+    content = pictures[0].read_bytes() + os.urandom(12_000_000)
+    (tmp_path / "run" / "images" / "large.jpg").write_bytes(content)
+    server.tell("fault", kind="slow", times=1_000_000)
+    assert chain.periodic("submit", "upload", "large.jpg", "--lease", "1s").returncode == 0
+    chain.wait(idle, TIMEOUT_S)
+    puts = [request for request in server.state()["requests"] if request["key"] == "large.jpg"]
+    assert len(puts) == 1
+    assert server.read("large.jpg") == content
+    said = (tmp_path / "run" / "image-workers.log").read_text()
+    assert len(re.findall(r"<Job upload large.jpg run \d+> goes on, after \d{7,} bytes", said)) >= 3

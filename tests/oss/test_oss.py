@@ -107,6 +107,10 @@ async def test_threads_share_the_kept_connections(server: OssServer) -> None:
     assert len({request["port"] for request in server.state()["requests"]}) <= 4
 
 
+async def nothing(_func: str, _name: str) -> None:
+    """There is no job."""
+
+
 class Uploads:
     """The function `upload` of real image workers on the server's bucket."""
 
@@ -114,10 +118,10 @@ class Uploads:
         text = server.configuration("")
         config = parse(text)
         root = Root(folder / "root")
-        self.content = os.urandom(1_000_000)
+        self.content = b"\xff\xd8\xff\xe0" + os.urandom(1_000_000)
         root.write("x.jpg", self.content)
         bucket = OssBucket(configured(server), connections=2, timeout_s=timeout_s)
-        functions = ImageFunctions(config, root, bucket, None).served()
+        functions = ImageFunctions(config, root, bucket, None, nothing).served()
         self._call = next(function.call for function in functions if function.func == "upload")
 
     async def outcome(self) -> Done | Failed:
@@ -135,6 +139,11 @@ class StandInJob:
 
     name: str
     workload: bytes
+    func: str = "upload"
+    lease_ms: int = 300_000
+
+    async def extend(self) -> None:
+        """The step is over before that."""
 
 
 @pytest.fixture

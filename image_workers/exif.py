@@ -1,0 +1,113 @@
+"""EXIF and XMP as bytes: the orientation that they tell, and the place, which can be taken out.
+
+The place where a picture was made is blanked byte by byte: nothing else changes or moves. What cannot be understood is
+blanked as a whole: who asks for this wants the place gone, whatever else goes with it.
+"""
+
+import re
+import struct
+
+_GPS_TAG = 0x8825
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+_EXIF_PREFIX = b"Exif\0\0"
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+_ENTRY_BYTES = 12
+_DIRECTORIES_MAX = 100
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Bytes of a value of each type."""
+
+_XMP_PLACES = (
+    re.compile(rb"""exif:GPS\w*\s*=\s*("[^"]*"|'[^']*')"""),
+    re.compile(rb"<exif:(GPS\w*)\b[^>]*?/>"),
+    re.compile(rb"<exif:(GPS\w*)\b[^>]*>.*?</exif:\1\s*>", re.DOTALL),
+)
+
+
+def orientation(exif: bytes) -> int:
+    """1 to 8; 1, which is upright, if the data, with or without its prefix, does not tell."""
+    tiff = exif.removeprefix(_EXIF_PREFIX)
+    if (order := _ORDERS.get(tiff[:4])) is None:
+        return 1
+    try:
+        (at,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, at)
+        for index in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, at + 2 + index * _ENTRY_BYTES)
+            if (tag, kind) == (_ORIENTATION_TAG, _SHORT) and 1 <= value <= 8:
+                return int(value)
+    except struct.error:
+        pass
+    return 1
+
+
+def telling_only(orientation: int) -> bytes:
+    """EXIF data without its prefix."""
+    entry = struct.pack("<HHIHH", _ORIENTATION_TAG, _SHORT, 1, orientation, 0)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+
+
+def without_place_in_exif(exif: bytes) -> bytes:
+    """The EXIF data, with or without its prefix, in as many bytes."""
+    prefix = _EXIF_PREFIX if exif.startswith(_EXIF_PREFIX) else b""
+    tiff = bytearray(exif[len(prefix) :])
+    try:
+        _blank(tiff)
+    except (struct.error, IndexError, ValueError):
+        return prefix + bytes(len(tiff))
+    return prefix + bytes(tiff)
+
+
+def without_place_in_xmp(xmp: bytes) -> bytes:
+    """The XMP text, in as many bytes."""
+    for place in _XMP_PLACES:
+        xmp = place.sub(lambda match: b" " * len(match[0]), xmp)
+    # Under another prefix, in parts, or in UTF-16: the text is not understood here, so none of it stays.
+    if b"GPS" in xmp or b"G\0P\0S" in xmp:
+        return b" " * len(xmp)
+    return xmp
+
+
+def _blank(tiff: bytearray) -> None:
+    order = _ORDERS.get(bytes(tiff[:4]))
+    if order is None:
+        raise ValueError("not TIFF")
+    (at,) = struct.unpack_from(order + "I", tiff, 4)
+    for _ in range(_DIRECTORIES_MAX):
+        if not at:
+            return
+        at = _blank_in_directory(tiff, order, at)
+    raise ValueError("too many directories")
+
+
+def _blank_in_directory(tiff: bytearray, order: str, at: int) -> int:
+    """Returns where the next directory is, or 0."""
+    (count,) = struct.unpack_from(order + "H", tiff, at)
+    end = at + 2 + count * _ENTRY_BYTES
+    (following,) = struct.unpack_from(order + "I", tiff, end) if end + 4 <= len(tiff) else (0,)
+    for index in reversed(range(count)):
+        entry = at + 2 + index * _ENTRY_BYTES
+        tag, _, _, value = struct.unpack_from(order + "HHII", tiff, entry)
+        if tag == _GPS_TAG:
+            _blank_values(tiff, order, value)
+            count -= 1
+            # The entries after it move up, and the offset of the next directory with them.
+            moved = tiff[entry + _ENTRY_BYTES : end + 4]
+            tiff[entry : entry + len(moved)] = moved
+            tiff[entry + len(moved) : end + 4] = bytes(len(tiff[entry + len(moved) : end + 4]))
+            end -= _ENTRY_BYTES
+    struct.pack_into(order + "H", tiff, at, count)
+    return int(following)
+
+
+def _blank_values(tiff: bytearray, order: str, at: int) -> None:
+    (count,) = struct.unpack_from(order + "H", tiff, at)
+    for index in range(count):
+        _, kind, number, value = struct.unpack_from(order + "HHII", tiff, at + 2 + index * _ENTRY_BYTES)
+        size = _SIZES[kind] * number if kind in _SIZES else len(tiff)
+        if size > 4:
+            if value + size > len(tiff):
+                raise ValueError("a value lies outside")
+            tiff[value : value + size] = bytes(size)
+    size = 2 + count * _ENTRY_BYTES
+    tiff[at : at + size] = bytes(len(tiff[at : at + size]))
