@@ -27,7 +27,6 @@ A picture may be saved anew while its old chain still runs. Nothing old may win 
 
 import io
 import logging
-import mimetypes
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -42,6 +41,7 @@ from image_workers.config import Config, ResizeConfig
 from image_workers.errors import Refused
 from image_workers.files import Root
 from image_workers.guetzli import Guetzli
+from image_workers.names import type_of_name
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
 from image_workers.storage import Bucket
@@ -62,8 +62,6 @@ _NEVER_DOES = (Refused, FileExistsError, IsADirectoryError, NotADirectoryError)
 time: a full disk, and also a missing file, since a shared file system may show a new file late."""
 
 _START_BYTES = 4096
-_TYPES_OF_NAMES = mimetypes.MimeTypes(filenames=())
-"""The same on every machine."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -338,7 +336,7 @@ def _picture_type(name: str, content: bytes) -> str:
     kind = pictures.content_type(content[:_START_BYTES])
     if not kind.startswith("image/"):
         raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
-    said, _ = _TYPES_OF_NAMES.guess_type(name)
+    said = type_of_name(name)
     if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):
         raise Refused(f"the name {name!r} is that of {said}; a web server would not send it as a picture")
     return kind

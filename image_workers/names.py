@@ -10,18 +10,22 @@ Every picture has one object in the bucket, which its compressed form later repl
     a thumbnail          OUTPUT/BASE+SUFFIX         BASE+SUFFIX
     compressed           COMPRESSED/KEY             KEY, the same object
 
-`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. Any other name stays whole and gets a `~`:
-`x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
+`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. A JPEG's name that
+ends in another way gives one that does too: `x.JPG` `x_fw100.JPG`, and `x.jpeg` `x_fw100.jpeg`, since all three may be
+there. Any other name stays whole and gets a `~`: `x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
 
 No two pictures share a file or a key, because every step can be undone: the suffix of a thumbnail is known (no suffix
-ends with another one, and no original may end with one), the `~` tells the two forms of `BASE` apart (a `.jpg` whose
-base itself ends with `~` counts as any other name), and the output folders hold nothing but results.
+ends with another one, and no original may end with one), the `~` tells the forms of `BASE` apart (a `.jpg` whose base
+itself ends with `~` counts as any other name), and the output folders hold nothing but results.
 """
 
+import mimetypes
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import PurePosixPath
 
 from image_workers.errors import ConfigError, Refused
 
@@ -32,6 +36,12 @@ SCRATCH_FOLDER = ".incoming"
 """Below root and below the bucket's folder: where files are written before they get their name."""
 
 _WHOLE_NAME_MARK = "~"
+_USUAL_ENDING = ".jpg"
+_JPEG_ENDING = re.compile(r"\.jpe?g\Z", re.IGNORECASE)
+_MORE_TYPES = {".webp": "image/webp", ".avif": "image/avif", ".php": "application/x-php"}
+"""What Python's table, or its older ones, do not know."""
+_TYPES = mimetypes.MimeTypes(filenames=())
+"""Python's table, and not the machine's."""
 
 
 def check_name(name: str) -> None:
@@ -57,6 +67,11 @@ def check_name(name: str) -> None:
             raise Refused(f"the name {name!r} uses {SCRATCH_FOLDER}, the folder of unfinished files")
 
 
+def type_of_name(name: str) -> str | None:
+    """The media type that a web server would tell from the name, None if it has none."""
+    return _MORE_TYPES.get(PurePosixPath(name.lower()).suffix) or _TYPES.guess_type(name, strict=False)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where the results of a picture go.
@@ -76,8 +91,11 @@ class Layout:
                     f"the output {inner!r} is inside the output {outer!r}; results would overwrite each other, "
                     "so give guetzli and the resizes separate folders"
                 )
+        for suffix in self.thumbnail_folders:
+            if (said := type_of_name(f"x{suffix}")) not in (None, "image/jpeg"):
+                raise ConfigError(f"the suffix {suffix!r} is that of {said}, but a thumbnail is a JPEG; use .jpg")
         for suffix, other in permutations(self.thumbnail_folders, 2):
-            if suffix.endswith(other):
+            if any(one.endswith(two) for one in _spellings(suffix) for two in _spellings(other)):
                 raise ConfigError(
                     f"the suffix {suffix!r} ends with the suffix {other!r}; "
                     "two pictures could get the same thumbnail, so choose another one"
@@ -86,6 +104,12 @@ class Layout:
     def check_original(self, name: str) -> None:
         """Raise `Refused` unless `name` may be an uploaded picture, with room for the names of all its results."""
         check_name(name)
+        size = len(name.encode())
+        if (spare := MAX_NAME_BYTES - self._longest_result_bytes(name)) < 0:
+            raise Refused(
+                f"the name {name!r} is {size} bytes long; {size + spare} are allowed, its folders included, so that "
+                "the names of its results fit too (a Chinese character has 3 bytes)"
+            )
         if folder := self._folder(name):
             raise Refused(f"the name {name!r} is inside {folder}, which holds results only")
         self.compressed(name)  # refuses the name of a thumbnail too
@@ -94,10 +118,7 @@ class Layout:
 
     def thumbnail(self, name: str, suffix: str) -> str:
         """The file of the thumbnail of the original `name` that has this suffix."""
-        base = name.removesuffix(".jpg")
-        if base == name or base.endswith(_WHOLE_NAME_MARK):
-            base = name + _WHOLE_NAME_MARK
-        thumbnail = f"{self.thumbnail_folders[suffix]}/{base}{suffix}"
+        thumbnail = self._thumbnail(name, suffix)
         check_name(thumbnail)
         return thumbnail
 
@@ -133,6 +154,26 @@ class Layout:
         suffix = self._suffix(key)
         return f"{self.thumbnail_folders[suffix]}/{key}" if suffix else key
 
+    def _thumbnail(self, name: str, suffix: str) -> str:
+        match = _JPEG_ENDING.search(name)
+        base, ending = (name[: match.start()], match[0]) if match else (name, "")
+        if ending and suffix.endswith(_USUAL_ENDING):
+            made = suffix.removesuffix(_USUAL_ENDING) + ending
+        else:
+            made = suffix
+            if ending != _USUAL_ENDING:
+                base = name
+        if base == name or base.endswith(_WHOLE_NAME_MARK):
+            base, made = name + _WHOLE_NAME_MARK, suffix
+        return f"{self.thumbnail_folders[suffix]}/{base}{made}"
+
+    def _longest_result_bytes(self, name: str) -> int:
+        results = [f"{self.compressed_folder}/{name}"]
+        for suffix, folder in self.thumbnail_folders.items():
+            thumbnail = self._thumbnail(name, suffix)
+            results += [thumbnail, f"{self.compressed_folder}/{thumbnail.removeprefix(f'{folder}/')}"]
+        return max(len(result.encode()) for result in results)
+
     def is_original(self, name: str) -> bool:
         """Whether it is not the name of a result."""
         return self._folder(name) is None
@@ -142,7 +183,20 @@ class Layout:
         return next((folder for folder in folders if _inside(name, folder)), None)
 
     def _suffix(self, name: str) -> str | None:
-        return next((suffix for suffix in self.thumbnail_folders if name.endswith(suffix)), None)
+        return next((suffix for suffix in self.thumbnail_folders if self._is_suffix(name, suffix)), None)
+
+    @staticmethod
+    def _is_suffix(name: str, suffix: str) -> bool:
+        """Whether the name ends with the suffix, or with what `x.JPG` or `x.jpeg` makes of it."""
+        if suffix.endswith(_USUAL_ENDING) and (match := _JPEG_ENDING.search(name)):
+            return name[: match.start()].endswith(suffix.removesuffix(_USUAL_ENDING))
+        return name.endswith(suffix)
+
+
+def _spellings(suffix: str) -> tuple[str, ...]:
+    """How a thumbnail of this suffix may end, in small letters."""
+    stem = suffix.removesuffix(_USUAL_ENDING)
+    return (suffix.lower(),) if stem == suffix else (f"{stem}.jpg".lower(), f"{stem}.jpeg".lower())
 
 
 def _inside(name: str, folder: str) -> bool:

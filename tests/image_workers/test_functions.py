@@ -12,7 +12,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from image_workers.config import Config, parse
 from image_workers.errors import Refused
@@ -565,3 +565,85 @@ def test_whatever_the_name_only_root_and_bucket_are_touched(make: MakePlace, pic
     assert beside == {"root", "bucket", "x.jpg"}
     assert (place.folder / "x.jpg").read_bytes() == b"beside root"
     assert {path.name for path in (place.folder / "bucket").iterdir()} == {"photos"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("evil.html", b"<html><script>alert(1)</script>", "does not begin as a JPEG"),
+        (".htaccess", b"Options +Indexes", "does not begin as a JPEG"),
+        ("x.jpg", b"<svg onload=alert(1)>", "does not begin as a JPEG"),
+        ("evil.html", b"GIF89a=1;<script>alert(1)</script>", "the name 'evil.html' is that of text/html"),
+        ("evil.SVG", jpeg(b""), "is that of image/svg"),
+        ("evil.php", jpeg(b"<?php"), "is that of application/x-php"),
+        ("evil.js", b"GIF89a=1;alert(1)", "is that of"),
+    ],
+)
+def test_what_is_no_picture_is_neither_written_nor_published(
+    make: MakePlace, name: str, content: bytes, reason: str
+) -> None:
+    place = make()
+    with pytest.raises(Refused, match=reason):
+        place.functions.save(name, content)
+    assert place.files() == {}
+    place.root.write(name, content)  # by hand
+    for step in (place.functions.upload, place.functions.upload_next_guetzli):
+        with pytest.raises(Refused, match=reason):
+            step(name, b"")
+    assert place.files("bucket") == {}
+
+
+class TestOriginals:
+    def its_jpeg(self) -> bytes:
+        """A photograph that guetzli makes smaller, turned, with a copyright and a place."""
+        tags = Image.Exif()
+        tags[ExifTags.Base.Orientation] = 6
+        tags[ExifTags.Base.Copyright] = "Somebody"
+        tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 12.5)
+        output = io.BytesIO()
+        Image.radial_gradient("L").convert("RGB").resize((96, 64)).save(output, "JPEG", quality=99, exif=tags)
+        return output.getvalue()
+
+    async def published(self, place: Place, name: str, content: bytes) -> bytes:
+        """The object of the original after its branch of the chain."""
+        place.functions.save(name, content)
+        if place.functions.upload_next_guetzli(name, b"").submit:
+            step = await place.run_guetzli(name)
+            assert follow_ons(step) == [f"upload-next-remove guetzli/{name}", f"remove guetzli/{name} +{CACHE_MS} ms"]
+            workload = step.submit[0].workload
+            assert isinstance(workload, bytes)
+            place.functions.upload_next_remove(f"guetzli/{name}", workload)
+        return place.files("bucket")[f"photos/{name}"]
+
+    async def test_they_keep_every_byte(self, make: MakePlace, guetzli_program: str, picture: Picture) -> None:
+        place = make(guetzli=Guetzli(guetzli_program))
+        for name, content in [("x.jpg", self.its_jpeg()), ("x.png", picture("one-pixel.png"))]:
+            assert await self.published(place, name, content) == content
+        assert (await place.run_guetzli("x.jpg")).note.startswith("left as it is: an original keeps its bytes")
+
+    async def test_compressed_on_request_they_keep_their_format_and_their_metadata(
+        self, make: MakePlace, guetzli_program: str, picture: Picture
+    ) -> None:
+        place = make(ALL + "compress-originals: true\n", Guetzli(guetzli_program))
+        original = self.its_jpeg()
+        published = await self.published(place, "x.jpg", original)
+        assert len(published) < len(original)
+        image = Image.open(io.BytesIO(published))
+        assert image.format == "JPEG"
+        assert image.info["exif"] == Image.open(io.BytesIO(original)).info["exif"]
+        png = picture("one-pixel.png")
+        assert await self.published(place, "x.png", png) == png
+        assert (await place.run_guetzli("x.png")).note == "left as it is: of originals only JPEGs are compressed"
+
+    @pytest.mark.parametrize("compress", ["false", "true"])
+    @pytest.mark.parametrize(("strip", "copyright_"), [("gps", "Somebody"), ("all", None)])
+    async def test_stripped_they_are_published_without_the_place(
+        self, make: MakePlace, guetzli_program: str, strip: str, copyright_: str | None, compress: str
+    ) -> None:
+        text = ALL + f"strip-originals: {strip}\ncompress-originals: {compress}\n"
+        place = make(text, Guetzli(guetzli_program))
+        published = await self.published(place, "x.jpg", self.its_jpeg())
+        tags = Image.open(io.BytesIO(published)).getexif()
+        assert ExifTags.IFD.GPSInfo not in tags
+        assert (tags[ExifTags.Base.Orientation], tags.get(ExifTags.Base.Copyright)) == (6, copyright_)
+        assert place.files()["x.jpg"] == self.its_jpeg(), "the file in root is what was saved"

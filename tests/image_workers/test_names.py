@@ -53,7 +53,10 @@ def test_an_ordinary_name_is_taken(name: str) -> None:
         ("x.jpg", "x_fw64.jpg"),
         ("2024/x.jpg", "2024/x_fw64.jpg"),
         ("x.png", "x.png~_fw64.jpg"),
-        ("x.JPG", "x.JPG~_fw64.jpg"),
+        ("x.JPG", "x_fw64.JPG"),
+        ("x.jpeg", "x_fw64.jpeg"),
+        ("x.JPEG", "x_fw64.JPEG"),
+        ("x~.JPG", "x~.JPG~_fw64.jpg"),
         ("x", "x~_fw64.jpg"),
         ("x~.jpg", "x~.jpg~_fw64.jpg"),
         ("x.png.jpg", "x.png_fw64.jpg"),
@@ -79,7 +82,10 @@ def test_the_files_and_keys_of_a_picture(name: str, thumbnail: str) -> None:
         ("small/square/x.jpg", "results only"),
         ("x_fw64.jpg", "marks a thumbnail"),
         ("a/x-s", "marks a thumbnail"),
-        ("x" * 232 + ".jpg", "255 are allowed"),
+        ("x_fw64.JPG", "marks a thumbnail"),
+        ("x_fw64.jpeg", "marks a thumbnail"),
+        ("x" * 232 + ".jpg", "is 236 bytes long; 235 are allowed, its folders included"),
+        ("照" * 77 + ".png", "is 235 bytes long; 230 are allowed"),
     ],
 )
 def test_a_name_that_belongs_to_results_is_no_original(name: str, reason: str) -> None:
@@ -98,8 +104,8 @@ def test_room_is_needed_for_the_compressed_forms_too() -> None:
     of_thumbnail = Layout("g" * 50, {"_fw64.jpg": "r"})
     of_original.check_original("x" * 204)
     of_thumbnail.check_original("x" * 195 + ".jpg")
-    for layout, name in [(of_original, "x" * 205), (of_thumbnail, "x" * 196 + ".jpg")]:
-        with pytest.raises(Refused, match="256 bytes long"):
+    for layout, name, size in [(of_original, "x" * 205, 204), (of_thumbnail, "x" * 196 + ".jpg", 199)]:
+        with pytest.raises(Refused, match=f"{size + 1} bytes long; {size} are allowed"):
             layout.check_original(name)
 
 
@@ -128,12 +134,24 @@ def test_what_is_compressed_is_not_compressed_again_and_only_that_has_a_source()
         LAYOUT.source("x.jpg")
 
 
-names = st.text(st.sampled_from("ax/.~_-sjpgfw1024é\0"), max_size=24).map(lambda name: name + ".jpg") | st.text(
-    st.sampled_from("ab/.~jpg"), max_size=8
-)
+def test_a_suffix_that_is_not_a_jpeg_s_leaves_the_other_spellings_whole() -> None:
+    thumbnails = [LAYOUT.thumbnail(name, "-s") for name in ("x.jpg", "x.JPG", "x.jpeg", "x.png")]
+    assert thumbnails == [f"small/square/{name}" for name in ("x-s", "x.JPG~-s", "x.jpeg~-s", "x.png~-s")]
+
+
+@pytest.mark.parametrize("suffix", ["_64.png", "_64.webp", "_64.html"])
+def test_a_suffix_that_lies_about_the_format_is_refused(suffix: str) -> None:
+    with pytest.raises(ConfigError, match=r"a thumbnail is a JPEG; use \.jpg"):
+        Layout("guetzli", {suffix: "small"})
+
+
+names = st.text(st.sampled_from("ax/.~_-sjpgfw1024é\0"), max_size=24).flatmap(
+    lambda name: st.sampled_from([".jpg", ".JPG", ".jpeg"]).map(lambda ending: name + ending)
+) | st.text(st.sampled_from("ab/.~jpg"), max_size=8)
 
 
 @given(st.lists(names, min_size=2, max_size=8, unique=True))
+@example(["x.jpg", "x.JPG", "x.jpeg", "x.JPEG", "x~.JPG", "x.JPG~", "x~.jpeg", "x.jpeg.jpg", "x.jpg.jpeg"])
 @example(["x.png", "x.jpg", "x", "x~", "x~.jpg", "x~~.jpg", "x.jpg~", "x.jpg.jpg", "x~.jpg~"])
 def test_no_two_results_share_a_file_or_a_key(candidates: list[str]) -> None:
     originals = []
@@ -162,6 +180,8 @@ def test_no_two_results_share_a_file_or_a_key(candidates: list[str]) -> None:
         ("out", {"_1.jpg": "out"}, "'out' is inside the output 'out'"),
         ("g", {"_1.jpg": "a", "_2.jpg": "a/b"}, "inside"),
         ("g", {"_fw1.jpg": "a", "1.jpg": "b"}, "'_fw1.jpg' ends with the suffix '1.jpg'"),
+        ("g", {"_1.jpeg": "a", "_1.jpg": "b"}, "'_1.jpeg' ends with the suffix '_1.jpg'"),
+        ("g", {"_1.jpg": "a", "peg": "b"}, "'_1.jpg' ends with the suffix 'peg'"),
     ],
 )
 def test_a_layout_in_which_results_could_collide_is_refused(

@@ -1,0 +1,214 @@
+"""What is taken out of originals and what stays: the pixels always, and what Pillow and a plain search then find."""
+
+import io
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+from image_workers import exif, jpeg, metadata
+from image_workers.errors import Refused
+from image_workers.guetzli import Guetzli
+from image_workers.pictures import LeftAsIs
+
+LATITUDE, COPYRIGHT = (52.0, 31.0, 12.5), "Copyright Somebody"
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description exif:GPSLatitude="52,31.2N" dc:title="Title">'
+    b"<exif:GPSLongitude>13,24.3E</exif:GPSLongitude></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+def photo(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.merge("RGB", [Image.radial_gradient("L").resize(size), *[Image.linear_gradient("L").resize(size)] * 2])
+
+
+def its_exif() -> Image.Exif:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6
+    tags[ExifTags.Base.Copyright] = COPYRIGHT
+    place = tags.get_ifd(ExifTags.IFD.GPSInfo)
+    place[ExifTags.GPS.GPSLatitudeRef] = "N"
+    place[ExifTags.GPS.GPSLatitude] = LATITUDE
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:01:02 03:04:05"
+    return tags
+
+
+@cache
+def profile() -> bytes:
+    """Made once: it tells the second in which it was made."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def saved(kind: str, **options: Any) -> bytes:
+    output = io.BytesIO()
+    options = {"exif": its_exif(), "icc_profile": profile(), "xmp": XMP, **options}
+    if kind == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode())
+        texts.add_text("exif:GPSLatitude", "52/1")
+        texts.add_text("Title", "Title")
+        options["pnginfo"] = texts
+    photo().save(output, kind, **options)
+    return output.getvalue()
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_gps_takes_the_place_and_nothing_else(kind: str) -> None:
+    content = saved(kind)
+    assert opened(content).getexif().get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == LATITUDE
+    stripped = metadata.stripped(content, "gps")
+    image, before = opened(stripped), opened(content)
+    tags = image.getexif()
+    assert image.tobytes() == before.tobytes()
+    assert not tags.get_ifd(ExifTags.IFD.GPSInfo)
+    assert ExifTags.IFD.GPSInfo not in tags
+    assert (tags[ExifTags.Base.Orientation], tags[ExifTags.Base.Copyright]) == (6, COPYRIGHT)
+    assert tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] == "2024:01:02 03:04:05"
+    assert image.info["icc_profile"] == profile()
+    for trace in (b"GPS", b"52,31", b"13,24", struct.pack("<2I", 52, 1), struct.pack(">2I", 52, 1)):
+        assert trace not in stripped
+    assert b"Title" in stripped
+    if kind == "JPEG":
+        assert len(stripped) == len(content)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_all_leaves_what_shows(kind: str) -> None:
+    content = saved(kind)
+    image = opened(stripped := metadata.stripped(content, "all"))
+    assert image.tobytes() == opened(content).tobytes()
+    assert dict(image.getexif()) == {ExifTags.Base.Orientation: 6}
+    assert image.info["icc_profile"] == profile()
+    for trace in (b"GPS", b"Title", b"Copyright Some", b"2024", b"xmpmeta"):
+        assert trace not in stripped
+    upright = metadata.stripped(saved(kind, exif=Image.Exif()), "all")
+    assert not opened(upright).getexif()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_no_leaves_every_byte(kind: str) -> None:
+    assert metadata.stripped(saved(kind), "no") == saved(kind)
+
+
+@pytest.mark.parametrize("strip", ["gps", "all"])
+@pytest.mark.parametrize(
+    "name",
+    ["progressive-444.jpg", "gray.jpg", "cmyk.jpg", "icc-swapped-primaries.jpg", "orientation-6.jpg", "photo.webp",
+     "alpha.png", "palette-transparent.png", "gray-16bit.png", "rgb-16bit.png", "animated.gif", "animated.webp"],
+)  # fmt: skip
+def test_pixels_profile_and_animation_stay(picture: Callable[[str], bytes], name: str, strip: Any) -> None:
+    before, after = opened(picture(name)), opened(metadata.stripped(picture(name), strip))
+    assert (after.format, after.mode, after.size) == (before.format, before.mode, before.size)
+    assert after.info.get("icc_profile") == before.info.get("icc_profile")
+    assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1)
+    for frame in range(getattr(before, "n_frames", 1)):
+        after.seek(frame)
+        before.seek(frame)
+        assert after.tobytes() == before.tobytes()
+    assert after.getexif().get(ExifTags.Base.Orientation, 1) == before.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def test_a_second_picture_loses_its_place_too_and_stays_where_it_was() -> None:
+    first, second = saved("JPEG"), saved("JPEG")
+    stripped = metadata.stripped(first + second + b"a phone's video", "gps")
+    assert stripped[len(first) :] == metadata.stripped(second, "gps")
+    assert b"GPS" not in stripped
+    assert metadata.stripped(first + second, "all") == metadata.stripped(first, "all")
+
+
+def test_gif_loses_its_comment_and_keeps_looping() -> None:
+    output = io.BytesIO()
+    frames = [photo().convert("P"), photo().rotate(180).convert("P")]
+    frames[0].save(output, "GIF", save_all=True, append_images=frames[1:], loop=3, duration=50, comment=b"a secret")
+    stripped = metadata.stripped(output.getvalue(), "all")
+    assert b"a secret" not in stripped
+    image = opened(stripped)
+    assert (image.info["loop"], image.info["duration"]) == (3, 50)
+
+
+@pytest.mark.parametrize("cut", [10, 300, 900])
+@pytest.mark.parametrize("kind", [*FORMATS, "GIF"])
+def test_what_is_cut_off_is_refused(kind: str, cut: int) -> None:
+    with pytest.raises(Refused):
+        metadata.stripped(saved(kind)[:cut], "gps")
+
+
+def test_a_format_that_cannot_be_stripped_is_refused_and_not_published(picture: Callable[[str], bytes]) -> None:
+    with pytest.raises(Refused, match="cannot be taken out of image/avif"):
+        metadata.stripped(picture("photo.avif"), "gps")
+
+
+@given(data=st.data())
+@settings(max_examples=500, deadline=None)
+def test_whatever_the_bytes_it_is_a_picture_s_bytes_or_refused(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from([*FORMATS, "GIF"]))
+    content = bytearray(saved(kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(Refused):
+        metadata.stripped(bytes(content), data.draw(st.sampled_from(["gps", "all"])))
+
+
+@given(st.binary(max_size=200).map(lambda tail: b"II*\0\x08\0\0\0" + tail))
+def test_blanking_moves_nothing(tiff: bytes) -> None:
+    assert len(exif.without_place_in_exif(tiff)) == len(tiff)
+    exif.orientation(tiff)
+
+
+@pytest.mark.parametrize("xmp", ["other:GPSLatitude='1'".encode("utf-16-le"), b"<a:GPSPosition>1"])
+def test_a_place_that_is_not_understood_takes_the_rest_along(xmp: bytes) -> None:
+    assert exif.without_place_in_xmp(xmp) == b" " * len(xmp)
+
+
+class TestCompressedOriginals:
+    def original(self, **options: Any) -> bytes:
+        return saved("JPEG", quality=99, subsampling="4:4:4", comment=b"a comment", dpi=(300, 300), **options)
+
+    async def test_metadata_is_carried_over_byte_by_byte(self, guetzli_program: str) -> None:
+        original = self.original()
+        result = await Guetzli(guetzli_program).compress(metadata.compressible(original, 1_000_000))
+        compressed = metadata.carried_over(original, result)
+        kept = [segment for segment in jpeg.parse(original).segments if segment.is_metadata()]
+        assert [segment for segment in jpeg.parse(compressed).segments if segment.is_metadata()] == kept
+        image, before = opened(compressed), opened(original)
+        assert len(compressed) < len(original)
+        assert image.getexif()[ExifTags.Base.Orientation] == 6
+        assert image.getexif()[ExifTags.Base.Copyright] == COPYRIGHT
+        assert image.info["icc_profile"] == profile()
+        assert (image.info["dpi"], image.info["comment"]) == ((300, 300), b"a comment")
+        assert image.size == before.size, "it is not turned twice"
+        most = max(abs(a - b) for a, b in zip(image.tobytes(), before.tobytes(), strict=True))
+        assert most < 40
+
+    @pytest.mark.parametrize("name", ["gray.jpg", "cmyk.jpg"])
+    def test_what_would_have_to_be_converted_stays(self, picture: Callable[[str], bytes], name: str) -> None:
+        with pytest.raises(LeftAsIs, match="does not read this kind of JPEG"):
+            metadata.compressible(picture(name), 64_000_000)
+
+    @pytest.mark.parametrize("rest", [saved("JPEG"), b"a phone's video"])
+    def test_what_follows_the_picture_is_not_lost(self, rest: bytes) -> None:
+        with pytest.raises(LeftAsIs, match="more than one picture"):
+            metadata.compressible(self.original() + rest, 1_000_000)
+
+    def test_an_mpo_keeps_both_of_its_pictures(self) -> None:
+        output = io.BytesIO()
+        photo().save(output, "MPO", save_all=True, append_images=[photo()])
+        with pytest.raises(LeftAsIs, match="more than one picture"):
+            metadata.compressible(output.getvalue(), 1_000_000)
+
+    def test_a_png_stays(self) -> None:
+        with pytest.raises(LeftAsIs, match="only JPEGs"):
+            metadata.compressible(saved("PNG"), 1_000_000)
