@@ -53,7 +53,7 @@ class OssServer:
     def endpoint(self) -> str:
         return "http://{}:{}".format(*self._address)
 
-    def configuration(self, yaml_text: str, **others: str) -> str:
+    def configuration(self, yaml_text: str, **others: str | bool) -> str:
         """The configuration of image workers with this server's bucket in place of its own; ``others`` are its keys."""
         document = yaml.safe_load(yaml_text) or {}
         document["bucket"] = {

@@ -1,12 +1,15 @@
 """Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else.
 
-Exit codes: 0 after SIGTERM or SIGINT, 2 if the configuration, or something it asks for, cannot be used.
+Exit codes: 0 after SIGTERM or SIGINT; 2 if the configuration, or something it asks for, cannot be used, and starting
+again would not help; 75 if the bucket did not answer, and starting again may.
 """
 
 import logging
+import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +17,17 @@ from pathlib import Path
 import click
 import trio
 
-from image_workers.config import Config, load
-from image_workers.errors import ConfigError
+from image_workers.config import Config, OssConfig, load
+from image_workers.errors import ConfigError, Unavailable
 from image_workers.files import Root
 from image_workers.functions import ImageFunctions
 from image_workers.guetzli import Guetzli
 from image_workers.storage import Bucket, open_bucket
 from periodic_client import Client, Worker
+
+_LONGEST_WAIT_S = 15
+SAVE_BYTES_MAX = 16 * 2**20
+"""Protocol.md, section 1, limits: of a workload."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +55,16 @@ def command(config: Path) -> None:
     except ConfigError as error:
         click.echo(f"image-workers: {error}", err=True)
         sys.exit(2)
+    except Unavailable as error:
+        click.echo(f"image-workers: {error}", err=True)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 def prepare(config: Config) -> Prepared:
-    """Make the folders and the bucket, and find guetzli. Raises `ConfigError` if one cannot be had."""
+    """Make the folders and the bucket, and find guetzli.
+
+    Raises `ConfigError` if one cannot be had, `Unavailable` if the bucket does not answer for a while.
+    """
     guetzli = None
     if config.guetzli == "here":
         program = shutil.which("guetzli")
@@ -64,10 +77,25 @@ def prepare(config: Config) -> Prepared:
         guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose)
     try:
         root = Root(config.root)
-        bucket = open_bucket(config)
+        bucket = _bucket(config)
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
     return Prepared(root, bucket, guetzli)
+
+
+def _bucket(config: Config) -> Bucket:
+    """The bucket; one of OSS that does not answer is tried for a while, since a network may come up after us."""
+    wait_s = 1
+    until_s = time.monotonic() + (config.bucket.wait_s if isinstance(config.bucket, OssConfig) else 0)
+    while True:
+        try:
+            return open_bucket(config)
+        except Unavailable as error:
+            if time.monotonic() + wait_s > until_s:
+                raise
+            _log.warning("%s; trying again in %d s", error, wait_s)
+        time.sleep(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 async def serve(config: Config, prepared: Prepared) -> None:
@@ -94,6 +122,12 @@ async def _stop_on_signal(signals: AsyncIterator[int], worker: Worker) -> None:
 
 
 def _warn(config: Config) -> None:
+    if config.save == "here" and config.max_bytes > SAVE_BYTES_MAX:
+        _log.info(
+            "max-megabytes %d is for files that are put into root by hand; save takes %d bytes, as any job does",
+            config.max_bytes // 1_000_000,
+            SAVE_BYTES_MAX,
+        )
     run = config.guetzli_run
     if config.guetzli == "here" and run.lock_name:
         _log.info(

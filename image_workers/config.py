@@ -37,6 +37,10 @@ Strip = Literal["no", "gps", "all"]
 _FIXED_FUNCTIONS = ("save", "upload", "upload-next-guetzli", "guetzli", "upload-next-remove", "remove")
 _ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+(?::\d+)?)/?")
 _ENDPOINT_OF_REGION = re.compile(r"https?://oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
+_VENDORS = re.compile(r"\.aliyuncs\.com(:\d+)?$")
+_TOKEN_VARIABLE = "OSS_SESSION_TOKEN"  # noqa: S105 - its name, as the vendor's tools have it
+_ACLS = ("default", "private", "public-read", "public-read-write")
+_WAIT_AT_START_MS = 60_000
 _DAY_S = 24 * 3600
 
 
@@ -84,6 +88,14 @@ class OssConfig:
     """With its scheme, as in `https://oss-cn-hangzhou.aliyuncs.com`."""
     region: str | None
     signature: Literal["v4", "v1"]
+    security_token: str | None = field(repr=False)
+    """Of a key that was lent for a while (STS)."""
+    own_domain: bool
+    """`endpoint` is a domain that leads to this bucket alone."""
+    cache_control: str | None
+    object_acl: str | None
+    wait_s: int
+    """How long to try at the start if it does not answer."""
     root_path: str
 
 
@@ -189,6 +201,11 @@ def _bucket(section: Section) -> BucketConfig:
         "endpoint": section.take("endpoint", None, _endpoint),
         "region": section.take("region", None, _region),
         "signature": section.take("signature", None, _signature),
+        "security_token": section.take("security_token", None, secret),
+        "own_domain": section.take("own-domain", None, boolean),
+        "cache_control": section.take("cache-control", None, _header),
+        "object_acl": section.take("object-acl", None, _acl),
+        "wait_s": section.take("wait-at-start", None, duration_ms(1, 3600)),
     }
     section.finish()
     given = [key for key, value in oss.items() if value is not None]
@@ -201,6 +218,7 @@ def _bucket(section: Section) -> BucketConfig:
 
 
 def _oss(section: Section, values: dict[str, Any], root_path: str) -> OssConfig:
+    key_from_environment = values["access_id"] is None  # a token belongs to its key
     for key, variable in (("access_id", "OSS_ACCESS_KEY_ID"), ("access_key", "OSS_ACCESS_KEY_SECRET")):
         if values[key] is None and variable in os.environ:
             values[key] = secret(os.environ[variable], variable)
@@ -209,7 +227,13 @@ def _oss(section: Section, values: dict[str, Any], root_path: str) -> OssConfig:
     for key in ("name", "endpoint"):
         if values[key] is None:
             raise ConfigError(f"{section.where(key)}: is missing")
+    if values["security_token"] is None and key_from_environment and _TOKEN_VARIABLE in os.environ:
+        values["security_token"] = secret(os.environ[_TOKEN_VARIABLE], _TOKEN_VARIABLE)
     values["signature"] = values["signature"] or "v4"
+    values["own_domain"] = values["own_domain"] or False
+    values["wait_s"] = (values["wait_s"] or _WAIT_AT_START_MS) // 1000
+    if values["own_domain"] and _VENDORS.search(values["endpoint"]):
+        raise ConfigError(f"{section.where('own-domain')}: {values['endpoint']} is the vendor's; leave this key out")
     if values["region"] is None and (match := _ENDPOINT_OF_REGION.fullmatch(values["endpoint"])):
         values["region"] = match[1]
     if values["region"] is None and values["signature"] == "v4":
@@ -285,6 +309,18 @@ def _endpoint(value: Any, where: str) -> str:
 def _region(value: Any, where: str) -> str:
     if not re.fullmatch(r"(?!oss-)[a-z0-9-]+", text(value, where)):
         raise ConfigError(f"{where}: must be a region as in cn-hangzhou, without oss-, not {value!r}")
+    return str(value)
+
+
+def _header(value: Any, where: str) -> str:
+    if not re.fullmatch(r"[ -~]{1,1000}", text(value, where)):
+        raise ConfigError(f"{where}: must be a text of ASCII characters, as in max-age=31536000, not {value!r}")
+    return str(value)
+
+
+def _acl(value: Any, where: str) -> str:
+    if value not in _ACLS:
+        raise ConfigError(f"{where}: must be {', '.join(_ACLS[:-1])} or {_ACLS[-1]}, not {value!r}")
     return str(value)
 
 

@@ -1,4 +1,4 @@
-"""The two ways in which the image workers say no, apart from what the system itself raises.
+"""The ways in which the image workers say no, apart from what the system itself raises.
 
 An `OSError` (disk full, no such file yet) is neither: it passes as it is, and the job is tried again by its retry rule.
 """
@@ -6,6 +6,10 @@ An `OSError` (disk full, no such file yet) is neither: it passes as it is, and t
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the key, what is wrong and what to do."""
+
+
+class Unavailable(Exception):
+    """What the configuration names does not answer now; the configuration may be right. A supervisor starts again."""
 
 
 class Refused(Exception):

@@ -10,9 +10,9 @@ Every picture has one object in the bucket, which its compressed form later repl
     a thumbnail          OUTPUT/BASE+SUFFIX         BASE+SUFFIX
     compressed           COMPRESSED/KEY             KEY, the same object
 
-`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. A JPEG's name that
-ends in another way gives one that does too: `x.JPG` `x_fw100.JPG`, and `x.jpeg` `x_fw100.jpeg`, since all three may be
-there. Any other name stays whole and gets a `~`: `x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
+`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. A JPEG's name that ends otherwise gives one that
+does too: `x.JPG` gives `x_fw100.JPG`, and `x.jpeg` `x_fw100.jpeg`, since all three may be there. Any other name
+stays whole and gets a `~`: `x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
 
 No two pictures share a file or a key, because every step can be undone: the suffix of a thumbnail is known (no suffix
 ends with another one, and no original may end with one), the `~` tells the forms of `BASE` apart (a `.jpg` whose base

@@ -39,7 +39,8 @@ class DirectoryBucket:
 def open_bucket(config: Config) -> Bucket:
     """The bucket that is configured; made if there is none yet.
 
-    Raises `OSError` if the folder cannot be had, `ConfigError` if the bucket of OSS cannot.
+    Raises `OSError` if the folder cannot be had, `ConfigError` if the bucket of OSS cannot, and
+    `Unavailable` if it does not answer now.
     """
     if isinstance(config.bucket, DirectoryConfig):
         return DirectoryBucket(config.bucket.directory, config.bucket.root_path)

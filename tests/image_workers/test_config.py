@@ -40,7 +40,7 @@ bucket:
 
 @pytest.fixture(autouse=True)
 def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
+    for variable in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -85,6 +85,11 @@ def test_the_example_is_valid() -> None:
     assert len(config.resizes) == 4
 
 
+@pytest.mark.parametrize(("text", "strip"), [("", "no"), ("no", "no"), ("'no'", "no"), ("gps", "gps"), ("all", "all")])
+def test_what_is_taken_out_of_originals(text: str, strip: str) -> None:
+    assert parse(f"strip-originals: {text}").strip == strip
+
+
 def test_yaml_anchors_and_merges_work() -> None:
     config = parse("resizes: [&a {func: a, width: 7, suffix: a}, {<<: *a, func: b, suffix: b}]")
     assert [(resize.func, resize.width) for resize in config.resizes] == [("a", 7), ("b", 7)]
@@ -111,7 +116,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("guetzli: {qualty: 95}", "guetzli.qualty: is not a known key; did you mean quality?"),
         ("resizes: [{func: a}, {func: b, widht: 3}]", "resizes[1].widht: is not a known key; did you mean width?"),
         ("bucket: {dir: x}", "bucket.dir: is not a known key; did you mean directory?"),
-        ("zzz: 1", "zzz: is not a known key; known are bucket, cache, enable-guetzli, "),
+        ("zzz: 1", "zzz: is not a known key; known are bucket, cache, compress-originals, "),
         ("7: 1", "7: is not a known key; known are"),
         ("thread: 1\nthread: 2", "thread: is given twice, the second time in line 2"),
         ("- a", "the file: must be a mapping of keys and values, not of type list"),
@@ -169,6 +174,22 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ),
         ("bucket: {endpoint: x.com/photos}", "bucket.endpoint: must be a host"),
         ("bucket: {region: oss-cn-hangzhou}", "bucket.region: must be a region as in cn-hangzhou, without oss-, not"),
+        (
+            "bucket: {object-acl: public}",
+            "bucket.object-acl: must be default, private, public-read or public-read-write",
+        ),
+        ('bucket: {cache-control: "a\\nb"}', "bucket.cache-control: must be a text of ASCII characters, as in max-age"),
+        ("bucket: {own-domain: cdn.example.com}", "bucket.own-domain: must be true or false, not 'cdn.example.com'"),
+        (
+            "bucket: {access_id: a, access_key: b, name: abc, endpoint: oss-cn-x.aliyuncs.com, own-domain: true}",
+            "bucket.own-domain: https://oss-cn-x.aliyuncs.com is the vendor's; leave this key out",
+        ),
+        ("strip-originals: exif", "strip-originals: must be no, gps or all, not 'exif'"),
+        ("compress-originals: jpeg", "compress-originals: must be true or false, not 'jpeg'"),
+        (
+            "resizes: [{func: a, suffix: _64.png}]",
+            "the suffix '_64.png' is that of image/png, but a thumbnail is a JPEG",
+        ),
         ("bucket: {signature: v2}", "bucket.signature: must be v4 or v1, not 'v2'"),
         ("root: a\nbucket: {directory: a/b}", "must not be inside one another"),
         ("root: a/b\nbucket: {directory: a}", "must not be inside one another"),
@@ -208,6 +229,11 @@ class TestOss:
             endpoint="https://oss-cn-hangzhou.aliyuncs.com",
             region="cn-hangzhou",
             signature="v4",
+            security_token=None,
+            own_domain=False,
+            cache_control=None,
+            object_acl=None,
+            wait_s=60,
             root_path="a",
         )
 
@@ -235,6 +261,19 @@ class TestOss:
         bucket = parse("bucket: {access_id: the-id, name: photos, endpoint: oss-cn-hangzhou.aliyuncs.com}").bucket
         assert isinstance(bucket, OssConfig)
         assert (bucket.access_id, bucket.access_key) == ("the-id", "other-secret"), "the file comes first"
+
+    def test_a_lent_key_s_token_may_come_from_the_environment_with_its_key(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", "lent-id")
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "lent-secret")
+        monkeypatch.setenv("OSS_SESSION_TOKEN", "the-token")
+        bucket = parse("bucket: {name: photos, endpoint: oss-cn-hangzhou.aliyuncs.com}").bucket
+        assert isinstance(bucket, OssConfig)
+        assert (bucket.access_id, bucket.security_token) == ("lent-id", "the-token")
+        assert "the-token" not in repr(bucket)
+        assert self.parsed("oss-cn-hangzhou.aliyuncs.com").security_token is None, "it belongs to another key"
+        assert self.parsed("oss-cn-hangzhou.aliyuncs.com", ", security_token: other").security_token is not None
 
     def test_the_environment_alone_asks_for_no_bucket_of_oss(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", "other-id")

@@ -8,7 +8,8 @@
 //     GET  /-/state            buckets with their ACL, objects, and all requests so far
 //     GET  /-/object?id=B/KEY  the content of an object
 //     POST /-/bucket           {name, acl}: make it
-//     POST /-/access           {key}: from now on this is the secret
+//     POST /-/access           {key, token}: from now on this is the secret, and a token must go with it, if one is given
+//     POST /-/domain           {host, bucket}: this host is the bucket's own domain
 //     POST /-/fault            {kind, times, ...}: what goes wrong with the next requests; the kinds are in FAULTS
 'use strict';
 const crypto = require('crypto');
@@ -20,6 +21,8 @@ const SIGNED_QUERIES = ['bucketInfo']; // by V1; of the requests that this serve
 const MAX_KEY_BYTES = 1023;
 
 let accessKey = FIRST_ACCESS_KEY;
+let token; // of a key that was lent
+let ownDomain; // {host, bucket}: requests to this host are for this bucket, which their path does not name
 let fault = { kind: 'none', times: 0 };
 const buckets = new Map(); // name -> ACL
 const objects = new Map(); // bucket/key -> {content, type}
@@ -93,6 +96,7 @@ function answerTo(request) {
     // OSS repeats the signature too, so whoever logs its answer as it is logs that.
     return error(403, 'SignatureDoesNotMatch', { OSSAccessKeyId: ACCESS_ID, SignatureProvided: request.authorization });
   }
+  if (token && headers['x-oss-security-token'] !== token) return error(403, 'InvalidSecurityToken');
   if (method === 'PUT' && !key) {
     buckets.set(bucket, headers['x-oss-acl'] || buckets.get(bucket) || 'none given');
     return answer(200);
@@ -101,7 +105,8 @@ function answerTo(request) {
   if (method === 'GET' && !key && query.has('bucketInfo')) return xml(200, bucketInfo(bucket));
   if (method === 'PUT' && !query.size) {
     if (Buffer.byteLength(key) > MAX_KEY_BYTES || /^[/\\]/.test(key)) return error(400, 'InvalidObjectName');
-    objects.set(`${bucket}/${key}`, { content: request.content, type: headers['content-type'] });
+    const told = { cache: headers['cache-control'], acl: headers['x-oss-object-acl'] };
+    objects.set(`${bucket}/${key}`, { content: request.content, type: headers['content-type'], ...told });
     return answer(200, { 'x-oss-hash-crc64ecma': crc64(request.content) });
   }
   return error(501, 'NotImplemented');
@@ -141,13 +146,14 @@ function nextFault() {
 const CONTROLS = {
   'GET /-/state': () => ({
     buckets: Object.fromEntries(buckets),
-    objects: Object.fromEntries([...objects].map(([id, { content, type }]) => [id, { type, size: content.length }])),
+    objects: Object.fromEntries([...objects].map(([id, { content, ...told }]) => [id, { ...told, size: content.length }])),
     requests,
   }),
   'GET /-/object': (_, query) => objects.get(query.get('id'))?.content,
   'GET /-/page': () => Buffer.from('<html>Please log in to this network.'),
   'POST /-/bucket': ({ name, acl }) => void buckets.set(name, acl),
-  'POST /-/access': ({ key }) => void (accessKey = key),
+  'POST /-/access': told => void ([accessKey, token] = [told.key, told.token]),
+  'POST /-/domain': told => void (ownDomain = told),
   'POST /-/fault': told => {
     if (!BEFORE_ANSWERING.includes(told.kind) && !(told.kind in FAULTS)) throw new Error(`there is no fault ${told.kind}`);
     fault = told;
@@ -166,8 +172,10 @@ function control(incoming, response, url, content) {
 }
 
 function serve(incoming, response, url, content, wrong) {
-  const [, bucket, ...parts] = url.pathname.split('/').map(decodeURIComponent);
   const { method, headers } = incoming;
+  const path = url.pathname.split('/').map(decodeURIComponent).slice(1);
+  const domain = ownDomain && headers.host.split(':')[0] === ownDomain.host;
+  const [bucket, ...parts] = domain ? [ownDomain.bucket, ...path] : path;
   const authorization = headers.authorization || '';
   const request = { method, headers, authorization, bucket, key: parts.join('/'), query: url.searchParams, content };
   const answered = typeof wrong === 'function' ? wrong(request, incoming.socket, answerTo) : answerTo(request);

@@ -4,16 +4,19 @@ import io
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from demo.oss import ACCESS_KEY, BUCKET, OssServer
+from image_workers.cli import prepare
 from image_workers.config import OssConfig, parse
 from image_workers.errors import ConfigError, Refused
 from image_workers.files import Root
@@ -22,13 +25,13 @@ from image_workers.oss import OssBucket
 from periodic_client import Done, Failed
 
 
-def configured(server: OssServer, **keys: str) -> OssConfig:
+def configured(server: OssServer, **keys: Any) -> OssConfig:
     bucket = parse(server.configuration("", **keys)).bucket
     assert isinstance(bucket, OssConfig)
     return bucket
 
 
-def opened(server: OssServer, **keys: str) -> OssBucket:
+def opened(server: OssServer, **keys: Any) -> OssBucket:
     return OssBucket(configured(server, **keys), connections=2)
 
 
@@ -60,6 +63,53 @@ class TestSignatures:
         with pytest.raises(ConfigError, match="403 SignatureDoesNotMatch"):
             opened(server, signature=signature, access_key="another")
         assert server.state()["buckets"] == {}
+
+
+LENT = {"key": "a-lent-key", "token": "the-token-that-goes-with-it"}
+
+
+@pytest.mark.parametrize("signature", ["v4", "v1"])
+class TestLentKeys:
+    def test_the_token_goes_with_every_request(self, server: OssServer, signature: str) -> None:
+        server.tell("access", **LENT)
+        put(opened(server, signature=signature, access_key=LENT["key"], security_token=LENT["token"]), "x")
+        assert server.read("x") == b"bytes"
+        assert all(request["signed"] for request in server.state()["requests"])
+
+    @pytest.mark.parametrize("token", [{}, {"security_token": "another"}])
+    def test_without_it_the_key_is_refused(self, server: OssServer, signature: str, token: dict[str, str]) -> None:
+        server.tell("access", **LENT)
+        with pytest.raises(ConfigError, match=r"403 InvalidSecurityToken.*; check access_id, access_key, security_tok"):
+            opened(server, signature=signature, access_key=LENT["key"], **token)
+
+
+@pytest.mark.parametrize("signature", ["v4", "v1"])
+def test_a_domain_of_one_s_own_is_the_bucket(
+    server: OssServer, monkeypatch: pytest.MonkeyPatch, signature: str
+) -> None:
+    host, port = "pictures.example.com", int(server.endpoint.rpartition(":")[2])
+    resolve = socket.getaddrinfo
+
+    def resolved(name: str, *others: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if name == host else name, *others, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    server.tell("bucket", name=BUCKET, acl="private")
+    server.tell("domain", host=host, bucket=BUCKET)
+    keys = {"endpoint": f"http://{host}:{port}", "own-domain": True}
+    put(opened(server, signature=signature, **keys), "2024/x y.jpg")
+    assert server.read("2024/x y.jpg") == b"bytes"
+    assert all(request["signed"] for request in server.state()["requests"])
+
+
+@pytest.mark.parametrize("signature", ["v4", "v1"])
+def test_objects_get_the_headers_that_are_configured(server: OssServer, signature: str) -> None:
+    keys = {"cache-control": "public, max-age=31536000", "object-acl": "public-read"}
+    put(opened(server, signature=signature, **keys), "x")
+    assert server.state()["objects"] == {
+        f"{BUCKET}/x": {"type": "image/jpeg", "size": 5, "cache": "public, max-age=31536000", "acl": "public-read"}
+    }
+    assert all(request["signed"] for request in server.state()["requests"])
 
 
 def test_a_missing_bucket_is_made_for_its_owner_alone(server: OssServer) -> None:
@@ -238,39 +288,48 @@ def image_workers(folder: Path, config: str) -> subprocess.CompletedProcess[str]
 
 class TestAtTheStart:
     @pytest.mark.parametrize(
-        ("fault", "message"),
+        ("fault", "code", "message"),
         [
-            (error(403, "AccessDenied"), "403 AccessDenied"),
-            (error(503, "ServiceUnavailable"), "503 ServiceUnavailable"),
-            ({"kind": "redirect"}, "does not answer as OSS does"),
-            ({"kind": "cutInAnswer"}, "does not answer as OSS does"),
+            (error(403, "AccessDenied"), 2, "403 AccessDenied"),
+            (error(403, "RequestTimeTooSkewed"), os.EX_TEMPFAIL, "403 RequestTimeTooSkewed"),
+            (error(503, "ServiceUnavailable"), os.EX_TEMPFAIL, "503 ServiceUnavailable"),
+            ({"kind": "redirect"}, os.EX_TEMPFAIL, "does not answer as OSS does"),
+            ({"kind": "cutInAnswer"}, os.EX_TEMPFAIL, "does not answer as OSS does"),
         ],
     )
-    def test_a_bucket_that_cannot_be_used_exits_2(
-        self, server: OssServer, tmp_path: Path, fault: dict[str, str | int], message: str
+    def test_the_exit_code_tells_the_configuration_s_faults_from_the_network_s(
+        self, server: OssServer, tmp_path: Path, fault: dict[str, str | int], code: int, message: str
     ) -> None:
         server.tell("fault", times=1, **fault)
-        ended = image_workers(tmp_path, server.configuration(""))
-        assert ended.returncode == 2
+        ended = image_workers(tmp_path, server.configuration("", **{"wait-at-start": "1s"}))
+        assert ended.returncode == code
         assert "image-workers: bucket: " in ended.stderr
         assert server.endpoint in ended.stderr
         assert message in ended.stderr
+
+    def test_a_bucket_that_does_not_answer_at_once_is_tried_again(self, server: OssServer, tmp_path: Path) -> None:
+        server.tell("fault", times=1, **error(503, "ServiceUnavailable"))
+        prepared = prepare(parse(server.configuration(f"root: {tmp_path}/images")))
+        prepared.bucket.put("x", io.BytesIO(b"bytes"), "image/jpeg")
+        assert [request["status"] for request in server.state()["requests"]] == [503, 404, 200, 200]
 
     def test_a_wrong_key_exits_2_and_is_not_shown(self, server: OssServer, tmp_path: Path) -> None:
         ended = image_workers(tmp_path, server.configuration("", access_key="a-wrong-key"))
         assert ended.returncode == 2
         said = f"image-workers: bucket: {BUCKET} at {server.endpoint} cannot be used: OSS answered 403 SignatureDoesNot"
         assert ended.stderr.startswith(said)
-        assert ended.stderr.endswith("; check access_id, access_key, the key's rights and this machine's clock\n")
+        assert ended.stderr.endswith(
+            "; check access_id, access_key, security_token, the key's rights and this machine's clock\n"
+        )
         assert "a-wrong-key" not in ended.stderr
         assert server.state()["requests"][0]["authorization"] not in ended.stderr
 
-    def test_an_endpoint_where_nobody_is_exits_2(self, server: OssServer, tmp_path: Path) -> None:
-        config = server.configuration("")
+    def test_an_endpoint_where_nobody_is_exits_75(self, server: OssServer, tmp_path: Path) -> None:
+        config = server.configuration("", **{"wait-at-start": "1s"})
         server.__exit__()
         ended = image_workers(tmp_path, config)
-        assert ended.returncode == 2
-        assert "cannot be used: OSS cannot be reached: " in ended.stderr
+        assert ended.returncode == 75, "EX_TEMPFAIL: a supervisor starts it again"
+        assert f"{server.endpoint}: OSS cannot be reached: " in ended.stderr
 
     def test_a_missing_oss2_exits_2_and_is_named(self, server: OssServer, tmp_path: Path) -> None:
         (tmp_path / "oss2.py").write_text("raise ModuleNotFoundError(\"No module named 'oss2'\", name='oss2')")
