@@ -10,7 +10,7 @@ Every picture has one object in the bucket, which its compressed form later repl
     a thumbnail          OUTPUT/BASE+SUFFIX         BASE+SUFFIX
     compressed           COMPRESSED/KEY             KEY, the same object
 
-`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. A JPEG's name that ends otherwise gives one that
+`BASE` is `NAME` without a final `.jpg`, so `x.jpg` gives `x_fw100.jpg`. A JPEG whose name ends otherwise gives one that
 does too: `x.JPG` gives `x_fw100.JPG`, and `x.jpeg` `x_fw100.jpeg`, since all three may be there. Any other name
 stays whole and gets a `~`: `x.png` gives `x.png~_fw100.jpg`. Folders stay: `2024/x.jpg` gives `2024/x_fw100.jpg`.
 
