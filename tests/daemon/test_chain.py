@@ -84,3 +84,52 @@ def test_a_file_that_is_no_picture_fails_alone(chain: Chain, pictures: list[Path
     assert len(chain.rows(pictures[:1])) == 5
     assert not (chain.folder / "bucket" / "bad.jpg").exists(), "nothing is published before anybody has looked"
     assert not (chain.run / "images" / "bad.jpg").exists()
+
+
+def test_guetzli_may_take_longer_than_its_lease(chain: Chain) -> None:
+    chain.start_daemon()
+    chain.start_worker()
+    chain.wait(lambda status: any(each["workers"] for each in status["functions"]), TIMEOUT_S)
+    thumbnail = chain.run / "images" / "resize-image" / "x_fw500.jpg"
+    thumbnail.parent.mkdir()
+    with Image.open(ROOT / "tests" / "pictures" / "extreme-desert-hike.jpg") as image:
+        image.thumbnail((400, 400))
+        image.save(thumbnail, quality=98)
+    name = "resize-image/x_fw500.jpg"
+    assert chain.periodic("submit", "guetzli", name, "--lease", "1s").returncode == 0
+    status = chain.wait(lambda status: bool(objects(chain)) and idle(status), TIMEOUT_S)
+    assert {each["func"]: each["started"] for each in status["functions"] if each["started"]} == {
+        "guetzli": 1,
+        "upload-next-remove": 1,
+    }
+    assert f"<Job guetzli {name} run 1> goes on" in (chain.run / "image-workers.log").read_text()
+
+
+def test_a_picture_too_large_for_a_job_is_put_into_root_by_hand(chain: Chain, tmp_path: Path) -> None:
+    """As README.md says it."""
+    picture = tmp_path / "big.jpg"
+    Image.effect_noise((4200, 4200), 100).convert("RGB").save(picture, quality=100, subsampling="4:4:4")
+    assert 16 * 2**20 < picture.stat().st_size < 64_000_000
+    chain.start_daemon()
+    chain.start_worker()
+    assert "and may have 16777216" in chain.periodic("submit", "save", "big.jpg", "-w", f"@{picture}").stderr
+    chain.wait(lambda status: any(each["workers"] for each in status["functions"]), TIMEOUT_S)
+    shutil.copy(picture, chain.run / "images" / ".incoming" / "big")
+    (chain.run / "images" / ".incoming" / "big").rename(chain.run / "images" / "big.jpg")
+    for step in ("upload-next-guetzli", "resize-64"):
+        assert chain.periodic("submit", step, "big.jpg").returncode == 0
+    assert chain.periodic("submit", "remove", "big.jpg", "--in", "5d").returncode == 0
+    chain.wait(idle, TIMEOUT_S)
+    assert (chain.folder / "bucket" / "big.jpg").read_bytes() == picture.read_bytes()
+    assert sorted(path.name for path in objects(chain)) == ["big.jpg", "big_fw64.jpg"]
+
+
+def test_a_name_that_begins_with_a_dash(chain: Chain, pictures: list[Path]) -> None:
+    """As README.md says it."""
+    pictures[0].rename(chain.folder / "-x.jpg")
+    chain.start_daemon()
+    chain.start_worker()
+    content = f"@{chain.folder / '-x.jpg'}"
+    assert chain.periodic("submit", "save", "-w", content, "--", "-x.jpg").returncode == 0
+    chain.wait(idle, TIMEOUT_S)
+    assert {path.name for path in objects(chain)} == {f"-x{suffix}" for suffix in (".jpg", *SUFFIXES)}
