@@ -47,6 +47,12 @@ def telling_only(orientation: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
 
 
+def nothing(size: int) -> bytes:
+    """EXIF data of so many bytes, without its prefix, that tell nothing. Zeros alone are an error to AVIF's decoder."""
+    empty = b"II*\0" + struct.pack("<IHI", 8, 0, 0)
+    return (empty + bytes(size))[:size] if size >= len(empty) else bytes(size)
+
+
 def without_place_in_exif(exif: bytes) -> bytes:
     """The EXIF data, with or without its prefix, in as many bytes."""
     prefix = _EXIF_PREFIX if exif.startswith(_EXIF_PREFIX) else b""
@@ -54,7 +60,7 @@ def without_place_in_exif(exif: bytes) -> bytes:
     try:
         _blank(tiff)
     except (struct.error, IndexError, ValueError):
-        return prefix + bytes(len(tiff))
+        return prefix + nothing(len(tiff))
     return prefix + bytes(tiff)
 
 

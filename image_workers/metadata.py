@@ -8,7 +8,7 @@ what was to be taken out must not be published because nobody found it.
 import zlib
 from collections.abc import Callable, Iterator
 
-from image_workers import exif, jpeg, pictures
+from image_workers import bmff, exif, jpeg, pictures
 from image_workers.config import Strip
 from image_workers.errors import Refused
 from image_workers.jpeg import Jpeg, Segment
@@ -25,6 +25,7 @@ def stripped(content: bytes, strip: Strip) -> bytes:
         "image/png": _png,
         "image/webp": _webp,
         "image/gif": _gif,
+        "image/avif": _avif,
     }
     if kind not in by_kind:
         raise Refused(f"metadata cannot be taken out of {kind}, and strip-originals asks for it")
@@ -248,3 +249,13 @@ def _gif_drops(label: int, name: bytes, strip: Strip) -> bool:
 
 def _gif_colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+# -- AVIF --------------------------------------------------------------------------------------------------------------
+
+
+def _avif(content: bytes, strip: Strip) -> bytes:
+    """Orientation is not EXIF's here but a property of the picture, so nothing of it is needed."""
+    if strip == "gps":
+        return bmff.overwritten(content, exif.without_place_in_exif, exif.without_place_in_xmp)
+    return bmff.overwritten(content, lambda tiff: exif.nothing(len(tiff)), lambda xmp: b" " * len(xmp))
