@@ -22,6 +22,7 @@ from image_workers.errors import ConfigError, Refused
 from image_workers.files import Root
 from image_workers.functions import ImageFunctions
 from image_workers.oss import OssBucket
+from image_workers.progress import Progress, Stopped, keep
 from periodic_client import Done, Failed
 
 
@@ -255,6 +256,18 @@ class TestFaults:
         failed = await uploads.failed()
         assert not failed.final
         assert "OSS cannot be reached" in failed.reason
+
+
+async def test_a_server_that_stands_still_is_not_waited_for_whatever_its_connection_allows(server: OssServer) -> None:
+    bucket = OssBucket(configured(server), connections=2, timeout_s=1000)
+    server.tell("fault", kind="silent", times=1)
+    progress = Progress()
+    upload = partial(bucket.put, "x", io.BytesIO(b"bytes"), "image/jpeg", progress.moved)
+    with pytest.raises(Stopped, match="nothing moved for 1 s"):
+        await keep(
+            StandInJob("x", b""), progress, partial(trio.to_thread.run_sync, upload, abandon_on_cancel=True), 1.0
+        )
+    assert progress.bytes == 5
 
 
 async def test_neither_key_nor_signature_is_logged_or_told(
