@@ -22,6 +22,8 @@ from periodic_client.wire import Invalid, Request
 log = logging.getLogger(__name__)
 
 UNKNOWN_FUNC_DELAY_MS = 5000
+WORKLOAD_BYTES_MAX = 16_777_216
+"""Protocol.md, section 1, limits."""
 HAND_BACK = Later(0).to_wire()
 
 
@@ -54,18 +56,24 @@ class Runs:
     nursery: trio.Nursery
     """Where runs are begun; to be set before any job comes."""
 
-    def __init__(self, reports: Reports, threads: int, extend: Extend) -> None:
-        self.functions: dict[str, Function] = {}
+    def __init__(
+        self, functions: dict[str, Function], reports: Reports, threads: trio.CapacityLimiter, extend: Extend
+    ) -> None:
+        self.functions = functions
+        self.is_stopping = False
+        """Every job is handed back at once."""
+        self.workload_bytes_max = WORKLOAD_BYTES_MAX
+        """How large a result or the workload of a follow-on job may be. The daemon's ``hello`` tells its own limit."""
         self.begun: dict[str, Run] = {}
         """By handle."""
         self._not_begun: deque[Run] = deque()
-        """Those that came while all threads, or their function with runs of a lost connection, were busy."""
-        self._threads = trio.CapacityLimiter(threads)
+        """Those that came although they could not begin: more than was asked for."""
+        self._threads = threads
         self._in_threads = 0
         self._reports = reports
         self._extend = extend
-        self._is_stopping = False
         self._idle = trio.Event()
+        self._room_comes_back = trio.Event()
 
     def perform(self, session: Session, request: Request) -> None:
         """Take the job of a ``perform``, which is answered when the run ends."""
@@ -80,13 +88,16 @@ class Runs:
             # Another worker may know it, so this is no failure of the job.
             log.warning("%s %s: this worker has no such function", job.func, job.name)
             self._reports.respond(session, request.msgid, _report(job, Later(UNKNOWN_FUNC_DELAY_MS).to_wire()))
-        elif self._is_stopping:
+        elif self.is_stopping:
             self._reports.respond(session, request.msgid, _report(job, HAND_BACK))
         elif function.inline:
             self._reports.respond(session, request.msgid, _report(job, _run_inline(function, job)))
         else:
-            self._not_begun.append(Run(job, function, session, request.msgid))
+            run = Run(job, function, session, request.msgid)
+            self._not_begun.append(run)
             self._begin_next()
+            if job.handle not in self.begun:
+                self.nursery.start_soon(self._hand_back_in_time, run)
 
     def note_extension(self, job: Job, lease_ms: int | None) -> None:
         """The daemon granted what ``extend`` asked for."""
@@ -121,6 +132,14 @@ class Runs:
         self._reports.respond(run.session, run.msgid, _report(run.job, HAND_BACK))
         return True
 
+    async def _hand_back_in_time(self, run: Run) -> None:
+        """A run that begins late in its lease ends after it, and another worker may be free."""
+        await trio.sleep(run.job.lease_ms / 2000)
+        if run in self._not_begun:
+            self._not_begun.remove(run)
+            log.warning("%s %s is handed back: it could not begin in half its lease", run.job.func, run.job.name)
+            await self._deliver(run, HAND_BACK)
+
     def mark_lost(self, job: Job) -> None:
         """A run that has begun no longer counts."""
         if job.handle in self.begun and not job.lost:
@@ -133,12 +152,22 @@ class Runs:
 
     def begin_no_more(self) -> None:
         """From now on every job is handed back at once."""
-        self._is_stopping = True
+        self.is_stopping = True
 
     async def wait_until_idle(self) -> None:
         """After ``begin_no_more``: return when the last run has ended."""
         if self.begun:
             await self._idle.wait()
+
+    def limit(self, function: Function) -> int:
+        """How many runs of this function may go on at once."""
+        return min(function.limit, int(self._threads.total_tokens)) if function.threaded else function.limit
+
+    def room_comes_back(self) -> trio.Event:
+        """Set when the next run of a lost connection ends: only we know that then another one can begin."""
+        if self._room_comes_back.is_set():
+            self._room_comes_back = trio.Event()
+        return self._room_comes_back
 
     def _begin_next(self) -> None:
         for index, run in enumerate(self._not_begun):
@@ -170,7 +199,9 @@ class Runs:
         function.running -= 1
         self._in_threads -= function.threaded
         del self.begun[job.handle]
-        if not self._is_stopping:
+        if run.session.lost is not None:
+            self._room_comes_back.set()
+        if not self.is_stopping:
             self._begin_next()
         elif not self.begun:
             self._idle.set()

@@ -15,7 +15,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from periodic_client import Done, Failed, GiveUp, Invalid, Job, Later, LeaseLost, NewJob, TimedOut, Worker
 from periodic_client.reconnect import Backoff
 from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
+from periodic_client.runs import Function
 from periodic_client.wire import Request, encode_notification, encode_request
+from periodic_client.worker import share
 from tests.client.peer import EXTENDED, HELLO, Daemon, Peer
 
 
@@ -330,8 +332,10 @@ async def test_runs_of_a_function_go_on_side_by_side_and_no_more_than_its_limit(
         assert gate.names[3:] == ["d"]
 
 
-async def test_a_thread_blocks_nobody_and_threads_have_a_limit(daemon: Daemon, gate: Gate) -> None:
-    worker = new_worker(daemon, threads=1)
+async def test_a_thread_blocks_nobody_and_threads_have_a_connection_with_their_limit(
+    daemon: Daemon, nursery: trio.Nursery, gate: Gate
+) -> None:
+    worker = new_worker(daemon, name="w", threads=1, credit=100)
     let_go = threading.Event()
     threads: list[int] = []
 
@@ -342,19 +346,103 @@ async def test_a_thread_blocks_nobody_and_threads_have_a_limit(daemon: Daemon, g
         assert let_go.wait(60)
         return job.name.encode()
 
-    worker.function("f")(gate.run)
-    async with running(worker, daemon, ("u", 5), ("t", 5), ("f", 1)) as peer:
-        await peer.perform(func="t", name="first")
-        await peer.perform(func="u", name="second")
-        await peer.perform(func="f", name="quick")
-        await wait_all_tasks_blocked()
-        gate.let_go("quick", b"quick")
-        assert (await peer.expect_response()).result == b"quick"
-        assert len(threads) <= 1
-        let_go.set()
-        assert (await peer.expect_response()).result == b"first"
-        assert (await peer.expect_response()).result == b"second"
+    worker.function("f", limit=7)(gate.run)
+    started = trio.Event()
+
+    async def start() -> None:
+        await nursery.start(worker.run)
+        started.set()
+
+    nursery.start_soon(start)
+    peers = {}
+    for peer in [await daemon.accept() for _ in range(2)]:
+        hello = await peer.serve("hello", HELLO)
+        peers[hello.params[0]["credit"]] = peer
+    in_thread, in_task = peers[1], peers[99]
+    await in_thread.serve("subscribe", {}, "u", {"limit": 1})
+    await in_thread.serve("subscribe", {}, "t", {"limit": 1})
+    await wait_all_tasks_blocked()
+    assert not started.is_set()
+    await in_task.serve("subscribe", {}, "f", {"limit": 7})
+    await started.wait()
+    await in_thread.perform(func="t", name="slow")
+    await in_task.perform(func="f", name="quick")
+    await wait_all_tasks_blocked()
+    gate.let_go("quick", b"quick")
+    assert (await in_task.expect_response()).result == b"quick"
+    let_go.set()
+    assert (await in_thread.expect_response()).result == b"slow"
     assert threading.get_ident() not in threads
+    worker.stop()
+    nursery.start_soon(serve_to_the_end, in_task)
+    await serve_to_the_end(in_thread)
+
+
+async def never(job: Job) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("limits", "threads", "credit", "shares"),
+    [
+        ({"a": 1000}, 40, 1000, [("a", 1000)]),
+        ({"s": 6}, 2, 1000, [("s", 1000)]),
+        ({"s": 30, "t": 10}, 40, 1000, [("s t", 1000)]),
+        ({"s": 30, "t": 30}, 40, 1000, [("s t", 40)]),
+        ({"s": 30, "t": 30}, 40, 20, [("s t", 20)]),
+        ({"s": 20, "a": 1000}, 40, 1000, [("s a", 1000)]),
+        ({"s": 30, "a": 1000, "t": 30}, 40, 1000, [("s t", 40), ("a", 960)]),
+        ({"s": 30, "a": 1000, "t": 30}, 40, 41, [("s t", 40), ("a", 1)]),
+        ({"s": 30, "a": 1000, "t": 30}, 40, 40, [("s a t", 40)]),
+    ],
+    ids=str,
+)
+def test_the_connections_it_takes(
+    limits: dict[str, int], threads: int, credit: int, shares: list[tuple[str, int]]
+) -> None:
+    """``a`` runs in tasks, the others in threads."""
+    functions = {
+        func: Function(never if func == "a" else lambda job: None, limit, inline=False)
+        for func, limit in limits.items()
+    }
+    assert [(" ".join(each), credit) for each, credit in share(functions, threads, credit)] == shares
+
+
+async def test_what_came_all_the_same_is_handed_back_in_half_its_lease(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(name="begun")
+        came_s = trio.current_time()
+        waits = await peer.perform(name="waits", lease_ms=10_000)
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (waits, {"outcome": "later"})
+        assert trio.current_time() - came_s == pytest.approx(5)
+        await peer.perform(name="begins", lease_ms=10_000)
+        await trio.sleep(4)
+        gate.let_go("begun")
+        await peer.expect_response()
+        await peer.expect_silence(6)
+    assert gate.names == ["begun", "begins"]
+    assert "f waits is handed back: it could not begin in half its lease" in caplog.text
+
+
+async def test_what_waits_as_the_connection_is_lost_is_handed_back_once(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(name="begun", handle="hb")
+        await peer.perform(name="waits", handle="hw", lease_ms=10_000)
+        await wait_all_tasks_blocked()
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        for _ in range(2):
+            await peer.answer(await peer.expect_any(), {})
+        await peer.expect_silence(6)
 
 
 # -- the lease ---------------------------------------------------------------------------------------------------------
@@ -493,9 +581,12 @@ async def test_it_survives_a_daemon_that_stops_and_comes_back(
         peer = await daemon.accept()
         await peer.serve("hello", HELLO | {"boot": 2})
         await peer.serve("extend", EXTENDED, "h", {"lease_ms": None, "own": True})
-        await peer.serve("subscribe", {}, "f", {"limit": 1})
+        await peer.expect_silence()
         gate.let_go("n", b"x")
-        await peer.serve("finish", {}, "h", b"x")
+        for request in [await peer.expect_any() for _ in range(2)]:
+            assert request.params in (["h", b"x"], [{"credit": 1000}])
+            await peer.answer(request, {})
+        await peer.serve("subscribe", {}, "f", {"limit": 1})
 
 
 @pytest.mark.parametrize(
@@ -626,10 +717,9 @@ async def test_what_is_delivered_once_is_not_delivered_again(
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
         await peer.serve("extend", EXTENDED, "h", {"lease_ms": None, "own": True})
-        await peer.serve("subscribe", {})
         gate.let_go("n", b"x")
-        unanswered = await peer.expect("finish", "h", b"x")
-        assert unanswered
+        unanswered = [await peer.expect_any() for _ in range(2)]
+        assert ["h", b"x"] in [request.params for request in unanswered if request.method == "finish"]
         await peer.close()
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
@@ -742,15 +832,43 @@ async def test_a_run_that_outlives_its_connection_is_taken_over(
         assert extends["hx"].params == ["hx", {"lease_ms": None, "own": True}]
         await peer.answer(extends["hl"], EXTENDED)
         await peer.refuse(extends["hx"], "LEASE_LOST: this is not running")
-        await peer.serve("subscribe", {})
+        await wait_all_tasks_blocked()
         assert {job.name: job.lost for job in gate.begun} == {"long": False, "lost": True}
-        await peer.perform(name="new")
+
+
+async def test_runs_of_a_lost_connection_leave_room_for_fewer_until_they_end(
+    daemon: Daemon, gate: Gate, autojump_clock: MockClock
+) -> None:
+    """The daemon counts them as taking no room on the new connection; but they take our places."""
+    worker = new_worker(daemon, credit=3)
+    worker.function("f", limit=2)(gate.run)
+    worker.function("g", limit=2)(gate.run)
+
+    async def end(name: str) -> list[Any]:
+        """What it says then, beside the outcome."""
+        gate.let_go(name)
+        said = []
+        with trio.move_on_after(1):
+            while True:
+                request = await peer.expect_any()
+                await peer.answer(request, HELLO)
+                said += [[request.method, *request.params]] if request.method != "finish" else []
+        return said
+
+    async with running(worker, daemon, ("f", 2), ("g", 2)) as peer:
+        for name, func in [("a", "f"), ("b", "f"), ("c", "g")]:
+            await peer.perform(name=name, func=func, handle=name)
         await wait_all_tasks_blocked()
-        assert "new" not in gate.names, "the limit counts the runs of the connection before"
-        gate.let_go("long", b"x")
-        await peer.serve("finish", {}, "hl", b"x")
-        await wait_all_tasks_blocked()
-        assert "new" in gate.names
+        await peer.close()
+        peer = await daemon.accept()
+        hello = await peer.serve("hello", HELLO)
+        assert hello.params[0]["credit"] == 1, "the least that can be said"
+        for _ in range(3):
+            await peer.answer(await peer.expect("extend"), EXTENDED)
+        await peer.expect_silence()
+        assert await end("a") == [["subscribe", "f", {"limit": 1}], ["subscribe", "g", {"limit": 1}]]
+        assert await end("c") == [["hello", {"credit": 2}], ["subscribe", "g", {"limit": 2}]]
+        assert await end("b") == [["hello", {"credit": 3}], ["subscribe", "f", {"limit": 2}]]
 
 
 async def test_a_run_not_begun_when_its_connection_is_lost_is_handed_back(
@@ -796,7 +914,7 @@ async def test_extend_waits_for_the_connection(daemon: Daemon, gate: Gate, autoj
         for request in extends:
             await peer.answer(request, EXTENDED)
         requests = [await peer.expect_any() for _ in range(2)]
-        assert sorted(request.method for request in requests) == ["finish", "subscribe"]
+        assert sorted(request.method for request in requests) == ["finish", "hello"]
 
 
 async def test_extend_gives_up_in_time(daemon: Daemon, gate: Gate, autojump_clock: MockClock) -> None:
@@ -1009,7 +1127,7 @@ async def test_stop_hands_back_what_waits_for_a_thread(daemon: Daemon) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.run)
         peer = await daemon.accept()
-        await peer.serve_worker(("f", 5))
+        await peer.serve_worker(("f", 1))
         first, second = await peer.perform(), await peer.perform()
         await wait_all_tasks_blocked()
         worker.stop()
