@@ -173,13 +173,13 @@ def outcome_to_wire(returned: object, func: str) -> WireOutcome:
     return Failed(f"{func} returned {kind}; a function returns None, bytes, str, Done, Failed or Later").to_wire()
 
 
-def failure_of(error: Exception) -> Failed:
+def failure_of(error: BaseException) -> Failed:
     """The outcome of a run that raised. A lone error inside groups, as nurseries raise it, speaks for itself."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     try:
         text = str(error)
-    except Exception:  # an error that cannot tell its text is still only this job's failure
+    except BaseException:  # an error that cannot tell its text is still only this job's failure
         text = "(the error's text cannot be shown)"
     if isinstance(error, GiveUp):
         return Failed(text, final=True)

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import trio
@@ -62,6 +63,8 @@ class Runs:
         self.functions = functions
         self.is_stopping = False
         """Every job is handed back at once."""
+        self.expects_ctrl_c = True
+        """A KeyboardInterrupt may be a real one: nobody takes SIGINT otherwise."""
         self.workload_bytes_max = WORKLOAD_BYTES_MAX
         """How large a result or the workload of a follow-on job may be. The daemon's ``hello`` tells its own limit."""
         self.begun: dict[str, Run] = {}
@@ -91,7 +94,7 @@ class Runs:
         elif self.is_stopping:
             self._reports.respond(session, request.msgid, _report(job, HAND_BACK))
         elif function.inline:
-            self._reports.respond(session, request.msgid, _report(job, _run_inline(function, job)))
+            self._reports.respond(session, request.msgid, _report(job, self._run_inline(function, job)))
         else:
             run = Run(job, function, session, request.msgid)
             self._not_begun.append(run)
@@ -194,8 +197,8 @@ class Runs:
             else:
                 returned = await function.call(job)
             outcome = outcome_to_wire(returned, job.func)
-        except Exception as error:  # whatever it is, it is this run's failure and not the worker's
-            outcome = _failure(job, error)
+        except BaseException as error:
+            outcome = self._outcome_of(error, job, function)
         function.running -= 1
         self._in_threads -= function.threaded
         del self.begun[job.handle]
@@ -206,6 +209,33 @@ class Runs:
         elif not self.begun:
             self._idle.set()
         await self._deliver(run, outcome)
+
+    def _run_inline(self, function: Function, job: Job) -> WireOutcome:
+        try:
+            return outcome_to_wire(function.call(job), job.func)
+        except BaseException as error:
+            return self._outcome_of(error, job, function)
+
+    def _outcome_of(self, error: BaseException, job: Job, function: Function) -> WireOutcome:
+        """Whatever a function raises is this run's failure. Raised on is what was meant for us: our being cancelled,
+        and a Ctrl-C, which Python raises in whatever the main thread is at.
+        """
+        ours: tuple[type[BaseException], ...] = ()
+        if self.expects_ctrl_c and not function.threaded:
+            ours += (KeyboardInterrupt,)
+        if trio.current_effective_deadline() == -inf:
+            ours += (trio.Cancelled,)
+        mine: BaseException | None
+        theirs: BaseException | None
+        if isinstance(error, BaseExceptionGroup):
+            mine, theirs = error.split(ours)
+        else:
+            mine, theirs = (error, None) if isinstance(error, ours) else (None, error)
+        if mine is None:
+            return _failure(job, error)
+        if theirs is not None:
+            log.error("%s %s: raised as it was cancelled", job.func, job.name, exc_info=theirs)
+        raise mine
 
     async def _deliver(self, run: Run, outcome: WireOutcome) -> None:
         report = _report(run.job, outcome)
@@ -219,14 +249,7 @@ def _report(job: Job, outcome: WireOutcome) -> Report:
     return Report(job.handle, job.func, job.name, outcome)
 
 
-def _run_inline(function: Function, job: Job) -> WireOutcome:
-    try:
-        return outcome_to_wire(function.call(job), job.func)
-    except Exception as error:
-        return _failure(job, error)
-
-
-def _failure(job: Job, error: Exception) -> WireOutcome:
+def _failure(job: Job, error: BaseException) -> WireOutcome:
     failed = failure_of(error)
     if failed.final:
         log.warning("%s %s is given up: %s", job.func, job.name, failed.reason)

@@ -138,7 +138,9 @@ class Session:
                     await self._read()
         finally:
             self.close("the connection was closed")
-            await trio.aclose_forcefully(self._stream)
+            # Shielded: our owner, told of the end, may cancel us, and that must not take the place of an error.
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._stream)
 
     def close(self, reason: str, refusal: PeriodicError | None = None) -> None:
         """The connection is no more: whoever waits for an answer is told. What was not written yet never is.

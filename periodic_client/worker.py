@@ -76,6 +76,8 @@ class Worker:
         self._links: list[Link] = []
         """Made when it runs: which it takes depends on the functions."""
         self._stopping = trio.Event()
+        self._has_failed = False
+        """By a bug of our own."""
         self._refusal: PeriodicError | None = None
         self._task_status: trio.TaskStatus[None] | None = None
 
@@ -120,10 +122,15 @@ class Worker:
                     await self._stopping.wait()
                     await self._drain()
                     runs.cancel_scope.cancel()
+            except BaseException as error:
+                self._has_failed |= not is_asked_for(error)
+                raise
             finally:
                 # The links are shielded so as to say goodbye when we are cancelled: else it would look like a crash.
-                with trio.move_on_after(GOODBYE_S, shield=True):
-                    await self._on_all(Link.say_goodbye)
+                # But what a bug of our own ended is one.
+                if not self._has_failed:
+                    with trio.move_on_after(GOODBYE_S, shield=True):
+                        await self._on_all(Link.say_goodbye)
                 connected.cancel()
         if self._refusal is not None:
             raise self._refusal
@@ -150,13 +157,17 @@ class Worker:
         ]
 
     async def _stay_connected(self, scope: trio.CancelScope) -> None:
-        with scope:
-            async with trio.open_nursery() as nursery:
-                for link in self._links:
-                    nursery.start_soon(self._keep, link)
-                for link in self._links:
-                    await link.subscribed.wait()
-                self._tell_started()
+        try:
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    for link in self._links:
+                        nursery.start_soon(self._keep, link)
+                    for link in self._links:
+                        await link.subscribed.wait()
+                    self._tell_started()
+        except BaseException as error:
+            self._has_failed |= not is_asked_for(error)
+            raise
 
     async def _keep(self, link: Link) -> None:
         self._refusal = await link.run()
@@ -182,6 +193,13 @@ class Worker:
                 sum(len(link.runs.begun) for link in self._links),
                 sum(len(link.reports) for link in self._links),
             )
+
+
+def is_asked_for(error: BaseException) -> bool:
+    """Somebody wants the worker to end: it was cancelled, or there was a Ctrl-C."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_asked_for, error.exceptions))
+    return isinstance(error, trio.Cancelled | KeyboardInterrupt)
 
 
 def share(functions: Functions, threads: int, credit: int) -> list[tuple[Functions, int]]:
