@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakSet
 
 import trio
 
@@ -69,10 +70,31 @@ async def open_stream(url: str) -> trio.abc.Stream:
     address = parse_url(url)
     try:
         if isinstance(address, TcpAddress):
-            return await trio.open_tcp_stream(address.host, address.port)
-        return await trio.open_unix_socket(address.path)
+            stream = await trio.open_tcp_stream(address.host, address.port)
+        else:
+            stream = await trio.open_unix_socket(address.path)
     except OSError as error:
         raise CannotConnect(f"cannot connect to {url}: {_reason(error)}") from error
+    _open.add(stream)
+    return stream
+
+
+_open: WeakSet[trio.SocketStream] = WeakSet()
+
+
+def _close_in_child() -> None:
+    """After a fork without exec, as of multiprocessing: a child that keeps the socket keeps the connection of a killed
+    parent. (Exec closes it: Python's sockets are not inherited, https://peps.python.org/pep-0446/.)
+
+    Trio is not told: what it would tell the selector, which both share, would count for the parent too.
+    """
+    for stream in list(_open):
+        if stream.socket.fileno() >= 0:
+            os.close(stream.socket.detach())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _reason(error: OSError) -> str:

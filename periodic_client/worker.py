@@ -23,6 +23,8 @@ from periodic_client.wire import PeriodicError
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 2.0
+SILENCE_MS_MIN, SILENCE_MS_MAX = 60_000, 3_600_000
+"""Protocol.md, hello."""
 
 Callee = TypeVar("Callee", bound=Callable[[Job], Any])
 Functions = dict[str, Function]
@@ -59,6 +61,7 @@ class Worker:
         name: str | None = None,
         credit: int = CREDIT_MAX,
         disconnect_grace_ms: int = 5000,
+        silence_ms: int | None = None,
         drain_s: float = 10.0,
         threads: int = 40,
         open_stream: StreamOpener = open_stream,
@@ -69,7 +72,12 @@ class Worker:
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.credit = credit
         self.drain_s = drain_s
-        self._peer = Peer(self.url, open_stream, {"client": self.name, "disconnect_grace_ms": disconnect_grace_ms})
+        options: dict[str, Any] = {"client": self.name, "disconnect_grace_ms": disconnect_grace_ms}
+        if silence_ms is not None:
+            if not SILENCE_MS_MIN <= silence_ms <= SILENCE_MS_MAX:
+                raise ValueError(f"silence_ms is {silence_ms}; it goes from {SILENCE_MS_MIN} to {SILENCE_MS_MAX}")
+            options["silence_ms"] = silence_ms
+        self._peer = Peer(self.url, open_stream, options)
         self._rng = rng or Random()
         self._functions: Functions = {}
         self._threads = trio.CapacityLimiter(threads)

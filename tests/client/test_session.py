@@ -1,6 +1,8 @@
 """One connection: answers find their requests, and whatever the other side does ends in an error that says so."""
 
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from periodic_client import ConnectionLost, Invalid, PeriodicError
-from periodic_client.session import OUTBOX_BYTES, Session
+from periodic_client.session import OUTBOX_BYTES, Session, open_stream
 from periodic_client.wire import (
     MSGID_MAX,
     Busy,
@@ -322,3 +324,35 @@ async def test_cancelling_run_closes_the_stream_and_tells_who_waits(nursery: tri
     await asked.done.wait()
     assert isinstance(asked.error, ConnectionLost)
     assert await peer.receive() is None
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:{port}", "unix://{path}"])
+async def test_no_other_program_inherits_a_connection(nursery: trio.Nursery, tmp_path: Path, url: str) -> None:
+    """A socket that lives on in a child says to the daemon that a killed worker is still there."""
+    if url.startswith("tcp"):
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        url = url.format(port=listener.socket.getsockname()[1])
+    else:
+        url = url.format(path=tmp_path / "socket")
+        sock = trio.socket.socket(trio.socket.AF_UNIX)
+        await sock.bind(str(tmp_path / "socket"))
+        sock.listen()
+        listener = trio.SocketListener(sock)
+    stream = await open_stream(url)
+    assert isinstance(stream, trio.SocketStream)
+    fd = stream.socket.fileno()
+    assert not os.get_inheritable(fd), "after exec"
+    child = os.fork()
+    if not child:
+        try:
+            os.fstat(fd)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "after fork"
+    accepted = await listener.accept()
+    await stream.send_all(b"still open here")
+    assert await accepted.receive_some() == b"still open here"
+    await accepted.aclose()
+    await stream.aclose()
+    await listener.aclose()

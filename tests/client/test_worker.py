@@ -16,7 +16,7 @@ from periodic_client import Done, Failed, GiveUp, Invalid, Job, Later, LeaseLost
 from periodic_client.reconnect import Backoff
 from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
 from periodic_client.runs import Function
-from periodic_client.wire import Request, encode_notification, encode_request
+from periodic_client.wire import Request, Response, encode_notification, encode_request
 from periodic_client.worker import share
 from tests.client.peer import EXTENDED, HELLO, Daemon, Peer
 
@@ -1027,6 +1027,60 @@ async def test_a_daemon_that_never_answers_hello_is_lost(
     await peer.expect("ping")
     assert await peer.receive() is None
     await (await daemon.accept()).serve_worker(("f", 1))
+
+
+async def test_it_may_agree_on_a_longer_silence(daemon: Daemon) -> None:
+    worker = new_worker(daemon, silence_ms=3_600_000)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.close()
+        hello = await (await daemon.accept()).serve_worker(("f", 1))
+        assert hello["silence_ms"] == 3_600_000
+    for wrong in (59_999, 3_600_001):
+        with pytest.raises(ValueError, match=f"silence_ms is {wrong}; it goes from 60000 to 3600000"):
+            Worker(silence_ms=wrong)
+
+
+async def test_a_daemon_that_answered_while_the_interpreter_was_held_is_not_lost(
+    daemon: Daemon, mock_clock: MockClock
+) -> None:
+    """C code that keeps the interpreter lock: the answer is there, only nobody could read it yet."""
+    worker = new_worker(daemon)
+    add(worker, "inline", lambda job: None)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        for _ in range(20):
+            await wait_all_tasks_blocked()
+            mock_clock.jump(15)
+            ping = await peer.expect("ping")
+            await wait_all_tasks_blocked()
+            await peer.answer(ping, {})
+            mock_clock.jump(100)
+            await wait_all_tasks_blocked()
+            await peer.serve("ping", {})
+        assert len(daemon.dialled) == 1
+
+
+async def test_an_extend_that_was_answered_while_the_interpreter_was_held_holds(
+    daemon: Daemon, gate: Gate, mock_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def extending(job: Job) -> bytes:
+        await job.extend()
+        return b"held"
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        for _ in range(20):
+            msgid = await peer.perform()
+            extend = await peer.expect("extend")
+            await wait_all_tasks_blocked()
+            await peer.answer(extend, EXTENDED)
+            mock_clock.jump(100)
+            while isinstance(message := await peer.receive(), Request):
+                await peer.answer(message, EXTENDED)
+            assert isinstance(message, Response)
+            assert (message.msgid, message.result) == (msgid, b"held")
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
