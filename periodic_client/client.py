@@ -22,6 +22,7 @@ from periodic_client.session import (
     Session,
     StreamOpener,
     TimedOut,
+    check_trio,
     open_stream,
 )
 from periodic_client.url import default_url, parse_url
@@ -76,6 +77,7 @@ class Client:
         self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
+        check_trio("a client", "your_function")
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         return self

@@ -284,7 +284,7 @@ class Link:
 
 
 def was_held(limit: trio.CancelScope) -> bool:
-    """This time limit passed while the loop could not run: code in C held the interpreter, or it was suspended.
+    """Whether this time limit passed while the loop could not run: code in C held the interpreter, or it was suspended.
 
     What came meanwhile is not read yet, so nobody may be judged by his silence.
     """

@@ -65,6 +65,15 @@ RequestHandler = Callable[["Session", Request], None]
 NotificationHandler = Callable[["Session", Notification], None]
 
 
+def check_trio(what: str, function: str) -> None:
+    """Raises RuntimeError in another event loop, where trio's own error would speak of trio's inside."""
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            f"{what} runs under trio, and this is another event loop or none; use: trio.run({function}), or in a "
+            f"program of asyncio: await asyncio.to_thread(trio.run, {function})"
+        )
+
+
 async def open_stream(url: str) -> trio.abc.Stream:
     """Connect. Raises CannotConnect, which names the url, and ValueError if that is none."""
     address = parse_url(url)

@@ -6,17 +6,21 @@ runs.py's.
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import trio
 
 from periodic_client.job import Job
 from periodic_client.link import CREDIT_MAX, Link, Peer
 from periodic_client.runs import Function
-from periodic_client.session import StreamOpener, open_stream
+from periodic_client.session import StreamOpener, check_trio, open_stream
 from periodic_client.url import default_url, parse_url
 from periodic_client.wire import PeriodicError
 
@@ -38,11 +42,15 @@ class Worker:
         @worker.function("resize", limit=4)
         async def resize(job: Job) -> None: ...
 
-        trio.run(worker.run)
+        worker.main()
+
+    In a program that is more than a worker, or of another event loop, ``run`` in place of ``main``.
 
     ``url``: as of Client. ``name``: who this is, in the daemon's log; default host and process. ``credit``: how many
     jobs run at once, all functions together. ``disconnect_grace_ms``: how long the daemon leaves the jobs of a lost
-    connection to this worker, which comes back and takes them over. ``drain_s``: how long ``stop`` lets running jobs
+    connection to this worker, which comes back and takes them over. ``silence_ms``: how long the daemon lets a
+    connection be silent, 60,000 unless it is said: more for functions in C that hold the interpreter longer, since then
+    nobody can ping. ``drain_s``: how long ``stop`` lets running jobs
     finish. ``threads``: how many sync functions run at once. ``open_stream``: what connects, as of Client. ``rng``:
     where the random part of waits comes from.
 
@@ -84,6 +92,8 @@ class Worker:
         self._links: list[Link] = []
         """Made when it runs: which it takes depends on the functions."""
         self._stopping = trio.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._expects_ctrl_c = True
         self._has_failed = False
         """By a bug of our own."""
         self._refusal: PeriodicError | None = None
@@ -118,7 +128,10 @@ class Worker:
         with which the daemon refused a subscription, and RuntimeError without functions or if it has run before. A bug
         in the library ends it as an exception group; then it says no goodbye, and what it ran counts as crashed.
         """
+        check_trio("a worker", "worker.run")
+        self._check_can_run()
         self._make_links()
+        self._token = trio.lowlevel.current_trio_token()
         self._task_status = task_status
         connected = trio.CancelScope(shield=True)
         async with trio.open_nursery() as outer:
@@ -147,22 +160,70 @@ class Worker:
     def stop(self) -> None:
         """Make ``run`` return: take no more jobs, hand back those not begun, give the others ``drain_s`` to finish.
 
-        For trio's own thread; in another one use ``trio.from_thread.run_sync(worker.stop)``.
+        May be called in any thread.
         """
-        self._stopping.set()
+        if self._token is None:
+            self._stopping.set()
+        else:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._stopping.set)
+
+    def main(self) -> NoReturn:
+        """Run as a program, until SIGTERM or SIGINT (Ctrl-C), which stop it as ``stop`` does; a second one at once.
+
+        Either way the daemon is told, so that nothing counts as a crash. Then it exits: with 0 if it was stopped; 2 if
+        it has no functions, or the daemon refused one, which it says; 1, with a traceback, by a bug in the library.
+        Unless logging is set up it goes to stderr, from INFO on.
+        """
+        if trio.lowlevel.in_trio_run():
+            raise RuntimeError("main starts trio, which runs here already; use: await worker.run()")
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("main obeys signals, which come to the main thread only; use: trio.run(worker.run)")
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        try:
+            self._check_can_run()
+        except RuntimeError as error:
+            log.error("%s", error)  # noqa: TRY400 - its text is all that there is to say
+            sys.exit(2)
+        with suppress(KeyboardInterrupt):  # one that came just before signals were received
+            trio.run(self._run_until_signal)
+        if self._refusal is not None:
+            log.error("%s refused: %s", self.url, self._refusal)
+        sys.exit(0 if self._refusal is None else 2)
 
     # -- within --------------------------------------------------------------------------------------------------------
 
-    def _make_links(self) -> None:
+    async def _run_until_signal(self) -> None:
+        self._expects_ctrl_c = False
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, signals, nursery.cancel_scope)
+                with suppress(PeriodicError):
+                    await self.run()
+                nursery.cancel_scope.cancel()
+
+    async def _obey(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        first = signal.Signals(await anext(signals))
+        log.info("stopping on %s: running jobs have %g s, or until a second signal", first.name, self.drain_s)
+        self.stop()
+        second = signal.Signals(await anext(signals))
+        log.info("stopping at once on %s", second.name)
+        scope.cancel()
+
+    def _check_can_run(self) -> None:
         if self._links:
             raise RuntimeError("a worker runs once; make another one")
         if not self._functions:
             raise RuntimeError("this worker has no functions; add them with @worker.function")
+
+    def _make_links(self) -> None:
         threads = int(self._threads.total_tokens)
         self._links = [
             Link(self._peer, functions, self._threads, credit, self._rng)
             for functions, credit in share(self._functions, threads, self.credit)
         ]
+        for link in self._links:
+            link.runs.expects_ctrl_c = self._expects_ctrl_c
 
     async def _stay_connected(self, scope: trio.CancelScope) -> None:
         try:

@@ -349,7 +349,8 @@ async def test_no_other_program_inherits_a_connection(nursery: trio.Nursery, tmp
         except OSError:
             os._exit(0)
         os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "after fork"
+    _, status = await trio.to_thread.run_sync(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "after fork"
     accepted = await listener.accept()
     await stream.send_all(b"still open here")
     assert await accepted.receive_some() == b"still open here"
