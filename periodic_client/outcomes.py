@@ -1,7 +1,8 @@
 """What a program says to the daemon: jobs to submit, and how a run ended. Values only.
 
 This module knows the shapes of protocol.md (``submit`` and ``perform``) and nothing of connections, threads or time, so
-that a value can be built and looked at anywhere. Ranges are the daemon's to check: it names the field that is wrong.
+that a value can be built and looked at anywhere. Ranges are the daemon's to check, which names the field that is wrong;
+what a worker's function returned is checked beforehand, in checks.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,12 @@ REASON_BYTES_MAX = 1000
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 WireOutcome = bytes | dict[str, Any] | None
+
+
+class WrongValue(ValueError):
+    """What the daemon would never take. Raised in a worker's function, or for what it returned, the job is dead at
+    once, as with GiveUp.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class NewJob:
     (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or "refuse". What
     is None is left to the daemon's defaults.
 
-    Raises ValueError if both ``due_at_ms`` and ``delay_ms`` are given.
+    Raises WrongValue, a ValueError, if both ``due_at_ms`` and ``delay_ms`` are given.
     """
 
     func: str
@@ -69,7 +76,7 @@ class NewJob:
 
     def __post_init__(self) -> None:
         if self.due_at_ms is not None and self.delay_ms is not None:
-            raise ValueError("due_at_ms and delay_ms both say when the job is due; give one of them")
+            raise WrongValue("due_at_ms and delay_ms both say when the job is due; give one of them")
 
     def to_wire(self) -> dict[str, Any]:
         """The job as protocol.md's map; defaults are left out."""
@@ -100,11 +107,6 @@ class Done:
     data: bytes | str = b""
     submit: Sequence[NewJob] = ()
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, bytes | str):
-            raise TypeError(f"Done.data is bytes or str, not {type(self.data).__name__}")
-        _check_submit(self.submit)
-
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "done"}
         if self.data:
@@ -124,9 +126,6 @@ class Failed:
     delay_ms: int | None = None
     submit: Sequence[NewJob] = ()
 
-    def __post_init__(self) -> None:
-        _check_submit(self.submit)
-
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "failed", "reason": _cut(self.reason)}
         if self.final:
@@ -142,9 +141,6 @@ class Later:
 
     delay_ms: int = 0
     submit: Sequence[NewJob] = ()
-
-    def __post_init__(self) -> None:
-        _check_submit(self.submit)
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "later"}
@@ -162,15 +158,20 @@ Outcome = None | bytes | str | Done | Failed | Later
 
 
 def outcome_to_wire(returned: object, func: str) -> WireOutcome:
-    """What goes over the wire for a returned value. A value that is no outcome is a failure that says so."""
+    """What goes over the wire for a returned value. Raises WrongValue for one that is no outcome."""
     if returned is None or type(returned) is bytes:
         return returned
-    if isinstance(returned, Done | Failed | Later):
-        return returned.to_wire()
     if isinstance(returned, bytes | str):
-        return Done(returned).to_wire()
+        returned = Done(returned)
     kind = type(returned).__name__
-    return Failed(f"{func} returned {kind}; a function returns None, bytes, str, Done, Failed or Later").to_wire()
+    if not isinstance(returned, Done | Failed | Later):
+        raise WrongValue(f"{func} returned {kind}; a function returns None, bytes, str, Done, Failed or Later")
+    try:
+        return returned.to_wire()
+    except WrongValue:
+        raise
+    except Exception as error:
+        raise WrongValue(f"{func} returned a {kind} that cannot be sent: {type(error).__name__}: {error}") from error
 
 
 def failure_of(error: BaseException) -> Failed:
@@ -181,24 +182,21 @@ def failure_of(error: BaseException) -> Failed:
         text = str(error)
     except BaseException:  # an error that cannot tell its text is still only this job's failure
         text = "(the error's text cannot be shown)"
-    if isinstance(error, GiveUp):
+    if isinstance(error, GiveUp | WrongValue):
         return Failed(text, final=True)
     return Failed(f"{type(error).__name__}: {text}")
 
 
-def _check_submit(jobs: Sequence[NewJob]) -> None:
-    if not isinstance(jobs, list | tuple) or not all(isinstance(job, NewJob) for job in jobs):
-        raise TypeError("submit takes a list or tuple of NewJob")
-    if len(jobs) > BATCH_JOBS_MAX:
-        raise ValueError(f"submit has {len(jobs)} jobs; an outcome may carry {BATCH_JOBS_MAX}")
-
-
 def _with_submit(wire: dict[str, Any], jobs: Sequence[NewJob]) -> dict[str, Any]:
+    if not isinstance(jobs, list | tuple) or not all(isinstance(job, NewJob) for job in jobs):
+        raise WrongValue("submit takes a list or tuple of NewJob")
     if jobs:
         wire["submit"] = [job.to_wire() for job in jobs]
     return wire
 
 
 def _cut(reason: str) -> str:
+    if not isinstance(reason, str):
+        raise WrongValue(f"outcome.reason is a text, not {type(reason).__name__}")
     # A reason often quotes a file name, and a name that is not UTF-8 has surrogates, which cannot be sent.
     return reason.encode("utf-8", "backslashreplace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")

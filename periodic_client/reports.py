@@ -17,7 +17,7 @@ import trio
 
 from periodic_client.outcomes import Failed, WireOutcome
 from periodic_client.session import ConnectionLost, Session
-from periodic_client.wire import LeaseLost, PeriodicError
+from periodic_client.wire import Invalid, LeaseLost, PeriodicError, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,13 @@ class Reports:
 
 
 def _refused(report: Report, error: PeriodicError) -> Report:
-    """The outcome cannot be sent or was refused, so the run failed; its lease must not run out unreported."""
+    """The outcome cannot be sent or was refused, so the run failed; its lease must not run out unreported.
+
+    What is wrong with the outcome itself would be so again: then the job is dead.
+    """
+    final = isinstance(error, Invalid | TooLarge)
     log.warning("%s %s: its outcome was refused: %s", report.func, report.name, error.to_wire())
-    return report._replace(outcome=Failed(f"the outcome was refused: {error.to_wire()}").to_wire())
+    return report._replace(outcome=Failed(f"the outcome was refused: {error.to_wire()}", final).to_wire())
 
 
 def _log_lease_lost(report: Report, error: LeaseLost) -> None:

@@ -6,6 +6,7 @@ after a run ended is data on the job, and the daemon's to do.
 
 import inspect
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import trio
 
+from periodic_client.checks import Rules, check_outcome
 from periodic_client.job import Extend, Job
 from periodic_client.outcomes import Later, WireOutcome, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
@@ -196,7 +198,7 @@ class Runs:
                 )
             else:
                 returned = await function.call(job)
-            outcome = outcome_to_wire(returned, job.func)
+            outcome = self._checked(returned, job)
         except BaseException as error:
             outcome = self._outcome_of(error, job, function)
         function.running -= 1
@@ -212,9 +214,15 @@ class Runs:
 
     def _run_inline(self, function: Function, job: Job) -> WireOutcome:
         try:
-            return outcome_to_wire(function.call(job), job.func)
+            return self._checked(function.call(job), job)
         except BaseException as error:
             return self._outcome_of(error, job, function)
+
+    def _checked(self, returned: object, job: Job) -> WireOutcome:
+        outcome = outcome_to_wire(returned, job.func)
+        if outcome is not None:
+            check_outcome(outcome, Rules(self.workload_bytes_max, int(time.time() * 1000)))
+        return outcome
 
     def _outcome_of(self, error: BaseException, job: Job, function: Function) -> WireOutcome:
         """Whatever a function raises is this run's failure. Raised on is what was meant for us: our being cancelled,

@@ -33,12 +33,15 @@ from periodic_client.wire import (
     encode_response,
     error_from_wire,
 )
+from periodic_client.wire.codec import count_values
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """While more than this waits to be written, ``room`` waits."""
+TAKEN = Limits()
+"""What the daemon takes; protocol.md, section 1. It would close the connection over more."""
 LIMITS = Limits(values=2_000_000)
 """What is accepted of a daemon: a page of ``list`` has a thousand jobs, each perhaps with many headers."""
 
@@ -334,5 +337,9 @@ class Session:
         if len(packed) > self.message_bytes_max:
             raise TooLarge(
                 f"a message may have {self.message_bytes_max} bytes, this one has {len(packed)}; it was not sent"
+            )
+        if len(packed) > TAKEN.counted_bytes and count_values(packed, TAKEN.values) > TAKEN.values:
+            raise TooLarge(
+                f"a message of more than {TAKEN.counted_bytes} bytes may hold {TAKEN.values} values; it was not sent"
             )
         return packed

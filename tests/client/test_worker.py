@@ -196,6 +196,7 @@ def add(worker: Worker, kind: str, function: Callable[[Job], Any], limit: int = 
             {
                 "outcome": "failed",
                 "reason": "f returned int; a function returns None, bytes, str, Done, Failed or Later",
+                "final": True,
             },
         ),
     ],
@@ -293,21 +294,40 @@ async def test_a_number_used_twice_ends_the_connection(daemon: Daemon, gate: Gat
     assert gate.names == ["a"]
 
 
-async def test_an_outcome_that_cannot_be_sent_is_a_failure(daemon: Daemon) -> None:
+HOPELESS = {
+    "late": (Later(1500.0), "outcome.delay_ms is an integer, not float"),  # type: ignore[arg-type]
+    "wrong job": (Done(submit=[NewJob("g", "")]), "outcome.submit[0].name is empty"),
+    "large": (bytes(4001), "outcome has 4001 bytes, and may have 4000"),
+    "large together": (Done(submit=[NewJob("g", "n", bytes(4000))] * 2), "the outcome was refused: TOO_LARGE: "),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_hopeless_outcome_is_final_and_says_why(daemon: Daemon, kind: str) -> None:
     worker = new_worker(daemon)
-    returned = {"int": Later(2**70), "name": Done(submit=[NewJob("g", "\udcff")]), "large": bytes(10_000)}
-    add(worker, "inline", lambda job: returned[job.name])
+    add(worker, kind, lambda job: HOPELESS[job.name][0])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.run)
         peer = await daemon.accept()
-        await peer.serve("hello", {"limits": {"message_bytes": 5000}})
+        await peer.serve("hello", {"limits": {"message_bytes": 5000, "workload_bytes": 4000}})
         await peer.serve("subscribe", {})
-        for name, symbol in [("int", "INVALID"), ("name", "INVALID"), ("large", "TOO_LARGE")]:
+        for name, (_, reason) in HOPELESS.items():
             outcome = await peer.run_job(name=name)
-            assert outcome["outcome"] == "failed"
-            assert outcome["reason"].startswith(f"the outcome was refused: {symbol}: ")
+            assert (outcome["outcome"], outcome["final"]) == ("failed", True)
+            assert outcome["reason"].startswith(reason)
         await peer.close()
         nursery.cancel_scope.cancel()
+
+
+async def test_an_outcome_of_too_many_values_is_hopeless_too(daemon: Daemon) -> None:
+    """The daemon would close the connection over it, and over the next one again."""
+    worker = new_worker(daemon)
+    headers = {f"header-{i}": "with a value of its own" for i in range(64)}
+    add(worker, "inline", lambda job: Done(submit=[NewJob("g", str(i), headers=headers) for i in range(1000)]))
+    async with running(worker, daemon, ("f", 1)) as peer:
+        outcome = await peer.run_job()
+        assert outcome["final"]
+        assert "TOO_LARGE: a message of more than 1048576 bytes may hold 100000 values" in outcome["reason"]
 
 
 # -- many at once ------------------------------------------------------------------------------------------------------
@@ -796,13 +816,13 @@ async def test_an_outcome_the_daemon_refuses_becomes_a_failure(
         await wait_all_tasks_blocked()
         await peer.close()
         await wait_all_tasks_blocked()
-        gate.let_go("n", Done(submit=[NewJob("g", "")]))
+        gate.let_go("n", Done(submit=[NewJob("g", "n")]))
         peer = await daemon.accept()
         await peer.serve("hello", HELLO)
-        await peer.refuse(await peer.expect("finish"), "INVALID: submit[0].name is empty")
+        await peer.refuse(await peer.expect("finish"), "INVALID: this daemon has a rule of its own")
         request = await peer.expect("finish")
-        reason = "the outcome was refused: INVALID: submit[0].name is empty"
-        assert request.params == ["h", {"outcome": "failed", "reason": reason}]
+        reason = "the outcome was refused: INVALID: this daemon has a rule of its own"
+        assert request.params == ["h", {"outcome": "failed", "reason": reason, "final": True}]
         await peer.refuse(request, "BUSY: not now either")
         await peer.serve("subscribe", {})
     assert "f n: its outcome is dropped: BUSY" in caplog.text

@@ -232,3 +232,56 @@ async def test_a_real_ctrl_c_ends_the_worker_with_goodbye(daemon: Daemon) -> Non
             await worker.run()
     assert isinstance(leaf(caught.value), KeyboardInterrupt)
     assert [message.method for message in said] == ["unsubscribe_all"]
+
+
+# -- with the real daemon ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (bytes(17_000_000), "outcome has 17000000 bytes, and may have 16777216"),
+        (Later(delay_ms=1500.0), "outcome.delay_ms is an integer, not float"),  # type: ignore[arg-type]
+        (Done(submit=[NewJob("g", "")]), "outcome.submit[0].name is empty"),
+    ],
+    ids=["17 MB", "1500.0", "follow-on"],
+)
+async def test_a_hopeless_outcome_makes_the_job_dead_at_once(tmp_path: Path, outcome: Any, reason: str) -> None:
+    with RealDaemon(tmp_path) as real:
+        worker = Worker(real.url)
+
+        @worker.function("f")
+        async def hopeless(job: Job) -> Any:
+            worker.stop()
+            return outcome
+
+        async with Client(real.url) as client:
+            await client.submit(NewJob("f", "n"))
+            await worker.run()
+            job = await client.get("f", "n")
+    assert job is not None
+    assert (job["state"], job["reason"], job["attempt"]) == ("dead", reason, 1)
+
+
+@pytest.mark.parametrize("error", [Panic("why"), SystemExit(3)], ids=repr)
+async def test_what_ended_worker_after_worker_is_counted_and_ends_with_the_retries(
+    tmp_path: Path, error: BaseException
+) -> None:
+    with RealDaemon(tmp_path) as real:
+        worker = Worker(real.url)
+        attempts: list[int] = []
+
+        @worker.function("f", inline=True)
+        def fail(job: Job) -> None:
+            attempts.append(job.attempt)
+            if len(attempts) == 3:
+                worker.stop()
+            raise error
+
+        async with Client(real.url) as client:
+            await client.submit(NewJob("f", "n", retry=Retry(limit=2, delay_ms=0)))
+            await worker.run()
+            job = await client.get("f", "n")
+    assert attempts == [1, 2, 3]
+    assert job is not None
+    assert (job["state"], job["crashes"], job["reason"]) == ("dead", 0, f"{type(error).__name__}: {error}")

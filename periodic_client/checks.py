@@ -1,0 +1,111 @@
+"""What the daemon would refuse of an outcome, found where the function returned it: trying the run again cannot help.
+
+The rules are protocol.md's (``perform``, ``submit``); tests/client/test_checks.py holds them against the daemon's own.
+Nothing is sent or changed here.
+"""
+
+from typing import Any, NamedTuple, get_args
+
+from periodic_client.outcomes import BATCH_JOBS_MAX, Existing, WireOutcome, WrongValue
+
+NAME_BYTES_MAX = 255
+HEADERS_MAX = 64
+HEADERS_BYTES_MAX = 4096
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+LEASE_MS = (1_000, 86_400_000)
+PRIORITY = (-100, 100)
+RETRY = {"limit": 1_000, "delay_ms": 86_400_000, "cap_ms": 2_592_000_000, "jitter_percent": 100}
+BACKOFFS = ("fixed", "exponential", "quadratic")
+EXISTING: tuple[str, ...] = get_args(Existing)
+
+
+class Rules(NamedTuple):
+    """What the checks depend on beside the outcome."""
+
+    workload_bytes_max: int
+    now_ms: int
+
+
+def check_outcome(wire: WireOutcome, rules: Rules) -> None:
+    """Raises WrongValue, which names what is wrong. None is what was left out, as on the wire."""
+    if not isinstance(wire, dict):
+        _bytes(wire, "outcome", rules)
+        return
+    _bytes(wire.get("data"), "outcome.data", rules)
+    _integer(wire.get("delay_ms"), "outcome.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
+    jobs = wire.get("submit", ())
+    if len(jobs) > BATCH_JOBS_MAX:
+        raise WrongValue(f"outcome.submit has {len(jobs)} jobs, and may have {BATCH_JOBS_MAX}")
+    for index, job in enumerate(jobs):
+        _check_job(job, f"outcome.submit[{index}]", rules)
+
+
+def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
+    for key in ("func", "name"):
+        size = _text(job[key], f"{where}.{key}")
+        if not size:
+            raise WrongValue(f"{where}.{key} is empty")
+        if size > NAME_BYTES_MAX:
+            raise WrongValue(f"{where}.{key} has {size} bytes, and may have {NAME_BYTES_MAX}")
+    _bytes(job.get("workload"), f"{where}.workload", rules)
+    _headers(job.get("headers") or {}, f"{where}.headers")
+    _integer(job.get("due_at_ms"), f"{where}.due_at_ms", 0, TIME_MS_MAX)
+    _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
+    _integer(job.get("priority"), f"{where}.priority", *PRIORITY)
+    _integer(job.get("lease_ms"), f"{where}.lease_ms", *LEASE_MS)
+    _choice(job.get("existing"), f"{where}.existing", EXISTING)
+    retry = job.get("retry") or {}
+    for key, high in RETRY.items():
+        _integer(retry.get(key), f"{where}.retry.{key}", 0, high)
+    _choice(retry.get("backoff"), f"{where}.retry.backoff", BACKOFFS)
+
+
+def _headers(headers: dict[Any, Any], where: str) -> None:
+    if len(headers) > HEADERS_MAX:
+        raise WrongValue(f"{where} has {len(headers)} entries, and may have {HEADERS_MAX}")
+    size = 0
+    for name, text in headers.items():
+        if not isinstance(name, str):
+            raise WrongValue(f"{where} has a name that is {_kind(name)}")
+        size += _text(name, f"{where}: {name!r:.100}") + _text(text, f"{where}[{name!r:.100}]")
+    if size > HEADERS_BYTES_MAX:
+        raise WrongValue(f"{where} has {size} bytes of names and values, and may have {HEADERS_BYTES_MAX}")
+
+
+def _bytes(value: Any, where: str, rules: Rules) -> None:
+    if value is None:
+        return
+    if not isinstance(value, bytes | bytearray | str):
+        raise WrongValue(f"{where} is bytes or text, not {_kind(value)}")
+    size = _text(value, where) if isinstance(value, str) else len(value)
+    if size > rules.workload_bytes_max:
+        raise WrongValue(f"{where} has {size} bytes, and may have {rules.workload_bytes_max}")
+
+
+def _text(value: Any, where: str) -> int:
+    """Its size in UTF-8."""
+    if not isinstance(value, str):
+        raise WrongValue(f"{where} is a text, not {_kind(value)}")
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        raise WrongValue(f"{where} is text that has no UTF-8: {value!a:.100}") from None
+
+
+def _integer(value: Any, where: str, low: int, high: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WrongValue(f"{where} is an integer, not {_kind(value)}")
+    if not low <= value <= high:
+        raise WrongValue(f"{where} is from {low} to {high}, not {value}")
+
+
+def _choice(value: Any, where: str, choices: tuple[str, ...]) -> None:
+    if value is not None and (not isinstance(value, str) or value not in choices):
+        raise WrongValue(f"{where} is one of {', '.join(choices)}, not {value!r:.100}")
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
