@@ -1,10 +1,5 @@
 """Run the jobs of examples/submit.py: `python examples/worker.py`. Ctrl-C or SIGTERM lets running jobs finish first."""
 
-import logging
-import signal
-
-import trio
-
 from periodic_client import Done, GiveUp, Job, NewJob, Worker
 
 worker = Worker(name="example")
@@ -30,18 +25,4 @@ def print_workload(job: Job) -> None:
     print(job.workload.decode(), f"(in {job.headers['language']})" if "language" in job.headers else "")
 
 
-async def main() -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop_on_signal)
-        await worker.run()
-        nursery.cancel_scope.cancel()
-
-
-async def stop_on_signal() -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            worker.stop()
-
-
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-trio.run(main)
+worker.main()

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from periodic_client import Client, Job, Worker
+from bench.daemon import Daemon as RealDaemon
+from periodic_client import Client, Done, Job, Later, NewJob, Retry, Worker
 from periodic_client.session import Session
 from periodic_client.wire import Request
 from tests.client.peer import Daemon
