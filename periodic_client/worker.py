@@ -149,10 +149,12 @@ class Worker:
             finally:
                 # The links are shielded so as to say goodbye when we are cancelled: else it would look like a crash.
                 # But what a bug of our own ended is one.
-                if not self._has_failed:
-                    with trio.move_on_after(GOODBYE_S, shield=True):
-                        await self._on_all(Link.say_goodbye)
-                connected.cancel()
+                try:
+                    if not self._has_failed:
+                        with trio.move_on_after(GOODBYE_S, shield=True):
+                            await self._on_all(Link.say_goodbye)
+                finally:
+                    connected.cancel()
         if self._refusal is not None:
             raise self._refusal
         self._tell_started()
