@@ -1,9 +1,14 @@
 """MessagePack-RPC libraries that know nothing of this project, as clients and as a worker of the real daemon."""
 
 import base64
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 Program = Callable[[str], Any]
 
@@ -62,3 +67,14 @@ def test_a_worker_ends_runs_in_every_way(nvim: Program) -> None:
     lost = seen["handles"]["removed"]
     ((method, (handle, kind, _)),) = seen["notifications"]
     assert (method, handle, kind) == ("notice", lost, "lost"), "for the run whose job was taken away, and for no other"
+
+
+@pytest.mark.timeout(200)
+def test_a_client_and_a_surviving_worker_that_a_stranger_wrote_from_the_page_alone() -> None:
+    """In Node, and a blocking worker in Python: vectors, 400 jobs, the daemon killed three times, links cut."""
+    node = Path(sys.executable).with_name("node")
+    ended = subprocess.run(
+        [node, Path(__file__).parent / "node" / "check.mjs", sys.executable],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.stdout.rstrip().endswith("PASS"), ended.stdout + ended.stderr
