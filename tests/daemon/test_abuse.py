@@ -154,14 +154,15 @@ def test_1000_idle_connections_cost_little(daemon: Daemon) -> None:
 
 def test_ten_storms_of_connections_leave_no_more_than_one(daemon: Daemon) -> None:
     rest_mb = []
-    for _ in range(10):
+    for number in range(10):
         storm = [Raw(daemon) for _ in range(800)]
         for raw in storm:
             raw.send([0, 1, "hello", [{"client": "storm"}]])
         for raw in storm:
             raw.receive()
             raw.socket.close()
-        rest_mb.append(settled_mb(daemon))
+        if number in (0, 9):
+            rest_mb.append(settled_mb(daemon))
     assert rest_mb[-1] <= 1.2 * rest_mb[0], rest_mb
 
 
