@@ -155,6 +155,9 @@ class SqliteStore:
         # lock file there may be a second daemon.
         for file, inode in self._files:
             if _inode(file) != inode:
+                # As the last connection the other one copies a WAL that has lost its name into the file as it ends.
+                with self._reader_lock:
+                    self._reader.close()
                 raise sqlite3.OperationalError(f"{file} was deleted or replaced while the daemon ran")
 
     @property
