@@ -480,7 +480,7 @@ class TestOutcomes:
         with caplog.at_level(logging.INFO):
             outcome = await perform(step, StandInJob("x.jpg", b"w"))  # type: ignore[arg-type]
         assert outcome == Done(submit=(job,))
-        assert "resize 'x.jpg': x.jpg b'w', 0 ms" in caplog.text
+        assert "resize 'x.jpg': x.jpg b'w', " in caplog.text
 
     @pytest.mark.parametrize(
         "error", [Refused("not a picture"), NotADirectoryError(20, "Not a directory"), IsADirectoryError(21, "Is one")]
