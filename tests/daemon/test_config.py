@@ -44,6 +44,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "log_level": ("debug", "warning", "error"),
     "log_format": ("json", "people", "json"),
     "connections": (1, "2", "3"),
+    "idle_s": (60, "61", "62"),
     "connections_bytes": (20_000_000, "30_000_000", "40000000"),
     "message_bytes": (33_000_000, "32_000_000", "31_000_000"),
     "workload_bytes": (1, "2", "3"),
