@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import trio
 
+from periodic_client.keepalive import keep_alive
 from periodic_client.url import TcpAddress, parse_url
 from periodic_client.wire import (
     MSGID_MAX,
@@ -83,6 +84,7 @@ async def open_stream(url: str) -> trio.abc.Stream:
     try:
         if isinstance(address, TcpAddress):
             stream = await trio.open_tcp_stream(address.host, address.port)
+            keep_alive(stream.socket)
         else:
             stream = await trio.open_unix_socket(address.path)
     except OSError as error:

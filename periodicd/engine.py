@@ -123,6 +123,7 @@ class Engine:
                 if not asked:
                     break
             scheduler.absorb(self.store.apply(asked))
+        scheduler.answer_pings()
         self._was_full = self.memory.is_full
         return self.store.uncommitted
 

@@ -120,6 +120,7 @@ class Scheduler:
         self.listings: list[tuple[Peer, int, ops.Listing]] = []
         """To be answered by the engine's owner, beside the steps."""
         self._listings_open = 0
+        self._pings: list[tuple[Peer, int]] = []
         self.peers: dict[int, Peer] = {}
         self.leases = Leases()
         self.queues = Queues(self.settings.budget)
@@ -284,7 +285,10 @@ class Scheduler:
         self.peers[peer.number] = peer
 
     def detach(self, peer: Peer) -> None:
-        """The connection is gone. Its runs wait for their report, or are given out again at once."""
+        """The connection is gone. Its runs wait for their report, or are given out again at once.
+
+        Those of one that fell silent wait for as long as their leases go.
+        """
         del self.peers[peer.number]
         goodbye = peer.said_goodbye
         for func in list(peer.subscriptions):
@@ -300,6 +304,9 @@ class Scheduler:
             lease.alone = len(runs) == 1
             if goodbye:
                 self._release(lease, self.now.wall_ms)
+            elif peer.fell_silent:
+                # Its process is alive, as far as its machine says: code that holds the interpreter lets nobody ping.
+                continue
             elif peer.disconnect_grace_ms:
                 self._graces.set(lease.handle, self.now.mono_ms + peer.disconnect_grace_ms)
             else:
@@ -320,6 +327,7 @@ class Scheduler:
             silent_ms = self.now.mono_ms - peer.heard_ms
             limit_ms = peer.silence_ms or self.settings.silence_ms
             if peer.subscriptions and silent_ms >= limit_ms:
+                peer.fell_silent = True
                 self.closings.append((peer, Silent(f"subscribed, but silent for {limit_ms // 1000} s")))
             elif silent_ms >= self.settings.idle_ms and peer.is_idle:
                 self.closings.append((peer, Silent(f"silent for {self.settings.idle_ms // 1000} s")))
@@ -365,7 +373,13 @@ class Scheduler:
         self._reply(peer, msgid, answer)
 
     def ping(self, peer: Peer, msgid: int) -> None:
-        self._reply(peer, msgid)
+        """Answered last in the step: until then a report that came before may still turn out not to count."""
+        self._pings.append((peer, msgid))
+
+    def answer_pings(self) -> None:
+        pings, self._pings = self._pings, []
+        for peer, msgid in pings:
+            self._reply(peer, msgid)
 
     # -- a client's messages -------------------------------------------------------------------------------------------
 
@@ -606,12 +620,17 @@ class Scheduler:
         def tell(ended: ops.Ended) -> None:
             if ended.found:
                 self._reply(peer, msgid)
-            else:
-                self.refuse(peer, msgid, LeaseLost("this is not the latest run of a job, or it was reported already"))
+                return
+            self.refuse(peer, msgid, LeaseLost("this is not the latest run of a job, or it was reported already"))
+            if lease is not None and lease.peer is not peer:
+                lease.reported = False
+                self._tell_lost(lease, "its job was removed or replaced")
 
         job_id = _job_id(handle)
         lease = self.leases.by_handle(handle) or (self.leases.late(job_id) if job_id is not None else None)
-        if lease is not None and lease.handle == handle:
+        if lease is not None and lease.handle != handle:
+            lease = None
+        if lease is not None:
             lease.reported = True
             self._report(lease, outcome, tell)
         elif job_id is None or self.leases.by_id(job_id) is not None:
@@ -629,18 +648,24 @@ class Scheduler:
         until_at_ms = lease.job.lease_until_at_ms = self.now.wall_ms + length_ms
         self.leases.extend(lease, self.now.mono_ms + length_ms)
         if own and lease.peer is not peer:
-            lease.peer = peer
-            lease.former = False
-            peer.adopted = [other for other in peer.adopted if self.leases.knows(other) and other is not lease] + [
-                lease
-            ]
-            self._graces.discard(handle)
+            self._take_over(lease, peer)
+
+        def on_extended(found: bool) -> None:
+            if not found:
+                self.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
+                return
+            answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
+            self._reply(peer, msgid, answer)
+
         if self.leases.pop_claim(lease):
             self._claim(lease)
-        else:
-            self._write(ops.Extend(lease.job.id, until_at_ms))
-        answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
-        self._reply(peer, msgid, answer)
+        self._write(ops.Extend(lease.job.id, until_at_ms), on_extended)
+
+    def _take_over(self, lease: Lease, peer: Peer) -> None:
+        lease.peer = peer
+        lease.former = False
+        peer.adopted = [other for other in peer.adopted if self.leases.knows(other) and other is not lease] + [lease]
+        self._graces.discard(lease.handle)
 
     # -- giving out ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from periodic_client.keepalive import keep_alive
 from periodic_client.wire import Busy, Limits, Silent, encode_error
 from periodicd import notify, ops
 from periodicd.allocator import give_back
@@ -41,9 +42,6 @@ IDLE_MS = 2_000
 """When all places are taken, a connection that said nothing for so long, and waits for nothing, gives up its own."""
 LEAVING_MAX = 20
 """So many may be told so at a time, beside those that are allowed."""
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""In seconds, and how often: a peer whose machine has vanished is noticed within a minute."""
-
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
 BACKLOG = 1024
@@ -192,7 +190,7 @@ class Server:
                 await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
             await trio.aclose_forcefully(stream)
             return
-        _keep_alive(stream)
+        keep_alive(stream.socket)
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
             stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn
@@ -308,14 +306,6 @@ class Server:
                     self._drain_s = 0
                 self._stopping = True
                 self._wake()
-
-
-def _keep_alive(stream: trio.SocketStream) -> None:
-    sock = stream.socket
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def tune_interpreter() -> None:
