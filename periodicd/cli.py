@@ -163,7 +163,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
 
     def each_second() -> None:
         notify.alive()
-        handler.tell_held_back(time.time())
+        handler.tell(time.time())
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
