@@ -35,7 +35,7 @@ from periodicd.config import (
 )
 from periodicd.engine import Engine
 from periodicd.server import Address, ListenError, Server, open_listeners, parse_address, tune_interpreter
-from periodicd.store import Store, StoreError
+from periodicd.store import Locked, Store, StoreError
 from periodicd.store.memory import MemoryStore
 from periodicd.store.sqlite import SqliteStore
 
@@ -150,6 +150,8 @@ def _start(values: Config) -> None:
         _end(EXIT_STORE, str(errors.exceptions[0]))
     except* ListenError as errors:
         _end(EXIT_LISTEN, str(errors.exceptions[0]))
+    except* Locked as errors:
+        _end(EXIT_STORE_FAILED, f"{errors.exceptions[0]}; nothing was acknowledged after that")
     except* sqlite3.Error as errors:
         _end(EXIT_STORE_FAILED, f"{values.store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
 

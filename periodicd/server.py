@@ -31,7 +31,7 @@ from periodicd.connection import Connection
 from periodicd.engine import Engine
 from periodicd.logs import about, log_event
 from periodicd.peers import Peer
-from periodicd.store import Store
+from periodicd.store import LOCK_WAIT_MS, Locked, Store
 
 log = logging.getLogger("periodicd.server")
 
@@ -42,6 +42,8 @@ IDLE_MS = 2_000
 """When all places are taken, a connection that said nothing for so long, and waits for nothing, gives up its own."""
 LEAVING_MAX = 20
 """So many may be told so at a time, beside those that are allowed."""
+LOCK_SAID_MS = 1_000
+"""After so long it is said that the store is locked, and by whom."""
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
 BACKLOG = 1024
@@ -224,7 +226,7 @@ class Server:
         drain_began_s: float | None = None
         while True:
             self._mark_second(nursery)
-            if engine.begin(system_now()):
+            if await self._begin():
                 await self._commit()
             self._deliver(nursery)
             if store.checkpoint_due:
@@ -256,6 +258,23 @@ class Server:
             if self._closed >= CLOSED_MANY and now_ms >= self._next_give_back_ms:
                 self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
                 nursery.start_soon(trio.to_thread.run_sync, give_back)
+
+    async def _begin(self) -> bool:
+        """The step up to its commit. Whoever else writes to the store is waited for, off the loop and not for long."""
+        try:
+            return self._engine.begin(system_now())
+        except Locked:
+            await self._lock()
+        return self._engine.go_on()
+
+    async def _lock(self) -> None:
+        """Raises Locked."""
+        try:
+            await trio.to_thread.run_sync(self._store.lock, LOCK_SAID_MS, limiter=self._store_limiter)
+        except Locked as error:
+            log.warning("waiting up to %d s: %s", LOCK_WAIT_MS // 1000, error)
+            rest_ms = LOCK_WAIT_MS - LOCK_SAID_MS
+            await trio.to_thread.run_sync(self._store.lock, rest_ms, limiter=self._store_limiter)
 
     async def _commit(self) -> None:
         begin_ns = time.perf_counter_ns()

@@ -23,6 +23,9 @@ class MemoryStore:
         self._one_at_a_time = threading.Lock()
         """A listing in another thread must see no job half changed."""
 
+    def lock(self, wait_ms: int) -> None:
+        """Nobody else is there."""
+
     def apply(self, ops: list[Op]) -> list[Result]:
         self.uncommitted = self.uncommitted or any(type(op) not in READS for op in ops)
         with self._one_at_a_time:

@@ -26,7 +26,7 @@ import sqlite_utils
 from periodicd import ops, retry
 from periodicd.job import Job, State
 from periodicd.ops import READS, Op, Result
-from periodicd.store import StoreError
+from periodicd.store import Locked, StoreError
 from periodicd.store.counts import Counts
 from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
 
@@ -57,6 +57,9 @@ _INSERT = (
 )
 _INSERT_WORKLOAD = "INSERT INTO workloads VALUES (?, ?)"
 _DELETE = "DELETE FROM jobs WHERE id = ?"
+_WRITE_LOCK = 120
+"""The byte of the -shm file that whoever writes has locked; https://www.sqlite.org/walformat.html, section 2.3.3."""
+
 _OF_RUN = "id = ? AND handle IS coalesce(?, handle)"
 """The job, if its run has this handle; NULL stands for any."""
 _DELETE_RUN = f"DELETE FROM jobs WHERE {_OF_RUN}"
@@ -127,6 +130,8 @@ class SqliteStore:
             self._reader.execute("SELECT count(*) FROM daemon").fetchone()
             files = map(os.fspath, (path, _beside(path, "-wal"), _beside(path, ".lock")))
             self._files = [(file, _inode(file)) for file in files]
+            # From now on nobody waits on the loop; `lock` does, elsewhere.
+            self._db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             os.close(self._lock)
             raise StoreError(_explain(path, error)) from error
@@ -142,9 +147,26 @@ class SqliteStore:
     def uncommitted(self) -> bool:
         return self._db.in_transaction
 
+    def lock(self, wait_ms: int) -> None:
+        if self._db.in_transaction:
+            return
+        self._db.execute(f"PRAGMA busy_timeout = {wait_ms:d}")
+        try:
+            self._begin()
+        finally:
+            self._db.execute("PRAGMA busy_timeout = 0")
+
+    def _begin(self) -> None:
+        try:
+            self._execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            raise Locked(f"{self.path} is locked by {_writer(self.path)}") from error
+
     def apply(self, ops: list[Op]) -> list[Result]:
         if not self._db.in_transaction and any(type(op) not in READS for op in ops):
-            self._execute("BEGIN IMMEDIATE")
+            self._begin()
         self._weight += len(ops)
         return [_METHODS[type(op)](self, op) for op in ops]
 
@@ -497,6 +519,21 @@ def _lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def _writer(path: Path) -> str:
+    """Who writes to the file, in words.
+
+    Asking for the lock itself would need another descriptor of the file, and closing that would drop our own locks.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        inode = _beside(path, "-shm").stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, _, _, kind, process, file, first, last = line.split()
+            if kind == "WRITE" and file.endswith(f":{inode}") and first == last == str(_WRITE_LOCK):
+                name = Path(f"/proc/{process}/comm").read_text().strip()
+                return f"process {process} ({name}), which writes to it"
+    return "another program, which writes to it"
 
 
 def _inode(path: str) -> tuple[int, int] | None:
