@@ -30,6 +30,7 @@ EVENTS = {
     "worker_lost": "the connection was lost with jobs running: %d",
     "lease_ran_out": "a lease of %d ms ran out",
     "dead": "the job is dead after %d runs, %d failures and %d crashes",
+    "stepped_back": "the wall clock was stepped back by %d ms; waits end as if it had not been, dates do not",
     "missed": "warnings that there was no room for: %d",
 }
 

@@ -171,6 +171,15 @@ class Reserve(NamedTuple):
     next_id: int
 
 
+class Shift(NamedTuple):
+    """The wall clock was stepped back: whatever waits or is behind, and has no date, is due so much earlier.
+
+    Answer: None.
+    """
+
+    by_ms: int
+
+
 class Purge(NamedTuple):
     """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``.
 
@@ -267,7 +276,7 @@ class CountResult(NamedTuple):
 
 
 Op = (
-    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Purge
+    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Shift | Purge
     | Get | Fetch | Lanes | Page | Count
 )  # fmt: skip
 

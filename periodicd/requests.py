@@ -208,6 +208,7 @@ def _submission(value: Any, where: str, rules: Rules) -> Submission:
         workload,
         len(workload),
     )
+    job.dated = job.due_at_ms > rules.now_ms and get("due_at_ms") is not None
     if (headers := get("headers")) is not None:
         job.headers = _headers(headers, f"{where}.headers")
     if (priority := get("priority")) is not None:

@@ -52,6 +52,8 @@ IDS_RESERVED = 1_000_000
 EVENTS_MAX = 1000
 """In one step; the rest are counted."""
 SWEEP_MS = 5_000
+STEP_MS = 1_000
+"""A wall clock that is behind by so much was stepped back. By less, it is being adjusted."""
 GAP_MS = 10_000
 """Steps are a second apart at the most: after a longer gap the process or the machine was suspended."""
 PATIENCE_MS = 1_000
@@ -84,9 +86,10 @@ class Settings:
 class Event(NamedTuple):
     """What an operator should know of. The scheduler does not log; whoever owns the engine may."""
 
-    what: Literal["worker_lost", "lease_ran_out", "dead", "missed"]
+    what: Literal["worker_lost", "lease_ran_out", "dead", "stepped_back", "missed"]
     numbers: tuple[int, ...]
-    """worker_lost: its runs. lease_ran_out: the lease in ms. dead: runs, failures, crashes. missed: events."""
+    """worker_lost: its runs. lease_ran_out: the lease in ms. dead: runs, failures, crashes. stepped_back: by how many
+    ms. missed: events."""
     peer: Peer | None = None
     func: str | None = None
     name: str | None = None
@@ -106,6 +109,8 @@ class Scheduler:
         """Drawn ahead: to ask the system for each would be felt."""
         self.now = now
         self.started = now
+        self._lead_ms = now.wall_ms - now.mono_ms
+        """The most that the wall clock was ever ahead of the monotonic one since it was last stepped back."""
         self.boot = boot.boot
         self.draining = False
         self.shutdown_asked = False
@@ -161,6 +166,27 @@ class Scheduler:
         if now.mono_ms - self.now.mono_ms > GAP_MS:
             self._was_suspended(now)
         self.now = now
+        lead_ms = now.wall_ms - now.mono_ms
+        if lead_ms > self._lead_ms:
+            self._lead_ms = lead_ms
+        elif self._lead_ms - lead_ms >= STEP_MS:
+            self._was_stepped_back(self._lead_ms - lead_ms)
+            self._lead_ms = lead_ms
+
+    def _was_stepped_back(self, by_ms: int) -> None:
+        """Waits are durations: they end when the clock would have said so, had it not been stepped back.
+
+        What memory knows is read anew. Costs the store a change of each job that waits for no date.
+        """
+        self._note_event(Event("stepped_back", (by_ms,)))
+        self.write_claims()
+        self._write(ops.Shift(by_ms), self._on_shifted)
+
+    def _on_shifted(self, _: None) -> None:
+        for func in self._rotations:
+            if self.queues.is_open(func):
+                self.queues.close(func)
+                self._read(ops.Lanes(func), partial(self._on_lanes, func))
 
     def _was_suspended(self, now: Now) -> None:
         """The daemon stood still. What was sent to it meanwhile is unread: hear that before judging anyone."""
@@ -877,6 +903,7 @@ class Scheduler:
         self._write_release(lease.job, end, outcome.outcome if outcome else None, tell)
 
     def _write_release(self, job: Job, end: ops.End, how: str | None, tell: Then | None) -> None:
+        job.dated = False
         op = ops.Release(
             end,
             job.due_at_ms,

@@ -99,6 +99,11 @@ class MemoryStore:
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
+    def _shift(self, op: ops.Shift) -> None:
+        for job in self._jobs.values():
+            if job.state in (State.WAITING, State.BEHIND) and not job.dated:
+                job.due_at_ms = max(0, job.due_at_ms - op.by_ms)
+
     def _claim(self, op: ops.Claim) -> bool:
         job = self._jobs.get(op.id)
         if job is None or job.state is not State.WAITING:
@@ -118,7 +123,7 @@ class MemoryStore:
         return self._end_run(op.end, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        return self._end_run(op.end, {"state": State.WAITING, **_changes(op)})
+        return self._end_run(op.end, {"state": State.WAITING, "dated": False, **_changes(op)})
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         return self._end_run(op.end, {"state": State.DEAD, **_changes(op)})
@@ -144,6 +149,7 @@ class MemoryStore:
         if behind is None:
             return None
         behind.state = State.WAITING
+        behind.dated = behind.dated and behind.due_at_ms > at_ms
         behind.due_at_ms = max(behind.due_at_ms, at_ms)
         return replace(behind, workload=None)
 
@@ -246,6 +252,7 @@ _METHODS: dict[type[Op], Callable[[MemoryStore, Any], Result]] = {
     ops.Bury: MemoryStore._bury,
     ops.Boot: MemoryStore._boot_,
     ops.Reserve: MemoryStore._reserve,
+    ops.Shift: MemoryStore._shift,
     ops.Purge: MemoryStore._purge,
     ops.Get: MemoryStore._get,
     ops.Fetch: MemoryStore._fetch,

@@ -46,14 +46,14 @@ LISTING_S = 0.25
 
 _COLUMNS = (
     "id, func, name, due_at_ms, submitted_at_ms, workload, workload_bytes, priority, lease_ms, retry, state, attempt,"
-    " failures, crashes, suspect, reason, ended_at_ms, handle, lease_until_at_ms, headers, restarts"
+    " failures, crashes, suspect, reason, ended_at_ms, handle, lease_until_at_ms, headers, restarts, dated"
 )
 _COLUMNS_WITHOUT_WORKLOAD = _COLUMNS.replace(" workload,", " NULL,")
 
 _INSERT = (
     "INSERT INTO jobs"
-    " (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes, workload, headers)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    " (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes, workload, headers,"
+    " dated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _INSERT_WORKLOAD = "INSERT INTO workloads VALUES (?, ?)"
 _DELETE = "DELETE FROM jobs WHERE id = ?"
@@ -63,13 +63,16 @@ _WRITE_LOCK = 120
 _OF_RUN = "id = ? AND handle IS coalesce(?, handle)"
 """The job, if its run has this handle; NULL stands for any."""
 _DELETE_RUN = f"DELETE FROM jobs WHERE {_OF_RUN}"
-_PROMOTE = "UPDATE jobs SET state = 0, due_at_ms = max(due_at_ms, ?) WHERE id = ?"
+_PROMOTE = (
+    "UPDATE jobs SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at WHERE id = :id"
+)
+_SHIFT = "UPDATE jobs SET due_at_ms = max(0, due_at_ms - ?) WHERE state IN (0, 3) AND NOT dated"
 _FRONT = "SELECT id, state, workload_bytes FROM jobs WHERE func = ? AND name = ? AND state <> 3"
 _CLAIM = "UPDATE jobs SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ? WHERE id = ? AND state = 0"
 _EXTEND = "UPDATE jobs SET lease_until_at_ms = ? WHERE id = ? AND state = 1"
 _RELEASE = (
-    "UPDATE jobs SET state = 0, lease_until_at_ms = NULL, due_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
-    f" crashes = ?, restarts = ?, suspect = ?, reason = ? WHERE {_OF_RUN}"
+    "UPDATE jobs SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?,"
+    f" failures = ?, crashes = ?, restarts = ?, suspect = ?, reason = ? WHERE {_OF_RUN}"
 )
 _BURY = (
     "UPDATE jobs SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
@@ -77,7 +80,7 @@ _BURY = (
 )
 _REQUEUE = (
     "UPDATE jobs SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0,"
-    " suspect = 0, reason = NULL, ended_at_ms = NULL, handle = NULL WHERE id = ?"
+    " suspect = 0, dated = 0, reason = NULL, ended_at_ms = NULL, handle = NULL WHERE id = ?"
 )
 _HANDLE = "SELECT handle FROM jobs WHERE id = ?"
 _BY_ID = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
@@ -211,7 +214,7 @@ class SqliteStore:
             (
                 job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
                 retry.to_text(job.retry), len(workload), None if apart else workload,
-                None if job.headers is None else json.dumps(job.headers),
+                None if job.headers is None else json.dumps(job.headers), job.dated,
             ),
         )  # fmt: skip
         if self._cursor.rowcount != 1:
@@ -268,6 +271,9 @@ class SqliteStore:
     def _remove_behind(self, func: str, front_id: int) -> None:
         self._execute(_DELETE, (self._behind.pop(front_id),))
         self._counts.change(func, live=-1, behind=-1)
+
+    def _shift(self, op: ops.Shift) -> None:
+        self._execute(_SHIFT, (op.by_ms,))
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         row = self._execute(_FRONT, (op.func, op.name)).fetchone()
@@ -347,7 +353,7 @@ class SqliteStore:
     def _promote(self, ended_id: int, func: str, at_ms: int) -> Job | None:
         behind_id = self._behind.pop(ended_id)
         self._execute(_DELETE, (ended_id,))
-        self._execute(_PROMOTE, (at_ms, behind_id))
+        self._execute(_PROMOTE, {"at": at_ms, "id": behind_id})
         self._counts.change(func, live=-1, behind=-1)
         return self._load(_BY_ID_WITHOUT_WORKLOAD, behind_id)
 
@@ -472,7 +478,7 @@ def _job(row: tuple[Any, ...]) -> Job:
     job = Job(*row)
     job.retry = retry.from_text(row[9])
     job.state = State(row[10])
-    job.suspect = bool(row[14])
+    job.suspect, job.dated = bool(row[14]), bool(row[21])
     if job.headers is not None:
         job.headers = json.loads(row[19])
     return job
@@ -529,7 +535,7 @@ def _writer(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         inode = _beside(path, "-shm").stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
-            _, _, _, kind, process, file, first, last = line.split()
+            _, _, _, kind, process, file, first, last = line.replace("-> ", "").split()
             if kind == "WRITE" and file.endswith(f":{inode}") and first == last == str(_WRITE_LOCK):
                 name = Path(f"/proc/{process}/comm").read_text().strip()
                 return f"process {process} ({name}), which writes to it"
@@ -615,6 +621,7 @@ _METHODS: dict[type[Op], Callable[[SqliteStore, Any], Result]] = {
     ops.Bury: SqliteStore._bury,
     ops.Boot: SqliteStore._boot,
     ops.Reserve: SqliteStore._reserve,
+    ops.Shift: SqliteStore._shift,
     ops.Purge: SqliteStore._purge,
     ops.Get: SqliteStore._get,
     ops.Fetch: SqliteStore._fetch,

@@ -116,7 +116,7 @@ def test_a_file_of_the_first_version_becomes_one_of_today(path: Path) -> None:
     waits, runs, behind, dead, again = (listed[number].job for number in range(1, 6))
     assert waits == Job(
         1, "f", "waits", due_at_ms, submitted_at_ms, None, 5, -5, 2_000,
-        Retry(limit=3, backoff="quadratic", jitter_percent=7),
+        Retry(limit=3, backoff="quadratic", jitter_percent=7), dated=True,
     )  # fmt: skip
     assert (runs.handle, runs.lease_until_at_ms, listed[2].successor) == ("1-1-2", 1_700_000_600_000, True)
     assert (behind.name, behind.state) == ("runs", State.BEHIND)
