@@ -127,7 +127,7 @@ def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
         "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--retry-limit",
         "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
     )  # fmt: skip
-    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000, "jitter_percent": 0}
+    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000}
     assert scripted.asked[0][1][0] == {
         "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
         "existing": "keep_live", "headers": {"content-type": "text/plain", "q": "a=b", "empty": ""}, "retry": retry,
