@@ -4,6 +4,7 @@ Commands ask the daemon through Client and show the answer; they know no rule of
 only, messages go to standard error, and the exit code tells a script what happened (EXIT_CODES).
 """
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, get_args
@@ -15,6 +16,7 @@ from periodic_client.cli_output import (
     FUNCTION_COLUMNS,
     JOB_COLUMNS,
     job_as_json,
+    show,
     show_json,
     show_map,
     show_table,
@@ -24,6 +26,7 @@ from periodic_client.cli_values import Duration, Header, Time, Workload
 from periodic_client.client import PAGE_FUNCTIONS, PAGE_JOBS, Client, JobMaps
 from periodic_client.outcomes import Existing, NewJob, Retry
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
+from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import PeriodicError
 
@@ -47,6 +50,8 @@ Exit codes:
   3    there is no such job
   5    there is no daemon, or the connection was lost
   6    the daemon did not answer in time
+  74   the answer could not be written to standard output; what
+       was done is done, and said on standard error
   130  interrupted
 After 5 and 6 it may or may not have happened; submitting the same name again is safe.
 With several names the first that failed decides.
@@ -56,6 +61,18 @@ Durations are written 500ms, 5m, 1h30m, 2d.
 """
 
 Answer = TypeVar("Answer")
+
+
+def run() -> None:
+    """The command of a process. As click would do it, but that its exit code for an interrupt means something else."""
+    try:
+        sys.exit(cli.main(prog_name="periodic", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("periodic: interrupted", err=True)
+        sys.exit(INTERRUPTED)
 
 
 def stop(exit_code: int, message: str) -> NoReturn:
@@ -194,10 +211,11 @@ def submit(
     chosen = {key: value for key, value in chosen.items() if value is not None}
     job = NewJob(func, name, headers=dict(headers), retry=Retry(**chosen) if chosen else None, **options)
     submitted = target.ask(lambda client: client.submit(job))
-    if as_json:
-        show_json({"func": func, "name": name, **submitted._asdict()})
-    else:
-        click.echo(visible(submitted.result))
+    with telling(visible(f"{func} {name}: {submitted.result}")):
+        if as_json:
+            show_json({"func": func, "name": name, **submitted._asdict()})
+        else:
+            show(visible(submitted.result))
     _stop_if_failed(func, name, submitted.result)
 
 
@@ -222,7 +240,7 @@ def get(target: Target, func: str, name: str, workload: bool, id_: int | None, a
     if as_json:
         return
     if workload:
-        click.echo(job["workload"], nl=False)
+        show(job["workload"], nl=False)
     else:
         show_map({key: value for key, value in job.items() if key != "workload"})
 
@@ -276,7 +294,7 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
     functions = answer.pop("functions")
     answer.pop("next", None)
     show_map(answer)
-    click.echo()
+    show("")
     show_table(FUNCTION_COLUMNS, functions)
 
 
@@ -311,7 +329,7 @@ def ping(target: Target, as_json: bool) -> None:
     if as_json:
         show_json(answer)
     else:
-        click.echo("pong")
+        show("pong")
 
 
 @cli.command()
@@ -321,7 +339,8 @@ def shutdown(target: Target, as_json: bool) -> None:
     """Stop the daemon. It waits a while for the jobs that are running."""
     answer = target.ask(lambda client: client.request("shutdown"))
     if as_json:
-        show_json(answer)
+        with telling("the daemon is stopping"):
+            show_json(answer)
     else:
         click.echo("the daemon is stopping", err=True)
 
@@ -347,11 +366,12 @@ def _for_each_name(
         target.ask(ask_all)
     finally:
         # What was done before an error is done, and is told.
-        if as_json:
-            show_json(results)
-        else:
-            for each in results:
-                click.echo(f"{visible(each['name'])}: {visible(each['result'])}")
+        lines = [visible(f"{each['name']}: {each['result']}") for each in results]
+        with telling(", ".join(lines) or "none"):
+            if as_json:
+                show_json(results)
+            elif lines:
+                show("\n".join(lines))
     for each in results:
         _stop_if_failed(func, each["name"], each["result"])
 

@@ -33,8 +33,13 @@ TIME = "_at_ms"
 """How a key ends whose value is a point in time; any other ``..._ms`` is a duration."""
 
 
+def show(data: str | bytes, nl: bool = True) -> None:
+    """To the file that is there: left to choose, click would write UTF-8 where ASCII was asked for."""
+    click.echo(data, file=sys.stdout, nl=nl)
+
+
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value))
+    show(json.dumps(value))
 
 
 def job_as_json(job: JobMap) -> JobMap:
@@ -51,16 +56,14 @@ def job_as_json(job: JobMap) -> JobMap:
 
 def show_map(values: dict[str, Any]) -> None:
     """A line for each key. Maps within are shown as JSON, points in time as local time."""
-    for key, value in values.items():
-        click.echo(f"{_title(key)}: {_cell(key, value)}")
+    show("\n".join(f"{_title(key)}: {_cell(key, value)}" for key, value in values.items()))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     titles = [_title(column) for column in columns]
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     if not sys.stdout.isatty():
-        for line in [titles, *cells]:
-            click.echo("\t".join(line))
+        show("\n".join("\t".join(line) for line in [titles, *cells]))
         return
     from rich.console import Console
     from rich.table import Column, Table

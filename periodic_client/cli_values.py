@@ -73,6 +73,8 @@ class Workload(click.ParamType[bytes]):
         if isinstance(value, bytes):
             return value
         try:
+            if value == "-" and sys.stdin is None:
+                self.fail("standard input is closed", param, ctx)
             if value == "-":
                 return self._read(sys.stdin.buffer, "standard input", param, ctx)
             if value.startswith("@"):

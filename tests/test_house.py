@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # docs/architecture.md draws this table: each module, and what of the project it may import.
     "periodic_client.wire": ("periodic_client.wire",),
     "periodic_client.outcomes": (),
+    "periodic_client.streams": (),
     "periodic_client": ("periodic_client",),
     "periodicd.clock": (),
     "periodicd.retry": (),
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.config": ("periodicd.queues", "periodicd.scheduler"),
     "periodicd.logs": ("periodicd.peers", "periodicd.scheduler"),
     "periodicd.notify": (),
+    "periodicd.__main__": ("periodic_client.streams", "periodicd"),
     "periodicd": ("periodic_client.wire", "periodicd"),
     "image_workers": ("image_workers", "periodic_client"),
 }  # fmt: skip

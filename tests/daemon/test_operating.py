@@ -17,6 +17,7 @@ import trio
 
 from bench.daemon import Daemon
 from periodic_client import Client, ConnectionLost, NewJob
+from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
@@ -43,7 +44,7 @@ def test_the_configuration_table_is_the_code_s() -> None:
 
 
 def test_the_exit_codes_are_the_command_s() -> None:
-    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED}
+    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
     assert [int(row[0]) for row in rows("exit code")] == [0, 1, *sorted(codes)]
 
 
