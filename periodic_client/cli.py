@@ -30,7 +30,7 @@ from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import PeriodicError
 
-REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 3, 5, 6, 130
+REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, INTERRUPTED = 1, 3, 5, 6, 7, 130
 
 FAILURES = {
     "refused": (REFUSED, "exists already; nothing was changed"),
@@ -48,13 +48,15 @@ Exit codes:
        another id by now (--id)
   2    the command is not used as it should be
   3    there is no such job
-  5    there is no daemon, or the connection was lost
+  5    there is no daemon, or no way to it: nothing happened
   6    the daemon did not answer in time
+  7    the connection was lost before the answer came
   74   the answer could not be written to standard output; what
        was done is done, and said on standard error
   130  interrupted
-After 5 and 6 it may or may not have happened; submitting the same name again is safe.
-With several names the first that failed decides.
+After 6, 7 and 130 it may or may not have happened; submitting the same name again is safe.
+With several names the first that failed decides. At one that is refused or not answered the command ends,
+and standard error names it.
 
 \b
 Durations are written 500ms, 5m, 1h30m, 2d.
@@ -97,8 +99,10 @@ class Target:
             return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
         except PeriodicError as error:
             stop(REFUSED, error.to_wire())
-        except (CannotConnect, ConnectionLost) as error:
-            stop(UNREACHABLE, str(error))
+        except CannotConnect as error:
+            stop(UNREACHABLE, f"{error}; nothing happened")
+        except ConnectionLost as error:
+            stop(LOST, str(error))
         except TimedOut as error:
             stop(TIMED_OUT, str(error))
         except KeyboardInterrupt:
@@ -364,6 +368,11 @@ def _for_each_name(
 
     try:
         target.ask(ask_all)
+    except click.exceptions.Exit:
+        if len(results) < len(names) > 1:
+            unknown = visible(f"{func} {names[len(results)]}")
+            click.echo(f"periodic: that was {unknown}; what comes after it was not asked for", err=True)
+        raise
     finally:
         # What was done before an error is done, and is told.
         lines = [visible(f"{each['name']}: {each['result']}") for each in results]

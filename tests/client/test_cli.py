@@ -309,7 +309,12 @@ def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Ru
 
     scripted.answers["remove"] = remove
     result = run("remove", "f", "a", "b", "c")
-    assert (result.exit_code, result.stdout) == (5, "a: removed\n")
+    assert (result.exit_code, result.stdout) == (7, "a: removed\n")
+    lost, which = result.stderr.splitlines()
+    assert "may or may not have happened" in lost
+    assert which == "periodic: that was f b; what comes after it was not asked for"
+    result = run("remove", "f", "b")
+    assert (result.exit_code, result.stderr.count("\n")) == (7, 1), "of one name there is nothing to add"
 
 
 def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
@@ -332,7 +337,8 @@ def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
             1,
             "periodic: INVALID path=job.name: job.name is empty\n",
         ),
-        (Closed(), 5, "may or may not have happened"),
+        (ValueError("BUSY: there is no room for another connection"), 1, "periodic: BUSY: there is no room"),
+        (Closed(), 7, "may or may not have happened"),
         (Silence(), 6, "did not answer submit in 0.5 s"),
     ],
 )
@@ -346,7 +352,8 @@ def test_exit_codes(scripted: ScriptedDaemon, run: Run, error: Exception, exit_c
 def test_no_daemon(tmp_path: Path) -> None:
     url = f"unix://{tmp_path}/nobody"
     result = CliRunner().invoke(cli, ["ping"], env={"PERIODIC_URL": url})
-    assert (result.exit_code, result.stderr) == (5, f"periodic: cannot connect to {url}: No such file or directory\n")
+    assert result.exit_code == 5
+    assert result.stderr == f"periodic: cannot connect to {url}: No such file or directory; nothing happened\n"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +387,7 @@ def test_wrong_usage(args: list[str]) -> None:
 
 def test_help_tells_the_exit_codes_and_how_times_are_written() -> None:
     text = CliRunner().invoke(cli, ["--help"]).stdout
-    for code in (0, 1, 2, 3, 5, 6, 130):
+    for code in (0, 1, 2, 3, 5, 6, 7, 74, 130):
         assert f"\n    {code} " in text
     assert "1h30m" in text
     assert "local time" in CliRunner().invoke(cli, ["submit", "--help"]).stdout
