@@ -62,6 +62,9 @@ and standard error names it.
 Durations are written 500ms, 5m, 1h30m, 2d.
 """
 
+_RETRY = "retry_"
+"""How the options of submit begin that are a key of the job's retry rule; all others are a key of the job."""
+
 Answer = TypeVar("Answer")
 
 
@@ -193,7 +196,15 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
     type=click.Choice(["fixed", "exponential", "quadratic"]),
     help="How the wait grows.  [default: exponential]",
 )
-@click.option("--retry-delay", type=Duration(), help="The unit of the wait.  [default: 1s]")
+@click.option("--retry-delay", "retry_delay_ms", type=Duration(), help="The unit of the wait.  [default: 1s]")
+@click.option("--retry-cap", "retry_cap_ms", type=Duration(), help="The longest wait.  [default: 1h]")
+@click.option(
+    "--retry-jitter",
+    "retry_jitter_percent",
+    type=int,
+    metavar="PERCENT",
+    help="Waits are made up to so much longer, to spread retries.  [default: 10 if exponential, else 0]",
+)
 @as_json
 @click.pass_obj
 def submit(
@@ -203,16 +214,13 @@ def submit(
     name: str,
     as_json: bool,
     headers: tuple[tuple[str, str], ...],
-    retry_limit: int | None,
-    retry_backoff: Any,
-    retry_delay: int | None,
     **options: Any,
 ) -> None:
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
-    chosen = {"limit": retry_limit, "backoff": retry_backoff, "delay_ms": retry_delay}
-    chosen = {key: value for key, value in chosen.items() if value is not None}
+    rule = {key: options.pop(key) for key in list(options) if key.startswith(_RETRY)}
+    chosen = {key.removeprefix(_RETRY): value for key, value in rule.items() if value is not None}
     job = NewJob(func, name, headers=dict(headers), retry=Retry(**chosen) if chosen else None, **options)
     submitted = target.ask(lambda client: client.submit(job))
     with telling(visible(f"{func} {name}: {submitted.result}")):

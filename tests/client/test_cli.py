@@ -1,6 +1,7 @@
 """The ``periodic`` command against a daemon that says what each test wants: output, exit codes, and what is asked."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from periodic_client import NewJob, Retry
 from periodic_client.cli import cli
 from periodic_client.cli_values import Duration, Time, Workload
 from periodic_client.wire import Decoder, Request, encode_error, encode_response
@@ -125,15 +127,29 @@ def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
     run(
         "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--existing",
         "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--retry-limit",
-        "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
+        "3", "--retry-backoff", "fixed", "--retry-delay", "2s", "--retry-cap", "1m", "--retry-jitter", "20",
     )  # fmt: skip
-    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000}
+    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 60_000, "jitter_percent": 20}
     assert scripted.asked[0][1][0] == {
         "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
         "existing": "keep_live", "headers": {"content-type": "text/plain", "q": "a=b", "empty": ""}, "retry": retry,
     }  # fmt: skip
     run("submit", "f", "n", "--at", "2030-01-31T17:00Z")
     assert scripted.asked[1][1][0]["due_at_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
+
+
+def test_every_field_of_a_job_and_of_its_retry_rule_has_an_option() -> None:
+    fields = {each.name for each in dataclasses.fields(NewJob) if each.init} - {"retry"}
+    rule = {f"retry_{each.name}" for each in dataclasses.fields(Retry)}
+    parameters = {str(parameter.name) for parameter in cli.commands["submit"].params}
+    assert parameters == fields | rule | {"as_json"}
+    page = (Path(__file__).parents[2] / "protocol.md").read_text().split("\n### submit\n")[1]
+    for header, known in (
+        ("key", fields | {"retry"}),
+        ("key of `retry`", {each.name for each in dataclasses.fields(Retry)}),
+    ):
+        table = page.split(f"| {header} | type |")[1].split("\n\n")[0]
+        assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == known
 
 
 @pytest.mark.parametrize(
@@ -367,6 +383,7 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["submit", "f", "n", "--in", "five"],
         ["submit", "f", "n", "--at", "tomorrow"],
         ["submit", "f", "n", "--retry-backoff", "linear"],
+        ["submit", "f", "n", "--retry-jitter", "10%"],
         ["submit", "f", "n", "--existing", "overwrite"],
         ["submit", "f", "n", "--header", "codec"],
         ["submit", "f", "n", "--header", "=x"],

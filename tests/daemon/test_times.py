@@ -46,8 +46,7 @@ UNKNOWN = "has no zone, and TZ={} is not known here; write it with an offset, as
         ("2036-10-26 02:30", "CET-1CEST,M3.5.0,M10.5.0/3", "is there twice"),
         (
             "2036-10-05T02:15", "Australia/Lord_Howe",
-            "is left out when the clock is put forward; write 2036-10-05T01:45:00+10:30 or"
-            " 2036-10-05T02:45:00+11:00",
+            "is left out when the clock is put forward; write 2036-10-05T01:45:00+10:30 or 2036-10-05T02:45:00+11:00",
         ),
         *(("2030-01-31T18:00", zone, UNKNOWN.format(zone)) for zone in ("Europe/Berlinn", "Foo", "Europe", "A0", "/")),
     ],
