@@ -296,7 +296,8 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
         whole = await client.status(prefix, None, PAGE_FUNCTIONS)
         while (after := whole.get("next")) is not None:
             page = await client.status(prefix, after, PAGE_FUNCTIONS)
-            whole |= {"functions": whole["functions"] + page["functions"], "next": page.get("next")}
+            whole["functions"] += page["functions"]
+            whole["next"] = page.get("next")
         return whole
 
     answer = target.ask(all_pages)

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 from periodic_client import NewJob, Retry
 from periodic_client.cli import cli
+from periodic_client.cli_output import TABLE_ROWS_MAX
 from periodic_client.cli_values import Duration, Time, Workload
 from periodic_client.wire import Decoder, Request, encode_error, encode_response
 
@@ -417,12 +418,12 @@ def on_a_terminal(program: str, url: str) -> tuple[int, str, str]:
     env = os.environ | {"PERIODIC_URL": url, "COLUMNS": "150"}
     process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=subprocess.PIPE, env=env)
     os.close(theirs)
-    _, messages = process.communicate()
     output = b""
     with contextlib.suppress(OSError):  # reading from a terminal that nobody writes to any more
         while data := os.read(ours, 65536):
             output += data
     os.close(ours)
+    _, messages = process.communicate()
     return process.returncode, output.decode(), messages.decode()
 
 
@@ -437,6 +438,15 @@ def test_a_terminal_is_shown_a_table(scripted: ScriptedDaemon) -> None:
     assert "\x1b[2J" not in output
     title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.splitlines())
     assert title.index("state") == row.index("dead")
+
+
+def test_a_terminal_is_shown_lines_where_a_table_would_take_minutes(scripted: ScriptedDaemon) -> None:
+    scripted.answers["list"] = lambda _: {"jobs": [JOB] * (TABLE_ROWS_MAX + 1), "next": None}
+    exit_code, output, _ = on_a_terminal(LIST.replace("'list'", "'list', '--limit', '1001'"), scripted.url)
+    assert exit_code == 0
+    rows = output.splitlines()
+    assert len(rows) == TABLE_ROWS_MAX + 2
+    assert all(row.count("\t") == rows[0].count("\t") > 0 for row in rows)
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])
