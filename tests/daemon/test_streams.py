@@ -258,11 +258,16 @@ def test_an_interrupt_while_a_workload_is_read_is_no_refusal(daemon: Daemon, tmp
 def test_a_daemon_works_without_streams_and_no_file_of_its_is_taken_for_one(tmp_path: Path, redirect: str) -> None:
     url = f"unix://{tmp_path}/sock"
     command = [sys.executable, "-m", "periodicd", "--listen", url, "--store", str(tmp_path / "db")]
-    with subprocess.Popen(["bash", "-c", f'{redirect}; exec "$@"', "bash", *command]) as process:
-        while (code := periodic(url, "submit", "f", "n").returncode) == 5:
-            assert process.poll() is None
-        assert code == 0
-        for number in (0, 1, 2):
-            assert Path(f"/proc/{process.pid}/fd/{number}").readlink().parent in (Path("/dev"), Path("/dev/pts"))
-        assert periodic(url, "shutdown").returncode == 0
-        assert process.wait(60) == 0
+    with subprocess.Popen(
+        ["bash", "-c", f'{redirect}; exec "$@"', "bash", *command], stdin=subprocess.DEVNULL
+    ) as process:
+        try:
+            while (code := periodic(url, "submit", "f", "n").returncode) == 5:
+                assert process.poll() is None
+            assert code == 0
+            for number in (0, 1, 2):
+                assert Path(f"/proc/{process.pid}/fd/{number}").readlink().parent == Path("/dev")
+            assert periodic(url, "shutdown").returncode == 0
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
