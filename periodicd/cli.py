@@ -55,7 +55,7 @@ file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a vari
 \b
 Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
 4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
-it again once the disk is well."""
+it again once the disk is well; 74 standard output cannot be written (config show, --help, --version)."""
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,12 +111,12 @@ def show(context: click.Context, origin: bool, as_json: bool) -> None:
     for sentence in unknown_variables(os.environ):
         click.echo(f"periodicd: {sentence}", err=True)
     if not as_json:
-        click.echo(to_toml(values, origins if origin else None))
+        click.echo(to_toml(values, origins if origin else None), file=sys.stdout)
         return
     shown = to_json(values)
     if origin:
         shown = {name: {"value": value, "origin": origins[name]} for name, value in shown.items()}
-    click.echo(json.dumps(shown, indent=2))
+    click.echo(json.dumps(shown, indent=2), file=sys.stdout)
 
 
 def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str, str]]:

@@ -10,11 +10,18 @@ from typing import Any, Literal
 
 Backoff = Literal["fixed", "exponential", "quadratic"]
 BACKOFFS: tuple[Backoff, ...] = ("fixed", "exponential", "quadratic")
+JITTER_PERCENT: dict[Backoff, int] = {"fixed": 0, "exponential": 10, "quadratic": 0}
+"""Of a rule that does not say it. Jobs that failed together should not all come back together; who chooses another
+backoff asks for exactly these waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The retry rule that a job carries; protocol.md, submit."""
+    """The retry rule that a job carries; protocol.md, submit.
+
+    The defaults are what a store leaves out (``to_text``). They can not change, or what is stored would; what a client
+    gets that names no rule is DEFAULT.
+    """
 
     limit: int = 15
     """How many times a failed job is tried again."""
@@ -29,7 +36,7 @@ class Retry:
         return asdict(self)
 
 
-DEFAULT = Retry()
+DEFAULT = Retry(jitter_percent=JITTER_PERCENT["exponential"])
 
 
 def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
@@ -62,14 +69,17 @@ def _scatter(value: int) -> int:
     return value ^ value >> 16
 
 
+_PLAIN = Retry()
+
+
 @lru_cache(maxsize=1024)
 def to_text(retry: Retry) -> str | None:
-    """How a store keeps a rule: JSON of what differs from the default, or None for the default itself."""
-    changed = {key: value for key, value in asdict(retry).items() if value != getattr(DEFAULT, key)}
+    """How a store keeps a rule: JSON of what differs from ``Retry()``, or None if nothing does."""
+    changed = {key: value for key, value in asdict(retry).items() if value != getattr(_PLAIN, key)}
     return json.dumps(changed) if changed else None
 
 
 @lru_cache(maxsize=1024)
 def from_text(text: str | None) -> Retry:
     """The inverse of to_text."""
-    return DEFAULT if text is None else Retry(**json.loads(text))
+    return _PLAIN if text is None else Retry(**json.loads(text))

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodic_client.wire": ("periodic_client.wire",),
     "periodic_client.outcomes": (),
     "periodic_client.keepalive": (),
+    "periodic_client.streams": (),
     "periodic_client": ("periodic_client",),
     "periodicd.clock": (),
     "periodicd.retry": (),
@@ -50,6 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.line_writer": (),
     "periodicd.logs": ("periodicd.line_writer", "periodicd.peers", "periodicd.scheduler"),
     "periodicd.notify": (),
+    "periodicd.__main__": ("periodic_client.streams", "periodicd"),
     "periodicd": ("periodic_client.wire", "periodic_client.keepalive", "periodicd"),
     "image_workers": ("image_workers", "periodic_client"),
 }  # fmt: skip

@@ -444,6 +444,27 @@ def test_a_failure_with_a_delay_of_0_waits_by_the_job_s_rule() -> None:
         assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + 7_000
 
 
+def test_jobs_that_failed_together_are_not_tried_again_together() -> None:
+    daemon = Daemon()
+    runner = worker(daemon, limit=500)
+    daemon.connect().ask("submit_batch", [{"func": "f", "name": f"{i}"} for i in range(500)])
+    for run in [runner.take() for _ in range(500)]:
+        run.fail()
+    waits = {daemon.job("f", f"{i}")["due_at_ms"] - daemon.now.wall_ms for i in range(500)}
+    assert min(waits) >= 1_000
+    assert max(waits) < 1_100
+    assert len(waits) > 90, "spread over a tenth of the wait, ms by ms"
+
+
+def test_a_wait_is_exact_where_another_backoff_than_the_default_was_chosen() -> None:
+    for backoff in ("fixed", "quadratic"):
+        daemon = Daemon()
+        _, run = one_job(daemon, retry={"backoff": backoff, "delay_ms": 5_000})
+        run.fail()
+        wait_ms = 5_000 if backoff == "fixed" else 0
+        assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + wait_ms
+
+
 def test_no_wait_exceeds_its_cap_by_the_jitter() -> None:
     for name in map(str, range(50)):
         daemon = Daemon()
