@@ -144,3 +144,34 @@ async def test_a_lease_is_extended_from_any_thread(real: Daemon) -> None:
 
     assert await outcome(real, function) is None
     assert not errors
+
+
+# -- what cannot be is said at once ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"credit": 0}, "credit is 0; it goes from 1 to 1000"),
+        ({"credit": -1}, "credit is -1; it goes from 1 to 1000"),
+        ({"credit": 1001}, "credit is 1001; it goes from 1 to 1000"),
+        ({"threads": 0}, "threads is 0; it must be at least 1"),
+        ({"drain_s": -1}, "drain_s is -1; it must be 0 or more"),
+        ({"drain_s": float("nan")}, "drain_s is nan; it must be 0 or more"),
+        ({"disconnect_grace_ms": -1}, "disconnect_grace_ms is -1; it goes from 0 to 600000"),
+        ({"disconnect_grace_ms": 600_001}, "disconnect_grace_ms is 600001; it goes from 0 to 600000"),
+        ({"name": "x" * 256}, "name has 256 bytes, and may have 255"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_worker_that_could_never_work_is_not_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Worker(**options)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, f"{'x' * 64}.example", ".a"], ids=lambda host: host[:10])
+@pytest.mark.parametrize("owner", [Client, Worker])
+def test_a_host_that_no_name_service_takes_is_told_at_once(host: str, owner: Callable[[str], Any]) -> None:
+    with pytest.raises(ValueError, match="is no name of a host") as caught:
+        owner(f"tcp://{host}:5000")
+    assert f"tcp://{host}:5000" in str(caught.value)
