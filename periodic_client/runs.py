@@ -5,7 +5,6 @@ after a run ended is data on the job, and the daemon's to do.
 """
 
 import inspect
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,12 +17,13 @@ import trio
 
 from periodic_client.checks import Rules, check_outcome
 from periodic_client.job import Extend, Job
+from periodic_client.lines import Lines
 from periodic_client.outcomes import Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
 from periodic_client.session import Session
 from periodic_client.wire import Invalid, Request
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 UNKNOWN_FUNC_DELAY_MS = 5000
 WORKLOAD_BYTES_MAX = 16_777_216

@@ -18,13 +18,14 @@ from typing import Any, NoReturn, TypeVar
 import trio
 
 from periodic_client.job import Job
+from periodic_client.lines import Lines
 from periodic_client.link import CREDIT_MAX, Link, Peer
 from periodic_client.runs import Function
 from periodic_client.session import StreamOpener, check_trio, open_stream
 from periodic_client.url import default_url, parse_url
 from periodic_client.wire import PeriodicError
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 GOODBYE_S = 2.0
 NAME_BYTES_MAX = 255
