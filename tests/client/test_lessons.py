@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from bench.daemon import Daemon
-from periodic_client import Client, Job, NewJob, Retry, Worker
+from periodic_client import Client, GiveUp, Job, NewJob, Retry, Worker
 
 ONCE = Retry(limit=0)
 
@@ -175,3 +175,60 @@ def test_a_host_that_no_name_service_takes_is_told_at_once(host: str, owner: Cal
     with pytest.raises(ValueError, match="is no name of a host") as caught:
         owner(f"tcp://{host}:5000")
     assert f"tcp://{host}:5000" in str(caught.value)
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_ended_while_nothing_ran_here_is_not_used(real: Daemon) -> None:
+    """The program was busy and gave its loop no turn: the end of the connection lies there unread."""
+    async with Client(real.url) as client:
+        await client.submit(NewJob("f", "1"))
+        real.kill()
+        real.start()
+        assert (await client.submit(NewJob("f", "2"))).result == "created"
+
+
+async def test_more_listings_at_once_than_the_daemon_makes_wait_their_turn(real: Daemon) -> None:
+    counts: list[int] = []
+
+    async def count(client: Client) -> None:
+        counts.append(len([job async for job in client.list("f")]))
+
+    async with Client(real.url) as client:
+        await client.submit_many(NewJob("f", str(number), delay_ms=3_600_000) for number in range(3000))
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(count, client)
+    assert counts == [3000] * 30
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_writes_lines_into_a_worker_s_log(real: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    worker = Worker(real.url)
+    name = "x\n2026-01-31 08:00:00,000 CRITICAL all is lost\x1b[31m\u2028"
+
+    @worker.function("raises")
+    async def raises(job: Job) -> None:
+        raise ValueError("no\nmore")
+
+    @worker.function("gives\nup")
+    async def gives_up(job: Job) -> None:
+        raise GiveUp("no\nmore")
+
+    async with trio.open_nursery() as nursery, Client(real.url) as client:
+        await nursery.start(worker.run)
+        await client.submit(NewJob("raises", name, retry=ONCE))
+        await client.submit(NewJob("gives\nup", name))
+        while (await client.status())["failed"] < 2:  # noqa: ASYNC110 - another process
+            await trio.sleep(0.01)
+        worker.stop()
+    records = [record for record in caplog.records if record.name.startswith("periodic_client")]
+    lines = [record.getMessage() for record in records]
+    assert any("is given up" in line for line in lines)
+    assert any("failed" in line for line in lines)
+    assert all(line.isprintable() for line in lines), lines
+    assert "lines" not in {record.module for record in records}, "each tells the place that it comes from"
