@@ -5,6 +5,7 @@ knows what a lost answer means and how long to wait. One task reads, one writes,
 was queued since its last turn at once, so that a message costs no task switch of its own.
 """
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,6 +42,7 @@ RECEIVE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """While more than this waits to be written, ``room`` waits."""
 QUIET_S = 0.1
+FULL_S = 0.05
 TAKEN = Limits()
 """What the daemon takes; protocol.md, section 1. It would close the connection over more."""
 LIMITS = Limits(values=2_000_000)
@@ -85,11 +87,28 @@ async def open_stream(url: str) -> trio.abc.Stream:
         if isinstance(address, TcpAddress):
             stream = await trio.open_tcp_stream(address.host, address.port)
         else:
-            stream = await trio.open_unix_socket(address.path)
+            stream = await _open_unix(address.path)
     except OSError as error:
         raise CannotConnect(f"cannot connect to {url}: {_reason(error)}") from error
     _open.add(stream)
     return stream
+
+
+async def _open_unix(path: str) -> trio.SocketStream:
+    """Where TCP waits for a place among those that wait to be accepted, a Unix socket that does not block says EAGAIN,
+    which trio takes for a connection under way: then it has no peer.
+    """
+    while True:
+        stream = await trio.open_unix_socket(path)
+        try:
+            stream.socket.getpeername()
+        except OSError as error:
+            await stream.aclose()
+            if error.errno != errno.ENOTCONN:
+                raise
+            await trio.sleep(FULL_S)
+        else:
+            return stream
 
 
 _open: WeakSet[trio.SocketStream] = WeakSet()

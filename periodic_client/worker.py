@@ -118,6 +118,8 @@ class Worker:
         may run in the event loop itself, which does nothing else meanwhile. Raises ValueError for what cannot be, and
         RuntimeError once the worker runs.
         """
+        if not isinstance(func, str):
+            raise TypeError('function takes a name: @worker.function("resize")')
         if self._links:
             raise RuntimeError(f"{func}: functions are added before the worker runs")
         if func in self._functions:

@@ -2,17 +2,21 @@
 
 import gc
 import logging
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from bench.daemon import Daemon
-from periodic_client import Client, GiveUp, Job, NewJob, Retry, Worker
+from periodic_client import CannotConnect, Client, GiveUp, Job, NewJob, Retry, Worker
+from periodic_client.session import open_stream
 
 ONCE = Retry(limit=0)
 
@@ -169,6 +173,15 @@ def test_a_worker_that_could_never_work_is_not_made(options: dict[str, Any], mes
         Worker(**options)
 
 
+def test_a_decorator_without_its_parentheses_is_told_so() -> None:
+    worker = Worker()
+    with pytest.raises(TypeError, match=r"^function takes a name: @worker\.function\(\"resize\"\)$"):
+
+        @worker.function  # type: ignore[arg-type]
+        def resize(job: Job) -> None:
+            pass
+
+
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, f"{'x' * 64}.example", ".a"], ids=lambda host: host[:10])
 @pytest.mark.parametrize("owner", [Client, Worker])
 def test_a_host_that_no_name_service_takes_is_told_at_once(host: str, owner: Callable[[str], Any]) -> None:
@@ -201,6 +214,54 @@ async def test_more_listings_at_once_than_the_daemon_makes_wait_their_turn(real:
             for _ in range(30):
                 nursery.start_soon(count, client)
     assert counts == [3000] * 30
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """A Unix socket whose listener has as many connections waiting as it may, and the listener."""
+    path = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                sock = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                sock.setblocking(False)
+                sock.connect(path)
+        yield f"unix://{path}", listener
+
+
+async def test_a_socket_where_too_many_wait_is_waited_for(
+    full: tuple[str, socket.socket], nursery: trio.Nursery
+) -> None:
+    url, listener = full
+    connected = trio.Event()
+
+    async def connect() -> None:
+        stream = await open_stream(url)
+        await stream.send_all(b"hello")
+        await stream.aclose()
+        connected.set()
+
+    nursery.start_soon(connect)
+    await wait_all_tasks_blocked()
+    received = b""
+    with trio.fail_after(10):
+        while not received:
+            accepted, _ = await trio.to_thread.run_sync(listener.accept)
+            with accepted:
+                # Those that only waited say nothing, and are open.
+                accepted.settimeout(0.2)
+                with suppress(TimeoutError):
+                    received = accepted.recv(100)
+        await connected.wait()
+    assert received == b"hello"
+
+
+async def test_a_socket_where_too_many_wait_for_too_long_was_not_connected_to(full: tuple[str, socket.socket]) -> None:
+    async with Client(full[0], timeout_s=0.3) as client:
+        with pytest.raises(CannotConnect):
+            await client.submit(NewJob("f", "n"))
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
