@@ -4,6 +4,7 @@ import gc
 import logging
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -15,7 +16,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from bench.daemon import Daemon
-from periodic_client import CannotConnect, Client, GiveUp, Job, NewJob, Retry, Worker
+from periodic_client import CannotConnect, Client, Done, GiveUp, Job, NewJob, Retry, Worker
 from periodic_client.session import open_stream
 
 ONCE = Retry(limit=0)
@@ -188,6 +189,43 @@ def test_a_host_that_no_name_service_takes_is_told_at_once(host: str, owner: Cal
     with pytest.raises(ValueError, match="is no name of a host") as caught:
         owner(f"tcp://{host}:5000")
     assert f"tcp://{host}:5000" in str(caught.value)
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+PERIOD_MS = 200
+
+
+def next_at_ms() -> int:
+    """As docs/lessons.md shows it."""
+    now_ms = time.time_ns() // 1_000_000
+    return now_ms - now_ms % PERIOD_MS + PERIOD_MS
+
+
+async def test_a_job_that_submits_itself_by_the_clock_neither_drifts_nor_catches_up(real: Daemon) -> None:
+    due: list[int] = []
+    attempts: list[int] = []
+    worker = Worker(real.url)
+
+    @worker.function("tick")
+    async def tick(job: Job) -> Done:
+        attempts.append(job.attempt)
+        if job.attempt == 1:
+            due.append(job.due_at_ms)
+        if len(due) == 2 and job.attempt == 1:
+            raise ValueError("too late by its retry")
+        if len(due) == 4:
+            await trio.sleep(3.3 * PERIOD_MS / 1000)  # so three are missed
+        if len(due) == 6:
+            worker.stop()
+        return Done(submit=[NewJob("tick", job.name, due_at_ms=next_at_ms(), retry=Retry(delay_ms=130))])
+
+    async with Client(real.url) as client:
+        await client.submit(NewJob("tick", "n", due_at_ms=next_at_ms(), retry=Retry(delay_ms=130)))
+    await worker.run()
+    assert [at_ms % PERIOD_MS for at_ms in due] == [0] * 6
+    assert len(set(due)) == 6
+    assert attempts == [1, 1, 2, 1, 1, 1, 1]
 
 
 # -- connections -------------------------------------------------------------------------------------------------------
