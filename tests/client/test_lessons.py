@@ -18,6 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, Done, GiveUp, Job, NewJob, Retry, Worker
 from periodic_client.session import open_stream
+from tests.client.test_main import PROGRAM, program
 
 ONCE = Retry(limit=0)
 
@@ -331,3 +332,19 @@ async def test_nobody_writes_lines_into_a_worker_s_log(real: Daemon, caplog: pyt
     assert any("failed" in line for line in lines)
     assert all(line.isprintable() for line in lines), lines
     assert "lines" not in {record.module for record in records}, "each tells the place that it comes from"
+
+
+async def test_a_locale_without_unicode_is_none_of_a_worker_s_business(
+    real: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(key, value)
+    with program(PROGRAM.format(drain_s=1), real.url) as process:
+        async with Client(real.url) as client:
+            await client.submit(NewJob("f", "日本.jpg", "größer", retry=ONCE))
+            while (await client.status())["failed"] == 0:  # noqa: ASYNC110 - another process
+                await trio.sleep(0.01)
+        process.terminate()
+        _, log = await trio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 0
+    assert "f \\u65e5\\u672c.jpg failed: ValueError" in log
