@@ -177,9 +177,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
     try:
         await server.run(listeners, ready)
     finally:
-        for address in addresses:
-            if address.path is not None:
-                address.path.unlink(missing_ok=True)
+        server.remove_sockets()
     log.info("stopped")
 
 

@@ -181,13 +181,15 @@ class Shift(NamedTuple):
 
 
 class Purge(NamedTuple):
-    """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``.
+    """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``: the oldest ``limit`` of
+    them, since nothing else is done meanwhile.
 
     Answer: int, how many.
     """
 
     ended_at_ms: int
     kept: int
+    limit: int
 
 
 # -- reads: executed after the writes of their step --------------------------------------------------------------------

@@ -42,8 +42,9 @@ DEFAULT = Retry(jitter_percent=JITTER_PERCENT["exponential"])
 def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
     """How long a job waits that failed now, after ``failures`` failures before; None if it is given up.
 
-    ``seed`` spreads the jitter; the job's id serves. The quadratic wait, c * (10 + c) units, is the image server's of
-    old: 0, 11, 24, 39, ... s.
+    ``seed`` spreads the jitter; the job's id serves. A wait at its cap is spread below it, or those that failed
+    together would come back together for ever. The quadratic wait, c * (10 + c) units, is the image
+    server's of old: 0, 11, 24, 39, ... s.
     """
     if failures >= retry.limit:
         return None
@@ -57,8 +58,9 @@ def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
     wait = min(wait, retry.cap_ms)
     if retry.jitter_percent:
         spread = wait * retry.jitter_percent // 100
-        wait += _scatter(seed * 1009 + failures) * spread >> 32
-    return min(wait, retry.cap_ms)
+        low = wait if wait < retry.cap_ms else retry.cap_ms - spread
+        wait = low + (_scatter(seed * 1009 + failures) * min(spread, retry.cap_ms - low) >> 32)
+    return wait
 
 
 def _scatter(value: int) -> int:

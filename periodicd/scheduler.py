@@ -58,6 +58,9 @@ GAP_MS = 10_000
 """Steps are a second apart at the most: after a longer gap the process or the machine was suspended."""
 PATIENCE_MS = 1_000
 PURGE_MS = 600_000
+PURGED_MAX = 1_000
+PURGE_PAUSE_MS = 20
+"""When so many dead jobs were forgotten at once there may be more, and others are to be served between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,12 @@ class Scheduler:
             self._close_silent()
         if mono_ms >= self._next_purge_ms:
             self._next_purge_ms = mono_ms + PURGE_MS
-            self._write(ops.Purge(wall_ms - self.settings.dead_kept_ms, self.settings.dead_kept))
+            purge = ops.Purge(wall_ms - self.settings.dead_kept_ms, self.settings.dead_kept, PURGED_MAX)
+            self._write(purge, self._on_purged)
+
+    def _on_purged(self, count: int) -> None:
+        if count == PURGED_MAX:
+            self._next_purge_ms = self.now.mono_ms + PURGE_PAUSE_MS
 
     def _end_what_ran_out(self, mono_ms: int) -> None:
         for lease in self.leases.pop_expired(mono_ms):

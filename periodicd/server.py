@@ -95,9 +95,13 @@ async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
         for address in addresses:
             try:
                 opened = await _listen(address)
+            except UnicodeError:
+                raise ListenError(f"cannot listen on {address}: {address.host!r} is no name of a host") from None
             except OSError as error:
-                # A name that is not found has an error number of its own, which the system has no text for.
-                reason = str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+                # A name that is not found has an error number of its own, which the system has no text for; what Python
+                # refuses itself has none.
+                known = error.errno is not None and not isinstance(error, socket.gaierror)
+                reason = os.strerror(error.errno or 0) if known else str(error.strerror or error)
                 hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
                 raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
             for listener in opened:
@@ -119,6 +123,15 @@ async def _listen(address: Address) -> list[trio.SocketListener]:
         sock.close()
         raise
     return [trio.SocketListener(sock)]
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now, if any."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _clear_stale_socket(path: Path) -> None:
@@ -165,6 +178,8 @@ class Server:
         self._store_limiter = trio.CapacityLimiter(1)
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
+        self._sockets: dict[Path, tuple[int, int] | None] = {}
+        """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
         """Who wants to know when a step has dealt with what arrived before it."""
 
@@ -176,11 +191,33 @@ class Server:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
+                self._listen(listener, nursery)
             ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
         self._engine.close()
+
+    def _listen(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        name = listener.socket.getsockname()
+        if listener.socket.family == socket.AF_UNIX:
+            self._sockets[Path(name)] = _file_at(Path(name))
+        nursery.start_soon(self._accept, listener, nursery)
+
+    async def _listen_again(self, path: Path, nursery: trio.Nursery) -> None:
+        """Whoever sweeps /tmp takes a socket for a file that nobody uses. Without its name nobody can connect."""
+        try:
+            (listener,) = await _listen(Address(None, 0, path))
+        except OSError as error:
+            log.warning("the socket %s was removed, and cannot be made again: %s", path, error.strerror)
+        else:
+            log.warning("the socket %s was removed while the daemon ran: it is made again", path)
+            self._listen(listener, nursery)
+
+    def remove_sockets(self) -> None:
+        """At the end. What another daemon has put in their place is left alone."""
+        for path, file in self._sockets.items():
+            if file is not None and _file_at(path) == file:
+                path.unlink(missing_ok=True)
 
     async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
@@ -255,6 +292,10 @@ class Server:
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000
             self._each_second()
+            for path, file in self._sockets.items():
+                if file is not None and _file_at(path) is None:
+                    self._sockets[path] = None
+                    nursery.start_soon(self._listen_again, path, nursery)
             if self._closed >= CLOSED_MANY and now_ms >= self._next_give_back_ms:
                 self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
                 nursery.start_soon(trio.to_thread.run_sync, give_back)

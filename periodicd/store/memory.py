@@ -163,8 +163,10 @@ class MemoryStore:
 
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
-        dead.sort(key=lambda job: (job.ended_at_ms, job.id), reverse=True)
-        purged = [job for at, job in enumerate(dead) if at >= op.kept or (job.ended_at_ms or 0) < op.ended_at_ms]
+        dead.sort(key=lambda job: (job.ended_at_ms, job.id))
+        surplus = max(0, len(dead) - op.kept)
+        purged = [job for at, job in enumerate(dead) if at < surplus or (job.ended_at_ms or 0) < op.ended_at_ms]
+        del purged[op.limit :]
         for job in purged:
             del self._jobs[job.id]
         return len(purged)

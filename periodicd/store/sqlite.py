@@ -99,8 +99,10 @@ _LISTING = (
     " ORDER BY id LIMIT :limit"
 )
 _CHUNK_END = "SELECT max(id) AS last, count(*) AS rows FROM (SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?)"
-_SURPLUS_DEAD = "SELECT id FROM jobs WHERE state = 2 ORDER BY ended_at_ms DESC, id DESC LIMIT -1 OFFSET ?"
-_OLD_DEAD = "SELECT id FROM jobs WHERE state = 2 AND ended_at_ms < ?"
+_FIRST_SURPLUS = "SELECT ended_at_ms, id FROM jobs WHERE state = 2 ORDER BY ended_at_ms DESC, id DESC LIMIT 1 OFFSET ?"
+_DEAD_UP_TO = (
+    "SELECT id, func FROM jobs WHERE state = 2 AND (ended_at_ms, id) <= (?, ?) ORDER BY ended_at_ms, id LIMIT ?"
+)
 _BEHIND_PAIRS = (
     "SELECT front.id, behind.id FROM jobs AS behind JOIN jobs AS front"
     " ON front.func = behind.func AND front.name = behind.name AND front.state <> 3 WHERE behind.state = 3"
@@ -367,13 +369,13 @@ class SqliteStore:
         self._execute("UPDATE daemon SET next_id = ?", (op.next_id,))
 
     def _purge(self, op: ops.Purge) -> int:
-        ids = {job_id for (job_id,) in self._execute(_OLD_DEAD, (op.ended_at_ms,))}
-        ids.update(job_id for (job_id,) in self._execute(_SURPLUS_DEAD, (op.kept,)).fetchall())
-        for job_id in sorted(ids):
-            (func,) = self._execute("SELECT func FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        surplus = self._execute(_FIRST_SURPLUS, (op.kept,)).fetchone()
+        last = max((op.ended_at_ms, -1), surplus or (-1, -1))
+        purged = self._execute(_DEAD_UP_TO, (*last, op.limit)).fetchall()
+        for job_id, func in purged:
             self._execute(_DELETE, (job_id,))
             self._counts.change(func, dead=-1)
-        return len(ids)
+        return len(purged)
 
     # -- reads ---------------------------------------------------------------------------------------------------------
 

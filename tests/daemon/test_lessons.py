@@ -1,7 +1,11 @@
-"""What users of other job systems complain of (docs/lessons.md), tried on the real daemon, which holds."""
+"""What users of other job systems complain of (docs/lessons.md), tried on the real daemon."""
 
 import re
+import socket
+import sqlite3
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench.daemon import Daemon
+from bench.daemon import Daemon, DidNotStart
+from periodicd import retry
+from tests.daemon.test_wire import Raw
 from tests.model.link import Link
 
 
@@ -127,3 +133,95 @@ def test_the_page_names_tests_that_there_are() -> None:
     named = set(re.findall(r"`(test_\w+)`", (root.parent / "docs" / "lessons.md").read_text()))
     assert len(named) > 25
     assert {name for name in named if f"def {name}(" not in written} == set()
+
+
+def once_it_is_there(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(5)
+    while True:
+        try:
+            # No event tells that another process listens.
+            sock.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            time.sleep(0.01)
+        else:
+            return sock
+
+
+def test_a_socket_that_is_swept_away_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Daemon(tmp_path, listen=f"unix://{path}") as daemon:
+        path.unlink()
+        once_it_is_there(path).close()
+        assert "was removed" in daemon.said
+    assert not path.exists()
+
+
+def test_the_socket_of_another_daemon_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Daemon(tmp_path, listen=f"unix://{path}"):
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            other.listen()
+            time.sleep(2)  # it looks each second
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("listen", "reason"),
+    [(f"unix:///tmp/{'x' * 200}", "AF_UNIX path too long"), ("tcp://a..b:5000", "no name of a host")],
+)
+def test_an_address_that_the_system_does_not_take_is_told_with_its_reason(
+    tmp_path: Path, listen: str, reason: str
+) -> None:
+    with pytest.raises(DidNotStart) as caught:
+        Daemon(tmp_path, "--insecure-bind", listen=listen).start()
+    assert caught.value.code in (2, 4)
+    assert reason in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_health_check_that_says_nothing_leaves_no_line(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        host, port = daemon.url.removeprefix("tcp://").split(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port))) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it resets
+        with closing(Raw(daemon).socket), closing(Raw(daemon).socket):
+            time.sleep(0.2)
+    assert "broke" not in daemon.said
+
+
+def test_jobs_that_failed_together_do_not_come_back_together_at_their_cap() -> None:
+    rule = retry.Retry(1000, "fixed", 60_000, 60_000, 50)
+    waits = [retry.wait_ms(rule, 3, job_id) or 0 for job_id in range(1000)]
+    assert max(waits) <= 60_000
+    assert len(set(waits)) > 900
+
+
+def test_many_dead_jobs_are_forgotten_while_others_are_served(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "--dead-kept", "1000") as daemon:
+        raw = Raw(daemon)
+        raw.ask("submit", {"func": "f", "name": "x"})
+        raw.socket.close()
+    with closing(sqlite3.connect(tmp_path / "periodic.db")) as db, db:
+        db.row_factory = sqlite3.Row
+        row = dict(db.execute("SELECT * FROM jobs").fetchone()) | {"state": 2, "reason": ""}
+        db.execute("DELETE FROM jobs")
+        db.executemany(
+            f"INSERT INTO jobs ({','.join(row)}) VALUES ({','.join('?' * len(row))})",
+            (
+                tuple((row | {"id": i, "name": str(i), "ended_at_ms": int(time.time() * 1000)}).values())
+                for i in range(1, 100_001)
+            ),
+        )
+        db.execute("UPDATE daemon SET next_id = 1000000")
+    with Daemon(tmp_path, "--dead-kept", "1000") as daemon:
+        raw = Raw(daemon)
+        raw.ask("ping")
+        dead = raw.ask("status")["functions"][0]["dead"]
+        assert dead > 1000, "the first answer did not wait for all"
+        while raw.ask("status")["functions"][0]["dead"] > 1000:
+            time.sleep(0.05)
+        raw.socket.close()

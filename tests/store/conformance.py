@@ -386,9 +386,9 @@ class Conformance:
     def test_purge_forgets_the_old_and_the_many(self, store: Store) -> None:
         for job_id in range(1, 7):
             self.do(store, ops.Put(job(job_id, str(job_id))), bury(job_id, ended_at_ms=100 * job_id))
-        assert self.do(store, ops.Purge(250, 3)) == 3
+        assert self.do(store, ops.Purge(250, 3, 9)) == 3
         assert [found.job.id for found in store.list_jobs(ops.Listing()).jobs] == [4, 5, 6]
-        assert self.do(store, ops.Purge(0, 3)) == 0
+        assert self.do(store, ops.Purge(0, 3, 9)) == 0
 
     def test_reads_alone_need_no_commit_and_writes_do(self, store: Store) -> None:
         store.apply([ops.Get("f", "a"), EVERYTHING, ops.Lanes("f")])
