@@ -12,9 +12,9 @@ import trio
 from bench.daemon import Daemon, worker
 from bench.scenarios import WORKLOAD, Figures, all_done, jobs
 from periodic_client import Client
-from periodic_client.wire import Decoder, Request, Response
+from periodic_client.wire import Request, Response
 from periodicd.clock import system_now
-from periodicd.engine import Engine
+from periodicd.engine import drive, start
 from periodicd.store.sqlite import SqliteStore
 
 JOBS = 10_000
@@ -24,16 +24,13 @@ AT_ONCE = 100
 def rows_per_job(folder: Path) -> float:
     """Rows inserted, updated and deleted, as SQLite counts them: the real engine and store in this process."""
     store = SqliteStore(folder / "rows.db", "relaxed")
-    engine = Engine(store, system_now(), os.urandom)
+    engine = start(store, system_now(), os.urandom)
     peer = engine.attach(system_now())
-    decoder = Decoder()
 
     def step() -> list[Request]:
-        if engine.begin(system_now()):
-            engine.commit()
-        sent = b"".join(data for _, data in engine.finish())
+        said = drive(engine.step(system_now()), store)
         peer.note_outbox(0)
-        return [message for message in decoder.feed(sent) if isinstance(message, Request)]
+        return [message for _, message in said.messages if isinstance(message, Request)]
 
     engine.receive(peer, Request(0, "subscribe", ["bench", {"limit": AT_ONCE}]))
     step()

@@ -20,14 +20,11 @@ JOBS = 30_000
 
 LAYERS = (
     ("wire: decode and encode", ("periodic_client/wire/",)),
-    ("requests: check params", ("periodicd/requests.py",)),
-    ("rules: scheduler, queues, leases, peers", (
-        "periodicd/scheduler.py", "periodicd/queues.py", "periodicd/leases.py", "periodicd/peers.py",
-        "periodicd/timers.py", "periodicd/recent.py", "periodicd/retry.py",
-    )),
-    ("store: statements on the loop", ("periodicd/store/sqlite.py",)),
+    ("protocol: check params, make answers", ("periodicd/protocol/", "periodicd/methods.py")),
+    ("rules", ("periodicd/scheduler/", "periodicd/retry.py")),
+    ("store: statements on the loop", ("periodicd/store/",)),
     ("engine", ("periodicd/engine.py",)),
-    ("connection and server", ("periodicd/connection.py", "periodicd/server.py", "periodicd/clock.py")),
+    ("connection and server", ("periodicd/net/", "periodicd/clock.py")),
     ("trio", ("trio/",)),
 )  # fmt: skip
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import resource
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,9 +32,11 @@ from periodicd.config import (
     to_toml,
     unknown_variables,
 )
-from periodicd.engine import Engine
-from periodicd.server import Address, ListenError, Server, open_listeners, parse_address, tune_interpreter
-from periodicd.store import Locked, Store, StoreError
+from periodicd.engine import start
+from periodicd.interpreter import tune
+from periodicd.net.addresses import Address, ListenError, open_listeners, parse_address
+from periodicd.net.server import Server
+from periodicd.store import Store, StoreError, StoreFailed
 from periodicd.store.memory import MemoryStore
 from periodicd.store.sqlite import SqliteStore
 
@@ -142,7 +143,7 @@ def _start(values: Config) -> None:
     handler = logs.set_up(values.log_level, values.log_format)
     for sentence in unknown_variables(os.environ):
         log.warning("%s", sentence)
-    tune_interpreter()
+    tune()
     connections = _connections_allowed(values.connections)
     try:
         trio.run(_serve, values, connections, handler)
@@ -150,10 +151,8 @@ def _start(values: Config) -> None:
         _end(EXIT_STORE, str(errors.exceptions[0]))
     except* ListenError as errors:
         _end(EXIT_LISTEN, str(errors.exceptions[0]))
-    except* Locked as errors:
+    except* StoreFailed as errors:
         _end(EXIT_STORE_FAILED, f"{errors.exceptions[0]}; nothing was acknowledged after that")
-    except* sqlite3.Error as errors:
-        _end(EXIT_STORE_FAILED, f"{values.store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
 
 
 async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> None:
@@ -169,7 +168,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
-    engine = Engine(store, system_now(), os.urandom, values.settings)
+    engine = start(store, system_now(), os.urandom, values.settings)
     addresses = [parse_address(url) for url in values.listen]
     listeners = await open_listeners(addresses)
     limits = Limits(message_bytes=values.message_bytes)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from periodicd import __version__
-from periodicd.queues import Budget
 from periodicd.scheduler import Settings
+from periodicd.scheduler.queues import Budget
 
 FILE_VARIABLE = "PERIODICD_CONFIG"
 IN_MEMORY = Path(":memory:")

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from periodicd.line_writer import LineWriter
-from periodicd.peers import Peer
-from periodicd.scheduler import Event
+from periodicd.scheduler import events
+from periodicd.scheduler.peers import Peer
 
 FIELDS = ("connection", "client", "func", "job", "run")
 """What a line may be about: a connection's number, the name its program gave itself, a job's func and name, a run's
@@ -26,25 +26,30 @@ LINES_MAX = 10
 """Of one template in WINDOW_S seconds."""
 WINDOW_S = 5
 
-EVENTS = {
-    "worker_lost": "the connection was lost with jobs running: %d",
-    "lease_ran_out": "a lease of %d ms ran out",
-    "dead": "the job is dead after %d runs, %d failures and %d crashes",
-    "stepped_back": "the wall clock was stepped back by %d ms; waits end as if it had not been, dates do not",
-    "missed": "warnings that there was no room for: %d",
-}
-
 
 def about(peer: Peer) -> dict[str, object]:
     """The fields of a line about a connection."""
     return {"connection": peer.number, "client": peer.client}
 
 
-def log_event(log: logging.Logger, event: Event) -> None:
-    """The line for what the scheduler wants the operator to know."""
-    fields = about(event.peer) if event.peer else {}
-    extra = fields | {"func": event.func, "job": event.name, "run": event.run}
-    log.warning(EVENTS[event.what], *event.numbers, extra=extra)
+def log_event(log: logging.Logger, event: events.Event) -> None:
+    """The line for what the rules want the operator to know."""
+    match event:
+        case events.WorkerLost(peer, runs):
+            log.warning("the connection was lost with jobs running: %d", runs, extra=about(peer))
+        case events.LeaseRanOut(peer, func, name, run, lease_ms):
+            fields = about(peer) if peer else {}
+            extra = fields | {"func": func, "job": name, "run": run}
+            log.warning("a lease of %d ms ran out", lease_ms, extra=extra)
+        case events.Died(func, name, attempt, failures, crashes):
+            template = "the job is dead after %d runs, %d failures and %d crashes"
+            log.warning(template, attempt, failures, crashes, extra={"func": func, "job": name})
+        case events.SteppedBack(by_ms):
+            log.warning(
+                "the wall clock was stepped back by %d ms; waits end as if it had not been, dates do not", by_ms
+            )
+        case events.Missed(number):
+            log.warning("warnings that there was no room for: %d", number)
 
 
 # -- the two formats ---------------------------------------------------------------------------------------------------

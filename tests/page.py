@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from periodic_client.wire import ClosingError, encode_error
+from periodic_client.wire import ClosingError, Message, encode, encode_error
 from tests.core.script import Daemon, Peer
 
 PAGE = Path(__file__).parent.parent / "protocol.md"
@@ -42,9 +42,9 @@ class Listener(Peer):
         self.heard: list[bytes] = []
         daemon.peers[self.number] = self
 
-    def hear(self, data: bytes) -> None:
-        self.heard.append(data)
-        super().hear(data)
+    def hear(self, message: Message) -> None:
+        self.heard.append(encode(message))
+        super().hear(message)
 
     def say(self, packed: bytes) -> list[bytes]:
         """What the daemon sends after it was told this."""

@@ -9,53 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("periodic_client", "periodicd", "image_workers")
+
 FUNCTION_LINES_MAX = 60
+CLASS_LINES_MAX = 300
+MODULE_LINES_MAX = 500
 
 CORE = (
-    "ops", "job", "retry", "clock", "timers", "recent", "peers", "leases", "queues", "requests", "answers",
-    "scheduler", "engine",
+    "periodic_client.wire", "periodicd.engine", "periodicd.job", "periodicd.methods", "periodicd.protocol",
+    "periodicd.retry", "periodicd.scheduler", "periodicd.store.ops",
 )  # fmt: skip
-
-MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    # docs/architecture.md draws this table: each module, and what of the project it may import.
-    "periodic_client.wire": ("periodic_client.wire",),
-    "periodic_client.outcomes": (),
-    "periodic_client.keepalive": (),
-    "periodic_client.streams": (),
-    "periodic_client": ("periodic_client",),
-    "periodicd.clock": (),
-    "periodicd.retry": (),
-    "periodicd.timers": (),
-    "periodicd.recent": (),
-    "periodicd.job": ("periodicd.retry",),
-    "periodicd.ops": ("periodicd.job",),
-    "periodicd.answers": ("periodicd.job", "periodicd.ops"),
-    "periodicd.leases": ("periodicd.job", "periodicd.peers", "periodicd.timers"),
-    "periodicd.peers": ("periodic_client.wire", "periodicd.leases"),  # only for types
-    "periodicd.queues": ("periodicd.job", "periodicd.ops"),
-    "periodicd.requests": (
-        "periodic_client.wire", "periodicd.job", "periodicd.ops", "periodicd.peers", "periodicd.retry",
-    ),
-    "periodicd.store": ("periodicd.job", "periodicd.ops", "periodicd.retry", "periodicd.store"),
-    "periodicd.scheduler": (
-        "periodic_client.wire", "periodicd.answers", "periodicd.clock", "periodicd.job", "periodicd.leases",
-        "periodicd.ops", "periodicd.peers", "periodicd.queues", "periodicd.recent", "periodicd.requests",
-        "periodicd.retry",
-        "periodicd.timers",
-    ),
-    "periodicd.engine": (
-        "periodic_client.wire", "periodicd.clock", "periodicd.ops", "periodicd.peers", "periodicd.requests",
-        "periodicd.scheduler", "periodicd.store",
-    ),
-    "periodicd.config": ("periodicd.queues", "periodicd.scheduler"),
-    "periodicd.line_writer": (),
-    "periodicd.logs": ("periodicd.line_writer", "periodicd.peers", "periodicd.scheduler"),
-    "periodicd.notify": (),
-    "periodicd.__main__": ("periodic_client.streams", "periodicd"),
-    "periodicd": ("periodic_client.wire", "periodic_client.keepalive", "periodicd"),
-    "image_workers": ("image_workers", "periodic_client"),
-}  # fmt: skip
-"""The longest name that fits a module counts."""
+"""No I/O, no clock, no randomness."""
+TRIO = ("periodicd.net", "periodicd.cli")
+"""Of the daemon."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -83,20 +48,58 @@ def imported(path: Path) -> Iterator[str]:
                 yield full if full in MODULES else str(node.module)
 
 
+def floors() -> dict[str, int]:
+    """Each module of the drawing in architecture.md, and the line that it stands on, counted from the top."""
+    drawing = (ROOT / "docs" / "architecture.md").read_text().split("## The house")[1].split("\nA message, followed")[0]
+    found: dict[str, int] = {}
+    package = ""
+    floor = 0
+    for line in drawing.splitlines():
+        names = re.match(r" {4,6}((?:[a-z_][\w.]*(?:, |,$)?)+)(?:\s{2,}|$)", line)
+        if names is None or "protocol.md" in line:
+            continue
+        first, *others = [name for name in re.split(r",\s*", names[1]) if name]
+        if not line.startswith("      "):
+            package, floor = first.split(".")[0], floor + 1
+        for name in (first, *others):
+            full = name if within(name, PACKAGES) else f"{package}.{name}"
+            assert full not in found, f"{full} is drawn twice"
+            found[full] = floor
+    return found
+
+
+FLOORS = floors()
+
+
+def test_every_module_is_drawn_and_nothing_else() -> None:
+    assert sorted(FLOORS) == sorted(MODULES)
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_imports_point_one_way(name: str) -> None:
-    rule = max((rule for rule in MAY_IMPORT if within(name, (rule,))), key=len)
+def test_imports_point_down(name: str) -> None:
     for other in imported(MODULES[name]):
-        if within(other, PACKAGES) and other not in PACKAGES:
-            assert within(other, MAY_IMPORT[rule]), f"{name} imports {other}"
+        if within(other, PACKAGES):
+            assert FLOORS[other] > FLOORS[name], f"{name} imports {other}, which does not stand below it"
+
+
+def test_the_daemon_imports_little_of_the_library_and_the_pictures_import_only_it() -> None:
+    shared = ("periodic_client.wire", "periodic_client.keepalive", "periodic_client.streams")
+    for name, path in MODULES.items():
+        others = {other for other in imported(path) if within(other, PACKAGES)}
+        if within(name, ("periodicd",)):
+            assert all(within(other, ("periodicd", *shared)) for other in others), name
+        if within(name, ("image_workers",)):
+            assert not any(within(other, ("periodicd",)) for other in others), name
+        if within(name, ("periodic_client",)):
+            assert all(within(other, ("periodic_client",)) for other in others), name
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_core_neither_waits_nor_looks_at_a_clock_nor_throws_dice(name: str) -> None:
     others = set(imported(MODULES[name]))
-    if within(name, ("periodicd",)) and not within(name, ("periodicd.connection", "periodicd.server", "periodicd.cli")):
+    if within(name, ("periodicd",)) and not within(name, TRIO):
         assert "trio" not in others
-    if within(name, ("periodic_client.wire", *(f"periodicd.{part}" for part in CORE))) and name != "periodicd.clock":
+    if within(name, CORE):
         assert not others & {"time", "datetime", "random", "secrets", "uuid", "socket", "os", "threading", "asyncio"}
     assert "asyncio" not in others
 
@@ -122,6 +125,16 @@ def test_a_function_fits_a_screen(name: str) -> None:
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
             assert lines <= FUNCTION_LINES_MAX, f"{name}.{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_class_and_a_module_have_a_size(name: str) -> None:
+    text = MODULES[name].read_text()
+    assert len(text.splitlines()) <= MODULE_LINES_MAX, name
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < CLASS_LINES_MAX, f"{name}.{node.name}"
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,13 +14,16 @@ import pytest
 
 from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, Decoder, Invalid, Limits
-from periodicd import answers, ops, requests
+from periodic_client.wire import limits as wire
 from periodicd.job import CRASHES_MAX, REASON_BYTES_MAX, RESTARTS_MAX, STATES
-from periodicd.peers import CONNECTION_JOBS_MAX
-from periodicd.requests import METHODS
+from periodicd.methods import METHODS
+from periodicd.protocol import answers, requests
 from periodicd.retry import BACKOFFS, JITTER_PERCENT, Retry
-from periodicd.scheduler import LATENESS_MAX, LISTINGS_MAX, SUBSCRIPTIONS_MAX, Settings
-from periodicd.store.sqlite import COUNT_LOOKS
+from periodicd.scheduler import Settings
+from periodicd.scheduler.figures import FUNCTIONS_MAX
+from periodicd.scheduler.listings import LISTINGS_MAX
+from periodicd.store import ops
+from periodicd.store.tables import COUNT_LOOKS
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
 TEXT = PAGE.read_text()
@@ -151,8 +154,9 @@ def test_the_errors_are_the_classes() -> None:
 
 def test_the_methods_are_the_code_s_in_the_same_order() -> None:
     table = rows("## 5. All messages", "method")
-    listed = [method for method, row in table.items() if "**daemon**" not in row[0]]
-    assert listed == list(METHODS)
+    listed = {method: (row[0], row[-1]) for method, row in table.items() if "**daemon**" not in row[0]}
+    assert list(listed) == list(METHODS)
+    assert listed == {name: (method.sent_by, method.state) for name, method in METHODS.items()}
     sections = re.findall(r"^### (\w+)$", TEXT.split("## 5. All messages")[1], re.MULTILINE)
     assert sections == list(table)
     assert {row[-1] for row in table.values()} == {"stable", "growing"}
@@ -221,14 +225,14 @@ def test_ranges_are_the_code_s(method: str, column: str, key: str, params: Calla
     low, high = (int(number.replace(",", "")) for number in found.groups())
     rules = requests.Rules(0, 10**6)
     for value in (low, high):
-        METHODS[method](params(key, value), rules)
+        METHODS[method].check(params(key, value), rules)
     for value in (low - 1, high + 1):
         with pytest.raises(Invalid, match=f"from {low} to {high}, not {value}"):
-            METHODS[method](params(key, value), rules)
+            METHODS[method].check(params(key, value), rules)
 
 
 def test_defaults_are_the_code_s() -> None:
-    (submission,) = METHODS["submit"]([{"func": "f", "name": "n"}], requests.Rules(7, 1))
+    (submission,) = METHODS["submit"].check([{"func": "f", "name": "n"}], requests.Rules(7, 1))
     job = rows("", "key", "submit")
     for key in ("priority", "lease_ms"):
         assert int(job[key][-1].replace(",", "")) == getattr(submission.job, key)
@@ -240,22 +244,25 @@ def test_defaults_are_the_code_s() -> None:
     assert JITTER_PERCENT == {"fixed": 0, "exponential": 10, "quadratic": 0}
     assert retry["jitter_percent"][-1] == "10 if exponential, else 0"
     for backoff, jitter_percent in JITTER_PERCENT.items():
-        (submission,) = METHODS["submit"]([JOB | {"retry": {"backoff": backoff}}], requests.Rules(7, 1))
+        (submission,) = METHODS["submit"].check([JOB | {"retry": {"backoff": backoff}}], requests.Rules(7, 1))
         assert submission.job.retry.jitter_percent == jitter_percent
-    assert METHODS["subscribe"](["f"], requests.Rules(7, 1)) == ("f", int(rows("", "option", "subscribe")["limit"][-1]))
-    assert METHODS["list"]([], requests.Rules(7, 1))[0].limit == int(rows("", "key", "list")["limit"][-1])
+    assert METHODS["subscribe"].check(["f"], requests.Rules(7, 1)) == (
+        "f",
+        int(rows("", "option", "subscribe")["limit"][-1]),
+    )
+    assert METHODS["list"].check([], requests.Rules(7, 1))[0].limit == int(rows("", "key", "list")["limit"][-1])
 
 
 def test_limits_are_the_code_s() -> None:
     defaults, limits = Settings(), Limits()
     for number in (
-        defaults.message_bytes, defaults.workload_bytes, limits.values, requests.BATCH_JOBS_MAX, REASON_BYTES_MAX,
-        requests.HEADERS_BYTES_MAX, CONNECTION_JOBS_MAX, SUBSCRIPTIONS_MAX, requests.LISTING_MAX, COUNT_LOOKS,
-        LATENESS_MAX, requests.TIME_MS_MAX,
+        defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, REASON_BYTES_MAX,
+        wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
+        FUNCTIONS_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip
         assert f"{number:,}" in TEXT
     assert f"pages of `list` being made at once | {LISTINGS_MAX} |" in TEXT
-    assert f"headers of a job | {requests.HEADERS_MAX}," in TEXT
+    assert f"headers of a job | {wire.HEADERS_MAX}," in TEXT
     assert f"a job with {CRASHES_MAX} crashes is dead" in TEXT
     assert f"cut off by {RESTARTS_MAX} restarts" in TEXT
     assert f"waits {defaults.restart_grace_ms // 1000} s for its worker" in TEXT

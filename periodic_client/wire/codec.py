@@ -57,6 +57,12 @@ Message = Request | Response | Notification
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 
 
+def encode(message: Message) -> bytes:
+    if type(message) is Response:
+        return _pack((1, message.msgid, message.error, message.result))
+    return _pack((0 if type(message) is Request else 2, *message))
+
+
 def encode_request(msgid: int, method: str, params: list[Any] | tuple[Any, ...]) -> bytes:
     return _pack((0, msgid, method, params))
 

@@ -4,28 +4,34 @@ What every store promises (tests/store/conformance.py holds them to it):
 
 * ``apply`` executes the ops in order and answers each, inside one open transaction; ``commit`` makes it durable. What
   is not committed is gone if the process dies; what is committed survives that, and a power cut.
-* Between ``apply`` and the end of ``commit`` nothing else touches the store. ``commit`` and ``checkpoint`` may be
+* Between ``apply`` and the end of ``commit`` nothing else touches the store. ``commit`` and ``tend`` may be
   called in another thread.
 * Values go in and come out as copies: the caller may change a Job that it gave or was given.
-* If ``apply`` or ``commit`` raises, the outcome is unknown and the store must not be used any more: the daemon exits,
-  and what is on disk is the truth.
+* If ``apply``, ``commit`` or ``tend`` raises StoreFailed, the outcome is unknown and the store must not be used any
+  more: the daemon exits, and what is on disk is the truth. If ``list_jobs`` does, only the listing failed.
 * An ``apply`` that raises ``Locked`` has done nothing: somebody else writes to what the store keeps its jobs in. After
   ``lock``, which may be called in another thread and waits, the same ops can be applied.
 * ``list_jobs`` may be called from another thread at any time; it sees what is committed. (In memory it sees what is
   applied: there the one is not lost without the other.)
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from periodicd.ops import Listing, ListingResult, Op, Result
+from periodicd.store.ops import Listing, ListingResult, Op
 
 
 class StoreError(Exception):
     """The store cannot be opened or used. The message says which file, what is wrong and what to do."""
 
 
-class Locked(Exception):
-    """Somebody else holds the right to write. The message says who, as far as that can be known."""
+class StoreFailed(Exception):
+    """What was asked may or may not have been done, and the store must not be used any more. The message says which
+    store, and why.
+    """
+
+
+class Locked(StoreFailed):
+    """Somebody else holds the right to write, and nothing was done. The message says who, as far as can be known."""
 
 
 LOCK_WAIT_MS = 10_000
@@ -33,22 +39,19 @@ LOCK_WAIT_MS = 10_000
 
 
 class Store(Protocol):
-    @property
-    def uncommitted(self) -> bool:
-        """Whether something was written since the last commit."""
-
     def lock(self, wait_ms: int) -> None:
         """Take the right to write for the next ``apply``, if need be after a wait. Raises Locked."""
 
-    def apply(self, ops: list[Op]) -> list[Result]: ...
+    def apply(self, ops: list[Op[Any]]) -> list[Any]:
+        """The answer of each: of an ``Op[R]``, an R."""
 
     def commit(self) -> None: ...
 
     @property
-    def checkpoint_due(self) -> bool:
-        """Whether ``checkpoint`` should be called before the next step."""
+    def wants_tending(self) -> bool:
+        """Whether ``tend`` should be called before the next step."""
 
-    def checkpoint(self) -> None:
+    def tend(self) -> None:
         """Put in order what the commits left behind."""
 
     def list_jobs(self, listing: Listing) -> ListingResult: ...

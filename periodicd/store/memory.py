@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from periodicd import ops
 from periodicd.job import Job, State
-from periodicd.ops import READS, Op, Result
+from periodicd.store import ops
+from periodicd.store.ops import Op
 
 
 class MemoryStore:
@@ -19,26 +19,24 @@ class MemoryStore:
         self._jobs: dict[int, Job] = {}
         self._boot = 0
         self._next_id = 1
-        self.uncommitted = False
         self._one_at_a_time = threading.Lock()
         """A listing in another thread must see no job half changed."""
 
     def lock(self, wait_ms: int) -> None:
         """Nobody else is there."""
 
-    def apply(self, ops: list[Op]) -> list[Result]:
-        self.uncommitted = self.uncommitted or any(type(op) not in READS for op in ops)
+    def apply(self, ops: list[Op[Any]]) -> list[Any]:
         with self._one_at_a_time:
             return [_METHODS[type(op)](self, op) for op in ops]
 
     def commit(self) -> None:
-        self.uncommitted = False
+        pass
 
     @property
-    def checkpoint_due(self) -> bool:
+    def wants_tending(self) -> bool:
         return False
 
-    def checkpoint(self) -> None:
+    def tend(self) -> None:
         pass
 
     def close(self) -> None:
@@ -104,13 +102,11 @@ class MemoryStore:
             if job.state in (State.WAITING, State.BEHIND) and not job.dated:
                 job.due_at_ms = max(0, job.due_at_ms - op.by_ms)
 
-    def _claim(self, op: ops.Claim) -> bool:
+    def _claim(self, op: ops.Claim) -> None:
         job = self._jobs.get(op.id)
-        if job is None or job.state is not State.WAITING:
-            return False
-        job.state = State.RUNNING
-        job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
-        return True
+        if job is not None and job.state is State.WAITING:
+            job.state = State.RUNNING
+            job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)
@@ -123,10 +119,12 @@ class MemoryStore:
         return self._end_run(op.end, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        return self._end_run(op.end, {"state": State.WAITING, "dated": False, **_changes(op)})
+        changes = {"state": State.WAITING, "dated": False, "due_at_ms": op.due_at_ms, "handle": op.handle}
+        return self._end_run(op.end, changes | op.history._asdict())
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
-        return self._end_run(op.end, {"state": State.DEAD, **_changes(op)})
+        changes = {"state": State.DEAD, "ended_at_ms": op.ended_at_ms, "handle": op.handle}
+        return self._end_run(op.end, changes | op.history._asdict())
 
     def _end_run(self, end: ops.End, changes: dict[str, Any] | None) -> ops.Ended:
         """The job behind takes its place, or the job goes on with these changes, or it is gone."""
@@ -238,12 +236,7 @@ class MemoryStore:
         return [job for job in self._jobs.values() if job.state is State.WAITING]
 
 
-def _changes(op: ops.Release | ops.Bury) -> dict[str, Any]:
-    """What the op says of the job: its fields have the job's names."""
-    return {key: value for key, value in op._asdict().items() if key != "end"}
-
-
-_METHODS: dict[type[Op], Callable[[MemoryStore, Any], Result]] = {
+_METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Put: MemoryStore._put,
     ops.Remove: MemoryStore._remove,
     ops.Requeue: MemoryStore._requeue,

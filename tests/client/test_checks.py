@@ -10,7 +10,7 @@ from periodic_client import Done, Failed, Later, NewJob, Retry
 from periodic_client.checks import Rules, check_outcome
 from periodic_client.outcomes import WrongValue, outcome_to_wire
 from periodic_client.wire import BadMessage, Decoder, Invalid, Response, encode_response
-from periodicd import requests
+from periodicd.protocol import requests
 
 RULES = Rules(workload_bytes_max=1000, now_ms=1_700_000_000_000)
 

@@ -8,10 +8,13 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
-from periodic_client.wire import Decoder, Notification, Request, Response, codec, error_from_wire
+from periodic_client.wire import ClosingError, Decoder, Message, Notification, Request, Response, codec, error_from_wire
 from periodicd.clock import Now
-from periodicd.engine import Engine
-from periodicd.scheduler import HANDLE_BYTES, Settings
+from periodicd.engine import Detached, Drained, Ended, Heard, Listed, drive, start
+from periodicd.scheduler import Said, Settings
+from periodicd.scheduler.events import Event
+from periodicd.scheduler.numbers import HANDLE_BYTES
+from periodicd.scheduler.peers import Peer as ServerPeer
 from periodicd.store import Store
 from periodicd.store.memory import MemoryStore
 
@@ -28,7 +31,9 @@ class Daemon:
 
     def start(self) -> None:
         """A new life on the same store: whatever was only in memory is gone."""
-        self.engine = Engine(self.store, self.now, self.chance, self.settings)
+        self.engine = start(self.store, self.now, self.chance, self.settings)
+        self._closings: list[tuple[ServerPeer, ClosingError]] = []
+        self._events: list[Event] = []
         self.peers = {}
 
     def chance(self, size: int) -> bytes:
@@ -40,15 +45,19 @@ class Daemon:
         self.peers[peer.number] = peer
         return peer
 
+    def said(self) -> Said:
+        """What one step says; nobody hears it."""
+        return drive(self.engine.step(self.now), self.store, took_us=250)
+
     def step(self) -> None:
-        if self.engine.begin(self.now):
-            self.engine.commit()
-            self.engine.committed(250)
-        for me, data in self.engine.finish():
+        said = self.said()
+        self._closings += said.closings
+        self._events += said.events
+        for me, message in said.messages:
             if me.number in self.peers:
-                self.peers[me.number].hear(data)
-        for peer, msgid, listing in self.engine.take_listings():
-            self.engine.listed(peer, msgid, self.store.list_jobs(listing))
+                self.peers[me.number].hear(message)
+        for peer, msgid, listing in said.listings:
+            self.engine.tell(peer, Listed(msgid, self.store.list_jobs(listing)))
         if self.engine.busy:
             self.step()
 
@@ -64,6 +73,16 @@ class Daemon:
                 self.step()
         self.now = end
         self.step()
+
+    def take_closings(self) -> list[tuple[ServerPeer, ClosingError]]:
+        """The connections that the daemon closed since this was last asked, and why."""
+        closings, self._closings = self._closings, []
+        return closings
+
+    def take_events(self) -> list[Event]:
+        """What an operator should know of since this was last asked."""
+        events, self._events = self._events, []
+        return events
 
     def job(self, func: str, name: str) -> dict[str, Any]:
         """The job as ``get`` shows it."""
@@ -108,7 +127,7 @@ class Peer:
         self.answers: dict[int, Response] = {}
         self.notices: list[tuple[str, str]] = []
         """Handle and kind."""
-        self._in, self._out = Decoder(), Decoder()
+        self._out = Decoder()
         self._msgid = 0
         self.reads = True
         """Whether it takes what is sent to it at once, as a connection would report."""
@@ -118,30 +137,29 @@ class Peer:
         return self.me.number
 
     def raw(self, data: bytes) -> None:
+        self.daemon.engine.tell(self.me, Heard(self.daemon.now.mono_ms))
         for message in self._out.feed(data):
             self.daemon.engine.receive(self.me, message)
-        self.me.heard_ms = self.daemon.now.mono_ms
 
     def read(self) -> None:
         """Take all that is on its way."""
-        was_held_back = not self.me.is_reading or self.daemon.engine.memory.is_full
+        was_held_back = not self.me.is_reading or self.daemon.engine.budget.is_full
         self.me.note_outbox(0)
         if was_held_back:
-            self.daemon.engine.drained(self.me)
+            self.daemon.engine.tell(self.me, Drained())
 
-    def hear(self, data: bytes) -> None:
+    def hear(self, message: Message) -> None:
         if self.reads:
             self.read()
-        for message in self._in.feed(data):
-            match message:
-                case Request(msgid, "perform", [job]):
-                    self.runs.append(Run(self, msgid, job))
-                case Response(int(msgid)):
-                    self.answers[msgid] = message
-                case Notification("notice", [handle, kind, str()]):
-                    self.notices.append((handle, kind))
-                case _:
-                    raise AssertionError(message)
+        match message:
+            case Request(msgid, "perform", [job]):
+                self.runs.append(Run(self, msgid, job))
+            case Response(int(msgid)):
+                self.answers[msgid] = message
+            case Notification("notice", [handle, kind, str()]):
+                self.notices.append((handle, kind))
+            case _:
+                raise AssertionError(message)
 
     def send(self, method: str, *params: Any) -> int:
         """Arrives, but nothing is done yet. Returns the msgid."""
@@ -175,11 +193,11 @@ class Peer:
 
     def end(self) -> None:
         """It sends no more, and still hears."""
-        self.daemon.engine.end(self.me)
+        self.daemon.engine.tell(self.me, Ended())
         self.daemon.step()
 
     def close(self) -> None:
-        self.daemon.engine.detach(self.me)
+        self.daemon.engine.tell(self.me, Detached())
         self.daemon.step()
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from periodic_client.wire import codec
+from periodicd.scheduler.events import SteppedBack
 from tests.core.script import Daemon, worker
 
 HOUR_MS = 3_600_000
@@ -151,10 +152,10 @@ def test_nothing_is_given_out_while_draining_and_submits_are_still_kept() -> Non
     daemon.engine.scheduler.drain()
     assert client.submit("b") == "created"
     assert runner.names() == ["a"]
-    assert daemon.engine.scheduler.performing
+    assert daemon.engine.scheduler.runs.with_workers
     runner.take().respond()
     assert not runner.runs
-    assert not daemon.engine.scheduler.performing
+    assert not daemon.engine.scheduler.runs.with_workers
     daemon.start()
     assert worker(daemon).names() == ["b"]
 
@@ -163,7 +164,7 @@ def test_a_silent_subscriber_is_closed_and_a_silent_client_is_not() -> None:
     daemon = Daemon()
     runner, client = worker(daemon), daemon.connect()
     daemon.later(66_000)
-    ((peer, error),) = daemon.engine.take_closings()[-1:]
+    ((peer, error),) = daemon.take_closings()[-1:]
     assert peer is runner.me
     assert peer is not client.me
     assert error.to_wire() == "SILENT: subscribed, but silent for 60 s"
@@ -212,7 +213,7 @@ def test_after_a_suspension_peers_are_heard_before_they_are_judged() -> None:
     # Five minutes in which the process stood still; the response lies unread in the socket.
     daemon.now = daemon.now._replace(wall_ms=daemon.now.wall_ms + 300_000, mono_ms=daemon.now.mono_ms + 300_000)
     daemon.step()
-    assert daemon.engine.take_closings() == []
+    assert daemon.take_closings() == []
     assert runner.names() == ["b"]
     assert 0 < daemon.engine.wakeup_ms(daemon.now) <= 1_000
     run.respond()
@@ -242,7 +243,7 @@ def test_what_has_arrived_is_heard_before_time_judges() -> None:
     daemon.now = daemon.now._replace(wall_ms=daemon.now.wall_ms + 5_000, mono_ms=daemon.now.mono_ms + 5_000)
     daemon.step()
     assert daemon.gone("f", "a")
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
 
 
 def test_lateness_is_measured_from_when_the_job_was_free_to_run() -> None:
@@ -272,9 +273,9 @@ def test_silence_can_be_agreed_on_for_workers_that_block() -> None:
     daemon = Daemon()
     blocking = worker(daemon, silence_ms=3_600_000)
     daemon.later(3_599_000)
-    assert daemon.engine.take_closings() == []
+    assert daemon.take_closings() == []
     daemon.later(10_000)
-    assert daemon.engine.take_closings()[0][0] is blocking.me
+    assert daemon.take_closings()[0][0] is blocking.me
 
 
 def test_a_connection_that_waits_for_nothing_is_closed_after_an_hour() -> None:
@@ -286,9 +287,9 @@ def test_a_connection_that_waits_for_nothing_is_closed_after_an_hour() -> None:
     runs.ask("extend", run.handle, {"own": True})
     first.ask("unsubscribe_all")
     daemon.later(3_599_000)
-    assert daemon.engine.take_closings() == []
+    assert daemon.take_closings() == []
     daemon.later(10_000)
-    closed = {peer for peer, _ in daemon.engine.take_closings()}
+    closed = {peer for peer, _ in daemon.take_closings()}
     assert idle.me in closed
     assert runs.me not in closed, "it has taken a run over"
     assert first.me not in closed, "its perform is unanswered"
@@ -363,7 +364,7 @@ def test_a_step_back_is_told_and_leaves_runs_as_they_are() -> None:
     run = runner.take()
     client.submit("a", workload=b"behind")
     step(daemon, -HOUR_MS)
-    assert [(event.what, event.numbers) for event in daemon.engine.take_events()] == [("stepped_back", (HOUR_MS,))]
+    assert daemon.take_events() == [SteppedBack(HOUR_MS)]
     daemon.later(9_999)
     assert daemon.job("f", "a")["state"] == "running"
     run.respond()
@@ -374,6 +375,6 @@ def test_a_clock_that_is_adjusted_by_less_than_a_second_is_no_step() -> None:
     daemon = Daemon()
     daemon.connect().submit("a", delay_ms=5_000)
     step(daemon, -999)
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
     step(daemon, -1)
-    assert [event.numbers for event in daemon.engine.take_events()] == [(1_000,)]
+    assert daemon.take_events() == [SteppedBack(1_000)]

@@ -67,4 +67,4 @@ def test_a_connection_that_is_lost_after_its_end_was_lost_once() -> None:
     runner.end()
     runner.close()
     assert daemon.connect().ask("finish", run.handle, None) == {}
-    assert runner.number not in daemon.engine.scheduler.peers
+    assert runner.me not in daemon.engine.scheduler.connections

@@ -1,6 +1,7 @@
 """What the operator is told of, beside what peers are told: lost workers, leases that ran out, jobs that died."""
 
-from periodicd.scheduler import EVENTS_MAX, Event
+from periodicd.scheduler.events import Died, LeaseRanOut, Missed, WorkerLost
+from periodicd.scheduler.step import EVENTS_MAX
 from tests.core.script import Daemon, worker
 
 
@@ -14,7 +15,7 @@ def test_a_job_that_runs_and_is_done_or_fails_or_comes_again_is_no_event() -> No
     assert daemon.gone("f", "a")
     peer.ask("unsubscribe_all")
     peer.close()
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
 
 
 def test_a_lease_that_runs_out() -> None:
@@ -23,10 +24,10 @@ def test_a_lease_that_runs_out() -> None:
     peer.submit("a", lease_ms=2_000)
     run = peer.take()
     daemon.later(1_999)
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
     daemon.later(1)
-    assert daemon.engine.take_events() == [Event("lease_ran_out", (2_000,), peer.me, "f", "a", run.job["run"])]
-    assert daemon.engine.take_events() == [], "each is told once"
+    assert daemon.take_events() == [LeaseRanOut(peer.me, "f", "a", run.job["run"], 2_000)]
+    assert daemon.take_events() == [], "each is told once"
 
 
 def test_a_job_dies_of_its_failures() -> None:
@@ -35,7 +36,7 @@ def test_a_job_dies_of_its_failures() -> None:
     peer.submit("a", retry={"limit": 1, "delay_ms": 0})
     peer.take().fail()
     peer.take().fail()
-    assert daemon.engine.take_events() == [Event("dead", (2, 2, 0), None, "f", "a")]
+    assert daemon.take_events() == [Died("f", "a", 2, 2, 0)]
 
 
 def test_a_job_dies_at_once_or_late() -> None:
@@ -43,13 +44,13 @@ def test_a_job_dies_at_once_or_late() -> None:
     peer = worker(daemon)
     peer.submit("a")
     peer.take().respond({"outcome": "failed", "final": True})
-    assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "a")]
+    assert daemon.take_events() == [Died("f", "a", 1, 1, 0)]
     peer.submit("b", lease_ms=1_000)
     late = peer.take()
     daemon.later(1_000)
-    daemon.engine.take_events()
+    daemon.take_events()
     peer.ask("finish", late.handle, {"outcome": "failed", "final": True})
-    assert daemon.engine.take_events() == [Event("dead", (1, 1, 0), None, "f", "b")]
+    assert daemon.take_events() == [Died("f", "b", 1, 1, 0)]
 
 
 def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
@@ -59,7 +60,7 @@ def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
     assert peer.submit("a") == "queued_behind"
     peer.take().respond({"outcome": "failed", "final": True})
     assert daemon.job("f", "a")["state"] == "running"
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
 
 
 def test_a_worker_that_is_lost_with_its_jobs() -> None:
@@ -69,7 +70,7 @@ def test_a_worker_that_is_lost_with_its_jobs() -> None:
         peer.submit(name)
     peer.take().respond()
     peer.close()
-    assert daemon.engine.take_events() == [Event("worker_lost", (2,), peer.me)]
+    assert daemon.take_events() == [WorkerLost(peer.me, 2)]
 
 
 def test_a_worker_that_has_no_jobs_or_says_goodbye_is_no_loss() -> None:
@@ -80,7 +81,7 @@ def test_a_worker_that_has_no_jobs_or_says_goodbye_is_no_loss() -> None:
     peer.ask("unsubscribe_all")
     peer.close()
     assert daemon.job("f", "a")["state"] == "waiting"
-    assert daemon.engine.take_events() == []
+    assert daemon.take_events() == []
 
 
 def test_a_job_dies_of_its_crashes() -> None:
@@ -90,9 +91,9 @@ def test_a_job_dies_of_its_crashes() -> None:
         peer = worker(daemon)
         assert peer.names() == ["a"]
         peer.close()
-    lost, dead = daemon.engine.take_events()[-2:]
-    assert lost == Event("worker_lost", (1,), peer.me)
-    assert dead == Event("dead", (5, 0, 5), None, "f", "a")
+    lost, dead = daemon.take_events()[-2:]
+    assert lost == WorkerLost(peer.me, 1)
+    assert dead == Died("f", "a", 5, 0, 5)
 
 
 def test_events_are_bounded_and_the_rest_are_counted() -> None:
@@ -101,8 +102,8 @@ def test_events_are_bounded_and_the_rest_are_counted() -> None:
         peer = worker(daemon, func, limit=1000)
         peer.ask("submit_batch", [{"func": func, "name": str(number), "lease_ms": 1_000} for number in range(1000)])
     daemon.later(1_000)
-    events = daemon.engine.take_events()
+    events = daemon.take_events()
     assert len(events) == EVENTS_MAX + 1
-    assert {event.what for event in events[:-1]} == {"lease_ran_out"}
-    assert events[-1] == Event("missed", (1_000,))
-    assert daemon.engine.take_events() == []
+    assert {type(event) for event in events[:-1]} == {LeaseRanOut}
+    assert events[-1] == Missed(1_000)
+    assert daemon.take_events() == []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from periodic_client.wire import Invalid
-from periodicd.requests import LEASE_MS, TIME_MS_MAX
+from periodic_client.wire.limits import LEASE_MS, TIME_MS_MAX
 from periodicd.retry import BACKOFFS
 from periodicd.store.sqlite import SqliteStore
 from tests.core.script import Daemon

@@ -1,5 +1,6 @@
 """One budget for what all connections hold: who is not given jobs and answers while it is used up, and who is after."""
 
+from periodicd.engine import Detached
 from tests.core.script import Daemon, worker
 
 MB = 1_000_000
@@ -34,12 +35,10 @@ def test_large_answers_are_made_a_few_at_a_time_and_not_for_a_peer_that_does_not
     client.submit("a", workload=b"x" * MB)
     client.reads = False
     asked = [client.send("get", "f", "a") for _ in range(50)]
-    daemon.engine.begin(daemon.now)
-    first = len(daemon.engine.finish())
+    first = len(daemon.said().messages)
     assert first == 8
     client.me.note_outbox(8 * MB)
-    daemon.engine.begin(daemon.now)
-    assert len(daemon.engine.finish()) == 0
+    assert daemon.said().messages == []
     assert not daemon.engine.busy, "nothing can be done until the peer reads"
     client.reads = True
     client.read()
@@ -55,10 +54,9 @@ def test_what_a_lost_connection_had_asked_is_forgotten() -> None:
     client.me.note_outbox(8 * MB)
     for _ in range(3):
         client.send("get", "f", "a")
-    daemon.engine.begin(daemon.now)
-    client.me.note_outbox(0)
-    client.close()
-    assert daemon.engine.finish() == []
+    assert daemon.said().messages == []
+    daemon.engine.tell(client.me, Detached())
+    assert daemon.said().messages == []
 
 
 def test_what_follows_a_request_that_waits_waits_too() -> None:

@@ -31,7 +31,7 @@ def test_a_million_due_jobs_and_a_high_priority_one_on_disk(tmp_path: Path) -> N
     client = daemon.connect()
     client.submit("urgent", priority=-1)
     runner = worker(daemon, limit=1)
-    assert len(daemon.engine.scheduler.queues) <= 2 * daemon.settings.budget.page_jobs
+    assert len(daemon.engine.scheduler.dispatch.queues) <= 2 * daemon.settings.budget.page_jobs
     run = runner.take()
     assert run.name == "urgent"
     run.respond()
@@ -45,16 +45,16 @@ def test_a_million_due_jobs_and_a_high_priority_one_on_disk(tmp_path: Path) -> N
     assert order[1_001][2] == "second"
     del order[1_001]
     assert order == sorted(order)
-    assert len(daemon.engine.scheduler.queues) <= 2 * daemon.settings.budget.page_jobs
+    assert len(daemon.engine.scheduler.dispatch.queues) <= 2 * daemon.settings.budget.page_jobs
     assert client.ask("status")["functions"][0]["waiting"] == MILLION - 2_000
     daemon.store.close()
 
 
 def test_a_million_jobs_for_later_cost_memory_neither_with_nor_without_a_subscriber(tmp_path: Path) -> None:
     daemon = Daemon(filled(tmp_path / "periodic.db", START.wall_ms + 1_000_000_000))
-    assert len(daemon.engine.scheduler.queues) == 0
+    assert len(daemon.engine.scheduler.dispatch.queues) == 0
     runner = worker(daemon)
-    assert len(daemon.engine.scheduler.queues) <= daemon.settings.budget.page_jobs
+    assert len(daemon.engine.scheduler.dispatch.queues) <= daemon.settings.budget.page_jobs
     assert not runner.runs
     client = daemon.connect()
     client.submit("now")

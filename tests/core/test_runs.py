@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from periodic_client.wire import Decoder, LeaseLost, Notification, Response, codec
+from periodic_client.wire import LeaseLost, Notification, Response, codec
 from tests.core.script import START, Daemon, Peer, Run, worker
 
 HOUR_MS = 3_600_000
@@ -763,8 +763,7 @@ def test_a_ping_is_answered_after_the_word_that_the_response_before_it_did_not_c
     client.send("remove", "f", "a")
     runner.raw(codec.encode_response(run.msgid, None))
     ping = runner.send("ping")
-    daemon.engine.begin(daemon.now)
-    heard = [message for me, data in daemon.engine.finish() if me is runner.me for message in Decoder().feed(data)]
+    heard = [message for me, message in daemon.said().messages if me is runner.me]
     assert [type(message) for message in heard] == [Notification, Response]
     assert heard[-1] == Response(ping, None, {})
 
@@ -788,7 +787,7 @@ def silent_with_a_run(daemon: Daemon) -> tuple[Peer, Run]:
     """A worker that was closed since nothing was heard of it, with a run of ten minutes."""
     runner, run = one_job(daemon, lease_ms=600_000)
     daemon.later(66_000)
-    ((me, error),) = daemon.engine.take_closings()[:1]
+    ((me, error),) = daemon.take_closings()[:1]
     assert me is runner.me
     assert error.to_wire() == "SILENT: subscribed, but silent for 60 s"
     runner.close()

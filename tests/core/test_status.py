@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from periodicd import scheduler
-from periodicd.ops import Count
+from periodicd.scheduler import figures
 from periodicd.store import Store
 from periodicd.store import counts as kept_counts
 from periodicd.store.memory import MemoryStore
-from periodicd.store.sqlite import COUNT_LOOKS, SqliteStore
+from periodicd.store.ops import Count
+from periodicd.store.sqlite import SqliteStore
+from periodicd.store.tables import COUNT_LOOKS
 from tests.core.script import Daemon, worker
 
 
@@ -79,7 +80,7 @@ def test_behind_is_not_waiting(store: Store) -> None:
 
 def test_names_that_users_choose_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kept_counts, "IDLE_MAX", 50)
-    monkeypatch.setattr(scheduler, "LATENESS_MAX", 60)
+    monkeypatch.setattr(figures, "FUNCTIONS_MAX", 60)
     store = SqliteStore(tmp_path / "periodic.db", "relaxed")
     daemon = Daemon(store)
     runner = daemon.connect()
@@ -88,8 +89,8 @@ def test_names_that_users_choose_are_not_remembered_for_ever(monkeypatch: pytest
         runner.submit("a", func=f"f{number}")
         runner.take().respond()
         runner.ask("unsubscribe", f"f{number}")
-    assert len(store._counts) <= 51
-    assert len(daemon.engine.scheduler._lateness_ms) == 60
+    assert len(store._tables.counts) <= 51
+    assert len(daemon.engine.scheduler.figures._lateness_ms) == 60
     assert runner.ask("status")["functions"] == []
     runner.submit("again", func="f299", delay_ms=1_000)
     assert runner.ask("status")["functions"][0]["started"] == 1
@@ -105,7 +106,7 @@ def test_a_page_ends_early_rather_than_look_at_too_many_places(tmp_path: Path) -
     store._db.set_trace_callback(statements.append)
     (page,) = store.apply([Count("", "", 10)])
     assert len(statements) <= COUNT_LOOKS + 500
-    assert len(page.functions) < 10  # type: ignore[union-attr]
-    assert page.more  # type: ignore[union-attr]
+    assert len(page.functions) < 10
+    assert page.more
     status = client.ask("status", {"limit": 10})
     assert status["next"] == status["functions"][-1]["func"]

@@ -3,6 +3,7 @@
 import pytest
 
 from periodic_client.wire import Busy, Invalid
+from periodicd.engine import Listed
 from tests.core.script import START, Daemon, worker
 
 DEAD = {"outcome": "failed", "final": True}
@@ -353,9 +354,8 @@ def test_a_listing_that_fails_is_its_request_s_error_alone() -> None:
     client = daemon.connect()
     for _ in range(20):
         asked = client.send("list")
-        daemon.engine.begin(daemon.now)
-        ((peer, msgid, _),) = daemon.engine.take_listings()
-        daemon.engine.not_listed(peer, msgid, Busy("the jobs could not be listed"))
+        ((peer, msgid, _),) = daemon.said().listings
+        daemon.engine.tell(peer, Listed(msgid, Busy("the jobs could not be listed")))
         daemon.step()
         with pytest.raises(Busy, match="could not be listed"):
             client.answer(asked)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from periodicd.queues import JOB_OVERHEAD_BYTES, Budget
+from periodicd.scheduler.queues import JOB_OVERHEAD_BYTES, Budget
 from periodicd.store import Store
 from periodicd.store.memory import MemoryStore
 from periodicd.store.sqlite import SqliteStore
@@ -53,7 +53,7 @@ def test_memory_stays_within_the_budget_whatever_is_submitted(store: Store) -> N
     for priority in (3, 1, 2):
         submit_many(daemon, 100, f"g{priority}", priority=priority)
         submit_many(daemon, 100, "f", priority=priority, delay_ms=priority)
-    assert len(daemon.engine.scheduler.queues) <= SMALL.jobs
+    assert len(daemon.engine.scheduler.dispatch.queues) <= SMALL.jobs
     daemon.later(5)
     names = run_all(runner)
     assert len(names) == 101
@@ -62,11 +62,11 @@ def test_memory_stays_within_the_budget_whatever_is_submitted(store: Store) -> N
 def test_a_function_without_subscriber_costs_no_memory(store: Store) -> None:
     daemon = Daemon(store, budget=SMALL)
     submit_many(daemon, 300)
-    assert len(daemon.engine.scheduler.queues) == 0
+    assert len(daemon.engine.scheduler.dispatch.queues) == 0
     runner = worker(daemon, limit=1)
-    assert 0 < len(daemon.engine.scheduler.queues) <= SMALL.jobs
+    assert 0 < len(daemon.engine.scheduler.dispatch.queues) <= SMALL.jobs
     runner.ask("unsubscribe_all")
-    assert (len(daemon.engine.scheduler.queues), daemon.engine.scheduler.queues.held_bytes) == (0, 0)
+    assert (len(daemon.engine.scheduler.dispatch.queues), daemon.engine.scheduler.dispatch.queues.held_bytes) == (0, 0)
 
 
 def test_resubmits_across_the_window_s_edge(store: Store) -> None:
@@ -147,7 +147,7 @@ def test_large_workloads_stay_on_disk_until_their_job_is_given_out(store: Store)
     client, runner = daemon.connect(), worker(daemon, limit=1)
     for number in range(10):
         client.submit(str(number), workload=bytes([number]) * 1_000_000, delay_ms=1)
-    assert daemon.engine.scheduler.queues.held_bytes == 10 * JOB_OVERHEAD_BYTES
+    assert daemon.engine.scheduler.dispatch.queues.held_bytes == 10 * JOB_OVERHEAD_BYTES
     daemon.later(1)
     for number in range(10):
         run = runner.take()
@@ -160,7 +160,7 @@ def test_many_middling_workloads_stay_within_the_bytes(store: Store) -> None:
     daemon = Daemon(store, budget=budget)
     runner = worker(daemon, limit=1)
     submit_many(daemon, 300, workload=b"x" * 4_000)
-    assert daemon.engine.scheduler.queues.held_bytes <= budget.bytes
+    assert daemon.engine.scheduler.dispatch.queues.held_bytes <= budget.bytes
     assert len(run_all(runner)) == 300
 
 
@@ -183,6 +183,6 @@ def test_ten_thousand_functions_share_the_budget(tmp_path: Path) -> None:
     for number in range(10_000):
         peers[number % 10].send("subscribe", f"f{number}", {"limit": 1})
     daemon.step()
-    assert len(daemon.engine.scheduler.queues) <= 10_000
+    assert len(daemon.engine.scheduler.dispatch.queues) <= 10_000
     assert sum(len(run_all(peer)) for peer in peers) == 20_000
     daemon.store.close()

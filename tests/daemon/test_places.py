@@ -12,7 +12,8 @@ import trio
 
 from bench.daemon import Daemon
 from periodic_client.session import open_stream
-from periodicd import cli, server
+from periodicd import cli
+from periodicd.net import server
 from tests.daemon.test_wire import Raw
 
 JOB = {"func": "f", "name": "a"}

@@ -15,7 +15,7 @@ import trio
 from bench.daemon import Daemon, DidNotStart
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
 from periodic_client.wire import Draining
-from periodicd.server import parse_address
+from periodicd.net.addresses import parse_address
 from tests.daemon.test_wire import Raw
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import atheris
 import msgpack
 
-with atheris.instrument_imports(include=["periodic_client.wire", "periodicd.requests"]):
+with atheris.instrument_imports(include=["periodic_client.wire", "periodicd.protocol.requests"]):
     from periodic_client.wire import Decoder, Message, PeriodicError, Request, Response
-    from periodicd import requests
+    from periodicd.methods import METHODS
+    from periodicd.protocol import requests
 
 from tests.fuzz.session import MESSAGES, SESSION
 from tests.fuzz.words import KEYS, WORDS
@@ -46,13 +47,13 @@ def value(data: Any, depth: int = 0) -> Any:
 def message(data: Any) -> list[Any]:
     if data.ConsumeBool():
         return [1, data.ConsumeIntInRange(0, 2**32), None, value(data)]
-    method = data.PickValueInList(sorted(requests.METHODS))
+    method = data.PickValueInList(sorted(METHODS))
     return [0, data.ConsumeIntInRange(0, 2**32), method, [value(data) for _ in range(data.ConsumeIntInRange(0, 3))]]
 
 
 def check(received: Message) -> None:
-    if isinstance(received, Request) and received.method in requests.METHODS:
-        requests.METHODS[received.method](received.params, RULES)
+    if isinstance(received, Request) and received.method in METHODS:
+        METHODS[received.method].check(received.params, RULES)
     elif isinstance(received, Response):
         requests.outcome(received.result, RULES)
 

@@ -1,6 +1,6 @@
 """Words that mean something to the daemon, for those who make up messages."""
 
-from periodicd import requests
+from periodicd.protocol import requests
 
 KEYS = sorted(
     {

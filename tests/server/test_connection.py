@@ -11,9 +11,9 @@ import trio.testing
 
 from periodic_client.wire import Limits
 from periodicd.clock import Now
-from periodicd.connection import HALF_S, STALL_S, TURN_S, Connection
-from periodicd.engine import Engine
-from periodicd.scheduler import Settings
+from periodicd.engine import Apply, Calls, Detached, drive, start
+from periodicd.net.connection import HALF_S, STALL_S, TURN_S, Connection
+from periodicd.scheduler import Said, Settings
 from periodicd.store.memory import MemoryStore
 
 
@@ -21,7 +21,9 @@ class Ends:
     """An engine with connections on streams in memory, stepped whenever something arrives."""
 
     def __init__(self, nursery: trio.Nursery, settings: Settings | None = None) -> None:
-        self.engine = Engine(MemoryStore(), Now(0, 0), bytes, settings)
+        self._store = MemoryStore()
+        self.engine = start(self._store, Now(0, 0), bytes, settings)
+        self._begun: Calls[Said] | None = None
         self.turn = trio.Lock()
         self.after_step: list[Connection] = []
         self.connections: dict[Any, Connection] = {}
@@ -42,14 +44,29 @@ class Ends:
         await self.connections[peer].run()
         self.closed[peer] = trio.current_time()
         del self.connections[peer]
-        self.engine.detach(peer)
+        self.engine.tell(peer, Detached())
+
+    def begin(self) -> None:
+        """A step, up to its commit, for which nobody waits yet."""
+        if self._begun is None:
+            self._begun = self.engine.step(Now(0, 0))
+            call = next(self._begun)
+            while isinstance(call, Apply):
+                call = self._begun.send(self._store.apply(call.ops))
+
+    def commit(self) -> None:
+        assert self._begun is not None
+        with pytest.raises(StopIteration) as end:
+            self._begun.send(0)
+        self._deliver(end.value.value)
 
     def step(self) -> None:
-        if self.engine.begin(Now(0, 0)):
-            self.engine.commit()
-        for peer, data in self.engine.finish():
+        self._deliver(drive(self.engine.step(Now(0, 0)), self._store))
+
+    def _deliver(self, said: Said) -> None:
+        for peer, message in said.messages:
             if peer in self.connections:
-                self.connections[peer].send(data)
+                self.connections[peer].send(message)
         after_step, self.after_step[:] = self.after_step[:], []
         for connection in after_step:
             connection.step_done()
@@ -104,7 +121,7 @@ async def test_half_a_message_before_the_end_holds_no_answer_up(autojump_clock: 
         await trio.testing.wait_all_tasks_blocked()
         await stream.send_all(request(1, "get", "f", "a") + half)
         await trio.testing.wait_all_tasks_blocked()
-        assert here.engine.memory.is_full
+        assert here.engine.budget.is_full
         await stream.send_eof()
         with trio.fail_after(1):
             assert await receive(stream) == [[1, 1, None, {"result": "absent", "job": None}]]
@@ -116,16 +133,12 @@ async def test_an_answer_that_is_not_on_disk_yet_leaves_before_the_connection_cl
 ) -> None:
     async with ends() as here:
         stream = here.connect()
-
-        def begin_only() -> None:
-            """What follows waits for the commit."""
-            here.engine.begin(Now(0, 0))
-
-        next(iter(here.connections.values()))._wake = begin_only
+        next(iter(here.connections.values()))._wake = here.begin
         await stream.send_all(request(1, "submit", {"func": "f", "name": "a"}) + noise)
         await stream.send_eof()
         await trio.testing.wait_all_tasks_blocked()
         assert not here.closed
+        here.commit()
         here.step()
         first, *rest = await receive(stream)
         assert first == [1, 1, None, {"result": "created", "id": 1}]
@@ -159,7 +172,7 @@ async def test_while_memory_is_full_large_messages_go_one_at_a_time(autojump_clo
         for stream in (first, second, third):
             await stream.send_all(message[:80_000])
             await trio.testing.wait_all_tasks_blocked(0.01)
-        assert here.engine.memory.is_full
+        assert here.engine.budget.is_full
         # The second filled the memory, has its turn, and wastes it; then the others complete their messages.
         await first.send_all(message[80_000:])
         await third.send_all(message[80_000:])
@@ -199,9 +212,9 @@ async def test_what_a_closed_connection_held_is_given_back(autojump_clock: trio.
         stream = here.connect()
         await stream.send_all(request(1, "submit", {"func": "f", "name": "a", "workload": bytes(90_000)})[:70_000])
         await trio.testing.wait_all_tasks_blocked(0.01)
-        assert here.engine.memory.used_bytes >= 140_000
+        assert here.engine.budget.used_bytes >= 140_000
         here.after_step.extend(here.connections.values())
         await stream.aclose()
         await trio.testing.wait_all_tasks_blocked(0.01)
         here.step()
-        assert here.engine.memory.used_bytes == 0
+        assert here.engine.budget.used_bytes == 0

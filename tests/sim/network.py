@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from periodic_client.wire import Decoder, Message, encode_error, encode_request, encode_response
-from periodicd.peers import Peer
+from periodicd.scheduler.peers import Peer
 
 
 class Link:

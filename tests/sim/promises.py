@@ -119,14 +119,13 @@ class Promises:
         self.nothing_acknowledged_is_lost(store)
         self.nothing_unwanted_is_there(store)
         self.only_workers_and_leases_make_failures(store)
-        self.one_lease_a_job(engine.scheduler, store)
+        self.one_run_a_job(engine.scheduler, store)
         self.memory_is_a_part_of_the_store(engine.scheduler, store)
         self.windows_have_no_holes(engine.scheduler, store)
         self.everything_stays_under_its_limit(engine)
 
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
         kept = {token(job.workload) for job in store.on_disk().values()}
-        kept |= {token(job.workload) for job in store.done_elsewhere}
         for version in self.book.versions.values():
             if version.acknowledged and not version.excuses and version.number not in kept:
                 raise Broken(f"{version} was acknowledged and is gone")
@@ -165,33 +164,33 @@ class Promises:
         if kind == "lost" and handle in self.book.accepted:
             raise Broken(f"{handle} is told lost, although its report was accepted")
 
-    def one_lease_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
-        keys = [lease.job.key for lease in scheduler.leases]
+    def one_run_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        keys = [run.job.key for run in scheduler.runs]
         if len(keys) != len(set(keys)):
-            raise Broken(f"two leases of one job: {keys}")
+            raise Broken(f"two runs of one job: {keys}")
         running = {job.id for job in store.on_disk().values() if job.state is State.RUNNING}
-        if not running <= {lease.job.id for lease in scheduler.leases}:
+        if not running <= {run.job.id for run in scheduler.runs}:
             raise Broken("the store says of a job that it runs, and nobody runs it")
 
     def memory_is_a_part_of_the_store(self, scheduler: Scheduler, store: FaultyStore) -> None:
         disk = store.on_disk()
-        for job in scheduler.queues._jobs.values():
+        for job in scheduler.dispatch.queues._jobs.values():
             kept = disk.get(job.id)
             if kept is None or kept.state is not State.WAITING or kept.due_at_ms != job.due_at_ms:
                 raise Broken(f"memory has {job}, the store {kept}")
-        for lease in scheduler.leases:
-            kept = disk.get(lease.job.id)
+        for run in scheduler.runs:
+            kept = disk.get(run.job.id)
             if kept is None or kept.state not in (State.WAITING, State.RUNNING):
-                raise Broken(f"a lease of {lease.job}, but the store has {kept}")
-            if kept.state is State.RUNNING and kept.handle != lease.handle:
-                raise Broken(f"the store's claim {kept.handle} is not the lease {lease.handle}")
+                raise Broken(f"a run of {run.job}, but the store has {kept}")
+            if kept.state is State.RUNNING and kept.handle != run.handle:
+                raise Broken(f"the store's claim {kept.handle} is not the run {run.handle}")
 
     def windows_have_no_holes(self, scheduler: Scheduler, store: FaultyStore) -> None:
         for job in store.on_disk().values():
-            if job.state is not State.WAITING or scheduler.leases.by_id(job.id) is not None:
+            if job.state is not State.WAITING or scheduler.runs.is_running(job.id):
                 continue
-            function = scheduler.queues._functions.get(job.func)
-            if function is None or scheduler.queues.get(job.id) is not None:
+            function = scheduler.dispatch.queues._functions.get(job.func)
+            if function is None or scheduler.dispatch.queues.get(job.id) is not None:
                 continue
             lane = function.lanes.get(job.priority)
             head = lane.head() if lane is not None else None
@@ -203,15 +202,15 @@ class Promises:
     def everything_stays_under_its_limit(self, engine: Engine) -> None:
         scheduler = engine.scheduler
         budget = scheduler.settings.budget
-        lanes = sum(len(function.lanes) for function in scheduler.queues._functions.values())
+        lanes = sum(len(function.lanes) for function in scheduler.dispatch.queues._functions.values())
         # Each lane keeps at least its first job, and a page that was just read.
-        if len(scheduler.queues) > budget.jobs * 5 // 4 + lanes + budget.page_jobs:
-            raise Broken(f"{len(scheduler.queues)} jobs in memory")
-        for peer in scheduler.peers.values():
+        if len(scheduler.dispatch.queues) > budget.jobs * 5 // 4 + lanes + budget.page_jobs:
+            raise Broken(f"{len(scheduler.dispatch.queues)} jobs in memory")
+        for peer in scheduler.connections:
             if len(peer.performing) > peer.credit:
                 raise Broken(f"connection {peer.number} was given {len(peer.performing)} jobs, and takes {peer.credit}")
             for subscription in peer.subscriptions.values():
-                running = sum(lease.subscription is subscription for lease in peer.performing.values())
+                running = sum(each is subscription for each in peer.performing.values())
                 if running != subscription.running or running > max(subscription.limit, 1) + 10:
                     counted = f"{subscription.running} are counted"
                     raise Broken(f"connection {peer.number} runs {running} of {subscription.func}, {counted}")

@@ -7,24 +7,19 @@ hashes or on trio, so the same seed gives the same trace. To add a fault, add a 
 import hashlib
 from random import Random
 
-import msgpack
-
-from periodic_client.wire import Message, Notification, Request, Response
+from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
-from periodicd.engine import Engine
-from periodicd.peers import OUTBOX_HIGH_BYTES
-from periodicd.queues import Budget
-from periodicd.scheduler import Settings
+from periodicd.engine import Detached, Drained, Heard, Listed, drive, start
+from periodicd.scheduler import Said, Settings
+from periodicd.scheduler.events import LeaseRanOut
+from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES
+from periodicd.scheduler.queues import Budget
 from tests.sim.actors import FUNCS, Actor, Submitter, Worker
 from tests.sim.network import Link
 from tests.sim.promises import Book, Broken, Promises
-from tests.sim.store import DiskFault, FaultyStore
+from tests.sim.store import Ended, FaultyStore
 
 HEALING_MS = 600_000
-
-
-class Crash(Exception):
-    """The daemon's process dies here."""
 
 
 class World:
@@ -39,14 +34,11 @@ class World:
         self.trace = hashlib.sha256()
         self._links: list[Link] = []
         self._link_numbers = 0
-        self._crash_at: str | None = None
-        self._claims_wait = self.rng.random() < 0.2
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
-            claims_wait=self._claims_wait,
             restart_grace_ms=5_000,
             dead_kept=1_000,
         )
@@ -74,7 +66,7 @@ class World:
 
     def heal(self) -> None:
         """The faults stop and honest workers come; then everything that is due gets done. Raises Broken."""
-        self.store.fault, self.store.refusals, self._crash_at = None, 0, None
+        self.store.fault = None
         for link in list(self._links):
             self._cut(link)
         workers = [actor for actor in self._actors if isinstance(actor, Worker)]
@@ -106,55 +98,46 @@ class World:
 
     def _start(self) -> None:
         self.lives += 1
-        self.engine = Engine(self.store, self.now, self.rng.randbytes, self._settings)
+        self.engine = start(self.store, self.now, self.rng.randbytes, self._settings)
 
     def _engine_steps(self) -> None:
         try:
-            if self.engine.begin(self.now):
-                self._crash_if("before_commit")
-                self.engine.commit()
-                self.engine.committed(300)
-                self._crash_if("after_commit")
-        except (Crash, DiskFault) as end:
+            said = drive(self.engine.step(self.now), self.store, took_us=300)
+        except Ended as end:
             self._note(repr(end))
-            self._take_events()
+            # Nobody heard of it, but it may be on disk that a lease ran out.
+            self._note_events(self.engine.scheduler.step.said())
             self._restart()
             return
-        self._take_events()
+        self._note_events(said)
         self.promises.check(self.engine, self.store)
-        for peer, data in self.engine.finish():
+        for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
             if link is not None:
-                self._note_perform(link, data)
-                link.down.append(data)
+                self._note_perform(link, message)
+                link.down.append(encode(message))
                 peer.note_outbox(sum(map(len, link.down)))
-        for peer, msgid, listing in self.engine.take_listings():
-            self.engine.listed(peer, msgid, self.store.list_jobs(listing))
-        for peer, _ in self.engine.take_closings():
+        for peer, msgid, listing in said.listings:
+            self.engine.tell(peer, Listed(msgid, self.store.list_jobs(listing)))
+        for peer, _ in said.closings:
             for link in list(self._links):
                 if link.peer is peer:
                     self._cut(link)
 
-    def _take_events(self) -> None:
-        for event in self.engine.take_events():
-            if event.what == "lease_ran_out":
+    def _note_events(self, said: Said) -> None:
+        for event in said.events:
+            if isinstance(event, LeaseRanOut):
                 # What a peer says waits for as long as it does not read its answers: its leases go on meanwhile.
                 self.promises.ran_out(event.run, heard=not (event.peer and event.peer.deferred))
 
-    def _note_perform(self, link: Link, data: bytes) -> None:
-        message = msgpack.unpackb(data)
-        if message[0] == 0:
-            _, msgid, _, (job,) = message
+    def _note_perform(self, link: Link, message: Message) -> None:
+        if isinstance(message, Request):
+            (job,) = message.params
             self.promises.leaves(job)
-            link.performing[msgid] = job["run"]
-
-    def _crash_if(self, where: str) -> None:
-        if self._crash_at == where:
-            raise Crash(where)
+            link.performing[message.msgid] = job["run"]
 
     def _restart(self) -> None:
         """Only the disk is left; the next life begins a little later."""
-        self._crash_at = None
         for link in list(self._links):
             self._cut(link, tell=False)
         self.store.crash()
@@ -184,7 +167,7 @@ class World:
         self._links.remove(link)
         link.peer.note_outbox(0)
         if tell:
-            self.engine.detach(link.peer)
+            self.engine.tell(link.peer, Detached())
 
     def _deliver_up(self) -> None:
         waiting = [link for link in self._links if link.up]
@@ -195,7 +178,7 @@ class World:
                     self._receive(link)
 
     def _receive(self, link: Link) -> None:
-        link.peer.heard_ms = self.now.mono_ms
+        self.engine.tell(link.peer, Heard(self.now.mono_ms))
         for message in link.next_up():
             if isinstance(message, Response):
                 self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
@@ -218,7 +201,7 @@ class World:
             actor.hear(message, self.now)
         link.peer.note_outbox(sum(map(len, link.down)))
         if not was_reading and link.peer.is_reading:
-            self.engine.drained(link.peer)
+            self.engine.tell(link.peer, Drained())
 
     def _judge(self, message: Message) -> None:
         if isinstance(message, Request) and message.method == "perform":
@@ -249,12 +232,6 @@ class World:
         if self._links:
             self._cut(self.rng.choice(self._links))
 
-    def crash_before_commit(self) -> None:
-        self._crash_at = "before_commit"
-
-    def crash_after_commit(self) -> None:
-        self._crash_at = "after_commit"
-
     def disk_is_full(self) -> None:
         self.store.fault = "full"
 
@@ -263,10 +240,6 @@ class World:
 
     def commit_fails_after_it_happened(self) -> None:
         self.store.fault = "after_commit"
-
-    def claims_are_refused(self) -> None:
-        if self._claims_wait:
-            self.store.refusals = self.rng.randrange(1, 3)
 
     def wall_clock_steps(self) -> None:
         """Forward only a little, or all jobs would be due; back by up to an hour. What left before left rightly."""
@@ -284,12 +257,11 @@ class World:
 FAULTS = (
     World.cut_a_link,
     World.cut_a_link,
-    World.crash_before_commit,
-    World.crash_after_commit,
+    World.commit_fails,
+    World.commit_fails_after_it_happened,
     World.disk_is_full,
     World.commit_fails,
     World.commit_fails_after_it_happened,
-    World.claims_are_refused,
     World.wall_clock_steps,
     World.peer_stops_reading,
 )

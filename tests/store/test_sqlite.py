@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from periodicd import ops
 from periodicd.job import Job, State
 from periodicd.retry import Retry
-from periodicd.store import Store, StoreError
+from periodicd.store import Store, StoreError, ops
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
+from periodicd.store.statements import SQL
 from tests.store.conformance import EVERYTHING, Conformance, claim, delete, job
 
 
@@ -142,10 +142,10 @@ def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None
     wal = path.with_name("periodic.db-wal")
     sizes = []
     for _ in range(3):
-        while not store.checkpoint_due:
+        while not store.wants_tending:
             store.apply([ops.Put(job(1, workload=b"x" * 3_000)), delete(1)] * 100)
             store.commit()
-        store.checkpoint()
+        store.tend()
         sizes.append(wal.stat().st_size)
     assert CHECKPOINT_WEIGHT > 0
     assert sizes[0] == sizes[1] == sizes[2]
@@ -153,8 +153,8 @@ def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None
 
 
 def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("periodicd.store.sqlite.LISTING_CHUNK", 10)
-    monkeypatch.setattr("periodicd.store.sqlite.LISTING_S", -1)
+    monkeypatch.setattr("periodicd.store.reader.CHUNK", 10)
+    monkeypatch.setattr("periodicd.store.reader.LISTING_S", -1)
     store = SqliteStore(path, "relaxed")
     store.apply([ops.Put(job(number, str(number), "rare" if number in (3, 35) else "f")) for number in range(1, 41)])
     store.commit()
@@ -171,21 +171,19 @@ def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, m
 
 
 def test_the_hot_statements_use_their_indexes(path: Path) -> None:
-    from periodicd.store import sqlite as module
-
     store = SqliteStore(path, "relaxed")
     for statement, index in (
-        (module._FRONT, "jobs_identity"),
-        (module._PAGE, "jobs_waiting"),
-        (module._NEXT_PRIORITY, "jobs_waiting"),
-        (module._FIRST_DUE, "jobs_waiting"),
-        (module._RUNNING, "jobs_running"),
-        (module._FIRST_SURPLUS, "jobs_dead"),
-        (module._DEAD_UP_TO, "jobs_dead"),
-        (module._DELETE_RUN, "INTEGER PRIMARY KEY"),
-        (module._RELEASE, "INTEGER PRIMARY KEY"),
-        (module._DELETE, "INTEGER PRIMARY KEY"),
-        (module._CLAIM, "INTEGER PRIMARY KEY"),
+        (SQL["front"], "jobs_identity"),
+        (SQL["page"], "jobs_waiting"),
+        (SQL["next_priority"], "jobs_waiting"),
+        (SQL["first_due"], "jobs_waiting"),
+        (SQL["running"], "jobs_running"),
+        (SQL["first_surplus"], "jobs_dead"),
+        (SQL["dead_up_to"], "jobs_dead"),
+        (SQL["delete_run"], "INTEGER PRIMARY KEY"),
+        (SQL["release"], "INTEGER PRIMARY KEY"),
+        (SQL["delete"], "INTEGER PRIMARY KEY"),
+        (SQL["claim"], "INTEGER PRIMARY KEY"),
     ):
         plan = store._db.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")).fetchall()
         assert index in str(plan), f"{statement}: {plan}"

@@ -1,7 +1,7 @@
 """What peers say, checked: the params of each method become values, or ``Invalid`` names the field that is wrong.
 
-Pure functions. Every value that can reach SQL passes here: integers fit 53 bits, text is UTF-8 (the codec saw to that),
-lengths are bounded. nil stands for what was left out, everywhere. METHODS has the order and the words of protocol.md.
+Pure functions; those for the methods stand in protocol.md's order. Every value that can reach SQL passes here: integers
+fit 53 bits, text is UTF-8 (the codec saw to that), lengths are bounded. nil stands for what was left out, everywhere.
 """
 
 import difflib
@@ -10,24 +10,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from periodic_client.wire import Invalid
+from periodic_client.wire.limits import (
+    BATCH_JOBS_MAX,
+    CONNECTION_JOBS_MAX,
+    FEATURES_MAX,
+    GRACE_MS_MAX,
+    HEADERS_BYTES_MAX,
+    HEADERS_MAX,
+    INTEGER_MAX,
+    LEASE_MS,
+    LISTING_MAX,
+    NAME_BYTES_MAX,
+    PRIORITY,
+    SILENCE_MS,
+    TIME_MS_MAX,
+)
 from periodicd.job import STATES, Job
-from periodicd.ops import Existing, Listing
-from periodicd.peers import CONNECTION_JOBS_MAX, SILENCE_MS
 from periodicd.retry import BACKOFFS, DEFAULT, JITTER_PERCENT, Retry
+from periodicd.store.ops import Existing, Listing
 
-NAME_BYTES_MAX = 255
-BATCH_JOBS_MAX = 1000
-LISTING_MAX = 1000
-HEADERS_MAX = 64
-HEADERS_BYTES_MAX = 4096
-FEATURES_MAX = 64
-INTEGER_MAX = 2**53 - 1
-"""What every language can hold: JavaScript, Lua and JSON know integers as doubles."""
-TIME_MS_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999: what every language's calendar can still show."""
-LEASE_MS = (1_000, 86_400_000)
-GRACE_MS_MAX = 600_000
-SILENCE_MS_MAX = 3_600_000
 EXISTING: tuple[Existing, ...] = get_args(Existing)
 
 
@@ -213,7 +214,7 @@ def _submission(value: Any, where: str, rules: Rules) -> Submission:
     if (headers := get("headers")) is not None:
         job.headers = _headers(headers, f"{where}.headers")
     if (priority := get("priority")) is not None:
-        job.priority = _integer(priority, f"{where}.priority", -100, 100)
+        job.priority = _integer(priority, f"{where}.priority", *PRIORITY)
     if (lease_ms := get("lease_ms")) is not None:
         job.lease_ms = _integer(lease_ms, f"{where}.lease_ms", *LEASE_MS)
     if (rule := get("retry")) is not None:
@@ -296,6 +297,16 @@ def outcome(value: Any, rules: Rules) -> Outcome:
     )  # fmt: skip
 
 
+def response(error: str | None, result: Any, rules: Rules) -> tuple[Outcome, bool]:
+    """What a worker's response stands for, and whether it could be read; if not, it is a failure that says so."""
+    if error is not None:
+        return Outcome("failed", error), True
+    try:
+        return outcome(result, rules), True
+    except Invalid as bad:
+        return Outcome("failed", bad.to_wire()), False
+
+
 # -- the methods, in protocol.md's order -------------------------------------------------------------------------------
 
 _HELLO_KEYS = ("protocol", "client", "credit", "disconnect_grace_ms", "silence_ms", "features")
@@ -312,7 +323,7 @@ def _id(value: Any, where: str = "options.id") -> int | None:
     return None if value is None else _integer(value, where, 1, INTEGER_MAX)
 
 
-def _hello(params: list[Any], _rules: Rules) -> tuple[Hello]:
+def hello(params: list[Any], _rules: Rules) -> tuple[Hello]:
     (given,) = _params(params, 0, 1, "[] or [options]")
     if given is None:
         return (Hello(),)
@@ -330,7 +341,7 @@ def _hello(params: list[Any], _rules: Rules) -> tuple[Hello]:
             value("client", _text),
             value("credit", _integer, 1, CONNECTION_JOBS_MAX),
             value("disconnect_grace_ms", _integer, 0, GRACE_MS_MAX),
-            value("silence_ms", _integer, SILENCE_MS, SILENCE_MS_MAX),
+            value("silence_ms", _integer, *SILENCE_MS),
             None if features is None else tuple(
                 _text(feature, f"options.features[{index}]") for index, feature in enumerate(features)
             ),
@@ -338,36 +349,36 @@ def _hello(params: list[Any], _rules: Rules) -> tuple[Hello]:
     )  # fmt: skip
 
 
-def _nothing(params: list[Any], _rules: Rules) -> tuple[()]:
+def nothing(params: list[Any], _rules: Rules) -> tuple[()]:
     _params(params, 0, 0, "[]")
     return ()
 
 
-def _submit(params: list[Any], rules: Rules) -> tuple[Submission]:
+def submit(params: list[Any], rules: Rules) -> tuple[Submission]:
     (job,) = _params(params, 1, 1, "[job]")
     if type(job) is list:
         raise _wrong("job", "is a map, not an array; for several jobs there is submit_batch")
     return (_submission(job, "job", rules),)
 
 
-def _submit_batch(params: list[Any], rules: Rules) -> tuple[tuple[Submission, ...]]:
+def submit_batch(params: list[Any], rules: Rules) -> tuple[tuple[Submission, ...]]:
     (jobs,) = _params(params, 1, 1, "[[job, job, ...]]")
     return (_submissions(jobs, "jobs", rules),)
 
 
-def _identity(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
+def identity(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
     func, name, options = _params(params, 2, 3, "[func, name] or [func, name, options]")
     return _name(func, "func"), _name(name, "name"), _id(_options(options, ("id",))("id"))
 
 
-def _get(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, bool]:
+def get(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, bool]:
     func, name, options = _params(params, 2, 3, "[func, name] or [func, name, options]")
     get = _options(options, ("id", "workload"))
     workload = get("workload") is not None and _boolean(get("workload"), "options.workload")
     return _name(func, "func"), _name(name, "name"), _id(get("id")), workload
 
 
-def _list(params: list[Any], _rules: Rules) -> tuple[Listing]:
+def list_(params: list[Any], _rules: Rules) -> tuple[Listing]:
     (query,) = _params(params, 0, 1, "[] or [query]")
     get = _options(query, _LISTING_KEYS, "query")
     func, state, after = get("func"), get("state"), get("after")
@@ -396,7 +407,7 @@ def _limit(value: Any) -> int:
     return 100 if value is None else _integer(value, "query.limit", 1, LISTING_MAX)
 
 
-def _status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
+def status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
     (query,) = _params(params, 0, 1, "[] or [query]")
     get = _options(query, _STATUS_KEYS, "query")
     prefix, after = get("prefix"), get("after")
@@ -409,23 +420,23 @@ def _status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
     )
 
 
-def _subscribe(params: list[Any], _rules: Rules) -> tuple[str, int]:
+def subscribe(params: list[Any], _rules: Rules) -> tuple[str, int]:
     func, options = _params(params, 1, 2, "[func] or [func, options]")
     limit = _options(options, ("limit",))("limit")
     return _name(func, "func"), 1 if limit is None else _integer(limit, "options.limit", 1, CONNECTION_JOBS_MAX)
 
 
-def _unsubscribe(params: list[Any], _rules: Rules) -> tuple[str]:
+def unsubscribe(params: list[Any], _rules: Rules) -> tuple[str]:
     (func,) = _params(params, 1, 1, "[func]; for all functions there is unsubscribe_all")
     return (_name(func, "func"),)
 
 
-def _finish(params: list[Any], rules: Rules) -> tuple[str, Outcome]:
+def finish(params: list[Any], rules: Rules) -> tuple[str, Outcome]:
     handle, result = _params(params, 1, 2, "[handle, outcome]")
     return _name(handle, "handle"), outcome(result, rules)
 
 
-def _extend(params: list[Any], _rules: Rules) -> tuple[str, int | None, bool]:
+def extend(params: list[Any], _rules: Rules) -> tuple[str, int | None, bool]:
     handle, options = _params(params, 1, 2, "[handle] or [handle, options]")
     get = _options(options, ("lease_ms", "own"))
     lease_ms, own = get("lease_ms"), get("own")
@@ -434,23 +445,3 @@ def _extend(params: list[Any], _rules: Rules) -> tuple[str, int | None, bool]:
         None if lease_ms is None else _integer(lease_ms, "options.lease_ms", *LEASE_MS),
         own is not None and _boolean(own, "options.own"),
     )
-
-
-METHODS: dict[str, Callable[[list[Any], Rules], tuple[Any, ...]]] = {
-    "hello": _hello,
-    "ping": _nothing,
-    "submit": _submit,
-    "submit_batch": _submit_batch,
-    "remove": _identity,
-    "requeue": _identity,
-    "get": _get,
-    "list": _list,
-    "status": _status,
-    "shutdown": _nothing,
-    "subscribe": _subscribe,
-    "unsubscribe": _unsubscribe,
-    "unsubscribe_all": _nothing,
-    "finish": _finish,
-    "extend": _extend,
-}
-"""What the daemon answers: a method's name and what makes its params into the arguments of the scheduler's method."""

@@ -1,4 +1,4 @@
-"""One connection: bytes from the socket into the engine, the engine's bytes out to the socket.
+"""One connection: bytes from the socket as messages into the engine, the engine's messages as bytes out to the socket.
 
 trio lives here and in server.py. This module decides nothing about jobs; it decides when to stop reading (too much
 unanswered, never because the outbox is full), when a peer that does not read is given up, and how a connection that
@@ -12,11 +12,11 @@ from contextlib import suppress
 
 import trio
 
-from periodic_client.wire import Busy, ClosingError, Decoder, Limits, encode_error
+from periodic_client.wire import Busy, ClosingError, Decoder, Limits, Message, encode, encode_error
 from periodicd.clock import system_now
-from periodicd.engine import Engine
+from periodicd.engine import Drained, Ended, Engine, Heard
 from periodicd.logs import about
-from periodicd.peers import Peer
+from periodicd.scheduler.peers import Peer
 
 log = logging.getLogger("periodicd.connection")
 
@@ -102,8 +102,11 @@ class Connection:
         log.warning("closed: %s", why, extra=about(self.peer))
         self._cancel.cancel()
 
-    def send(self, data: bytes) -> None:
-        """Queue ``data``; never waits."""
+    def send(self, message: Message) -> None:
+        """Queue it; never waits."""
+        self._queue(encode(message))
+
+    def _queue(self, data: bytes) -> None:
         self._outbox += data
         self._note_outbox()
         self._to_send.set()
@@ -139,7 +142,7 @@ class Connection:
         """One piece of the stream; False at its end. Raises ClosingError or Busy."""
         peer = self.peer
         with trio.move_on_after(HALF_S if self._decoder.pending_bytes else math.inf) as limit:
-            data = await self._stream.receive_some(FREE_BYTES if self._engine.memory.is_full else READ_BYTES)
+            data = await self._stream.receive_some(FREE_BYTES if self._engine.budget.is_full else READ_BYTES)
         if limit.cancelled_caught:
             raise Busy(f"nothing came for {HALF_S} s in the middle of a message")
         if not data:
@@ -147,7 +150,7 @@ class Connection:
                 log.info("the peer closed in the middle of a message", extra=about(peer))
             return False
         self._has_spoken = True
-        peer.heard_ms = system_now().mono_ms
+        self._engine.tell(peer, Heard(system_now().mono_ms))
         before = self._decoder.pending_bytes
         try:
             for message in self._decoder.feed(data):
@@ -169,11 +172,11 @@ class Connection:
             len(self.peer.unanswered) >= UNANSWERED_MAX
             or len(self.peer.deferred) >= UNANSWERED_MAX
             or self._waiting_bytes >= INBOX_BYTES_MAX
-            or (self._waiting_bytes > 0 and self._engine.memory.is_full)
+            or (self._waiting_bytes > 0 and self._engine.budget.is_full)
         )
 
     def _is_crowded(self) -> bool:
-        return self._engine.memory.is_full and self._decoder.pending_bytes > FREE_BYTES
+        return self._engine.budget.is_full and self._decoder.pending_bytes > FREE_BYTES
 
     async def _read_on_in_turn(self) -> None:
         """Memory is full. Half-received messages only free it when one of them is completed, so one goes on."""
@@ -212,17 +215,17 @@ class Connection:
 
     def _note_outbox(self) -> None:
         peer = self.peer
-        was_held_back = not peer.is_reading or self._engine.memory.is_full
+        was_held_back = not peer.is_reading or self._engine.budget.is_full
         peer.note_outbox(len(self._outbox) + self._sending_bytes)
         if was_held_back and peer.is_reading:
-            self._engine.drained(peer)
+            self._engine.tell(peer, Drained())
             self._wake()
 
     async def _answer_the_rest(self) -> None:
         """The peer sends no more, but may still read, as `nc -N` does. One that does not is given up as any other."""
         self._decoder = Decoder()  # Half a message will never be whole; it must not hold memory that answers wait for.
         self._note_inbox()
-        self._engine.end(self.peer)
+        self._engine.tell(self.peer, Ended())
         await self._answered()
         await self.flushed()
 
@@ -237,7 +240,7 @@ class Connection:
         log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
         with trio.move_on_after(FAREWELL_S), suppress(trio.BrokenResourceError):
             await self._answered()
-            self.send(encode_error(None, error))
+            self._queue(encode_error(None, error))
             await self.flushed()
             await self._stream.send_eof()
             # Reading on until the peer closes, or it may get a reset in place of the message.

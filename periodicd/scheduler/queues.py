@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from periodicd.job import Job
-from periodicd.ops import Key, Page, PageResult
+from periodicd.store.ops import Key, Page, PageResult
 
 JOB_OVERHEAD_BYTES = 600
 """What a remembered job takes beside its workload, about (measured with tracemalloc)."""

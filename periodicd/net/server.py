@@ -1,37 +1,31 @@
-"""The daemon at work: listeners, the loop of steps, the thread that syncs, signals, the end.
+"""The daemon at work: connections accepted, the loop of steps, the thread that syncs, signals, the end.
 
 trio lives here and in connection.py. Nothing here knows what a job is.
 """
 
 import contextlib
-import errno
-import gc
-import ipaddress
 import logging
-import os
 import signal
 import socket
-import sqlite3
-import stat
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import trio
 
 from periodic_client.keepalive import keep_alive
-from periodic_client.wire import Busy, Limits, Silent, encode_error
-from periodicd import notify, ops
-from periodicd.allocator import give_back
+from periodic_client.wire import Busy, Limits, PeriodicError, Silent, encode_error
+from periodicd import notify
 from periodicd.clock import system_now
-from periodicd.connection import Connection
-from periodicd.engine import Engine
+from periodicd.engine import Apply, Calls, Detached, Engine, Listed, drive
+from periodicd.interpreter import give_back
 from periodicd.logs import about, log_event
-from periodicd.peers import Peer
-from periodicd.store import LOCK_WAIT_MS, Locked, Store
+from periodicd.net.addresses import Address, file_at, listen
+from periodicd.net.connection import Connection
+from periodicd.scheduler import Said
+from periodicd.scheduler.peers import Peer
+from periodicd.store import LOCK_WAIT_MS, Locked, Store, StoreFailed
+from periodicd.store.ops import Listing, ListingResult
 
 log = logging.getLogger("periodicd.server")
 
@@ -46,109 +40,6 @@ LOCK_SAID_MS = 1_000
 """After so long it is said that the store is locked, and by whom."""
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
-BACKLOG = 1024
-
-
-class ListenError(Exception):
-    """An address cannot be listened on. The message says which, why and what to do."""
-
-
-class Address(NamedTuple):
-    """Where to listen: ``tcp://host:port`` or ``unix:///path``."""
-
-    host: str | None
-    port: int
-    path: Path | None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        with contextlib.suppress(ValueError):
-            return ipaddress.ip_address(self.host or "").is_loopback
-        return False
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix://{self.path}"
-        return f"tcp://[{self.host}]:{self.port}" if ":" in (self.host or "") else f"tcp://{self.host}:{self.port}"
-
-
-def parse_address(url: str) -> Address:
-    """Raises ListenError."""
-    parts = urlsplit(url)
-    try:
-        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-            return Address(None, 0, Path(parts.path))
-        if parts.scheme == "tcp" and parts.hostname and parts.port is not None and not parts.path:
-            return Address(parts.hostname, parts.port, None)
-    except ValueError as error:
-        raise ListenError(f"{url!r}: {error}") from None
-    raise ListenError(f"{url!r}: an address is tcp://HOST:PORT or unix:///PATH")
-
-
-async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
-    """Raises ListenError; then none is left open."""
-    async with contextlib.AsyncExitStack() as stack:
-        listeners: list[trio.SocketListener] = []
-        for address in addresses:
-            try:
-                opened = await _listen(address)
-            except UnicodeError:
-                raise ListenError(f"cannot listen on {address}: {address.host!r} is no name of a host") from None
-            except OSError as error:
-                # A name that is not found has an error number of its own, which the system has no text for; what Python
-                # refuses itself has none.
-                known = error.errno is not None and not isinstance(error, socket.gaierror)
-                reason = os.strerror(error.errno or 0) if known else str(error.strerror or error)
-                hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
-                raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
-            for listener in opened:
-                stack.push_async_callback(listener.aclose)
-            listeners += opened
-        stack.pop_all()
-        return listeners
-
-
-async def _listen(address: Address) -> list[trio.SocketListener]:
-    if address.path is None:
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-    _clear_stale_socket(address.path)
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        await sock.bind(os.fspath(address.path))
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return [trio.SocketListener(sock)]
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    """Which file has this name now, if any."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _clear_stale_socket(path: Path) -> None:
-    """Remove a socket that nobody listens on any more. Raises OSError if somebody does, or if it is no socket."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "there is a file of this name")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        else:
-            raise OSError(errno.EADDRINUSE, "in use")
 
 
 class Server:
@@ -195,18 +86,20 @@ class Server:
             ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
-        self._engine.close()
+        self._store.lock(LOCK_WAIT_MS)
+        drive(self._engine.leave(), self._store)
+        self._store.close()
 
     def _listen(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         name = listener.socket.getsockname()
         if listener.socket.family == socket.AF_UNIX:
-            self._sockets[Path(name)] = _file_at(Path(name))
+            self._sockets[Path(name)] = file_at(Path(name))
         nursery.start_soon(self._accept, listener, nursery)
 
     async def _listen_again(self, path: Path, nursery: trio.Nursery) -> None:
         """Whoever sweeps /tmp takes a socket for a file that nobody uses. Without its name nobody can connect."""
         try:
-            (listener,) = await _listen(Address(None, 0, path))
+            (listener,) = await listen(Address(None, 0, path))
         except OSError as error:
             log.warning("the socket %s was removed, and cannot be made again: %s", path, error.strerror)
         else:
@@ -216,7 +109,7 @@ class Server:
     def remove_sockets(self) -> None:
         """At the end. What another daemon has put in their place is left alone."""
         for path, file in self._sockets.items():
-            if file is not None and _file_at(path) == file:
+            if file is not None and file_at(path) == file:
                 path.unlink(missing_ok=True)
 
     async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
@@ -241,7 +134,7 @@ class Server:
             log.debug("disconnected", extra=about(peer))
             del self._connections[peer]
             self._closed += 1
-            self._engine.detach(peer)
+            self._engine.tell(peer, Detached())
             self._wake()
 
     def _has_place(self) -> bool:
@@ -263,18 +156,19 @@ class Server:
         drain_began_s: float | None = None
         while True:
             self._mark_second(nursery)
-            if await self._begin():
-                await self._commit()
-            self._deliver(nursery)
-            if store.checkpoint_due:
-                await trio.to_thread.run_sync(store.checkpoint, limiter=self._store_limiter)
+            waiting, self._after_step[:] = self._after_step[:], []
+            self._deliver(await self._carry_out(engine.step(system_now())), nursery)
+            for connection in waiting:
+                connection.step_done()
+            if store.wants_tending:
+                await trio.to_thread.run_sync(store.tend, limiter=self._store_limiter)
             if self._stopping or engine.scheduler.shutdown_asked:
                 if drain_began_s is None:
                     drain_began_s = trio.current_time()
                     engine.scheduler.drain()
                     notify.stopping(self._drain_s)
                     log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
-                if not engine.scheduler.performing or trio.current_time() >= drain_began_s + self._drain_s:
+                if not engine.scheduler.runs.with_workers or trio.current_time() >= drain_began_s + self._drain_s:
                     await self._flush()
                     return
             if engine.busy:
@@ -293,20 +187,31 @@ class Server:
             self._next_second_ms = now_ms + 1000
             self._each_second()
             for path, file in self._sockets.items():
-                if file is not None and _file_at(path) is None:
+                if file is not None and file_at(path) is None:
                     self._sockets[path] = None
                     nursery.start_soon(self._listen_again, path, nursery)
             if self._closed >= CLOSED_MANY and now_ms >= self._next_give_back_ms:
                 self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
                 nursery.start_soon(trio.to_thread.run_sync, give_back)
 
-    async def _begin(self) -> bool:
-        """The step up to its commit. Whoever else writes to the store is waited for, off the loop and not for long."""
+    async def _carry_out(self, calls: Calls[Said]) -> Said:
+        """As ``drive``, but what may wait does so off the loop: the commit, and whoever else writes to the store."""
         try:
-            return self._engine.begin(system_now())
-        except Locked:
-            await self._lock()
-        return self._engine.go_on()
+            call = next(calls)
+            while True:
+                if isinstance(call, Apply):
+                    try:
+                        results = self._store.apply(call.ops)
+                    except Locked:
+                        await self._lock()
+                        results = self._store.apply(call.ops)
+                    call = calls.send(results)
+                else:
+                    begin_ns = time.perf_counter_ns()
+                    await trio.to_thread.run_sync(self._store.commit, limiter=self._store_limiter)
+                    call = calls.send((time.perf_counter_ns() - begin_ns) // 1000)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
     async def _lock(self) -> None:
         """Raises Locked."""
@@ -317,37 +222,29 @@ class Server:
             rest_ms = LOCK_WAIT_MS - LOCK_SAID_MS
             await trio.to_thread.run_sync(self._store.lock, rest_ms, limiter=self._store_limiter)
 
-    async def _commit(self) -> None:
-        begin_ns = time.perf_counter_ns()
-        await trio.to_thread.run_sync(self._engine.commit, limiter=self._store_limiter)
-        self._engine.committed((time.perf_counter_ns() - begin_ns) // 1000)
-
-    def _deliver(self, nursery: trio.Nursery) -> None:
+    def _deliver(self, said: Said, nursery: trio.Nursery) -> None:
         connections = self._connections
-        for peer, data in self._engine.finish():
+        for peer, message in said.messages:
             connection = connections.get(peer)
             if connection is not None:
-                connection.send(data)
-        after_step, self._after_step[:] = self._after_step[:], []
-        for connection in after_step:
-            connection.step_done()
-        for peer, msgid, listing in self._engine.take_listings():
+                connection.send(message)
+        for peer, msgid, listing in said.listings:
             nursery.start_soon(self._list, peer, msgid, listing)
-        for peer, error in self._engine.take_closings():
+        for peer, error in said.closings:
             if peer in connections:
                 connections[peer].close(error)
-        for event in self._engine.take_events():
+        for event in said.events:
             log_event(log, event)
 
-    async def _list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+    async def _list(self, peer: Peer, msgid: int, listing: Listing) -> None:
         """One that fails is its request's error alone: what the steps write and sync is another matter."""
+        page: ListingResult | PeriodicError
         try:
-            result = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
-        except (OSError, sqlite3.Error) as error:
+            page = await trio.to_thread.run_sync(self._store.list_jobs, listing, limiter=self._listing_limiter)
+        except StoreFailed as error:
             log.warning("a listing failed: %s", error)
-            self._engine.not_listed(peer, msgid, Busy("the jobs could not be listed; the daemon's log says why"))
-        else:
-            self._engine.listed(peer, msgid, result)
+            page = Busy("the jobs could not be listed; the daemon's log says why")
+        self._engine.tell(peer, Listed(msgid, page))
         self._wake()
 
     async def _flush(self) -> None:
@@ -366,15 +263,3 @@ class Server:
                     self._drain_s = 0
                 self._stopping = True
                 self._wake()
-
-
-def tune_interpreter() -> None:
-    """Let the loop and the syncing thread hand the interpreter over quickly, and collect garbage less often.
-
-    With the default switch interval of 5 ms a busy loop keeps the thread waiting so long at each commit
-    (docs/architecture.md). Collecting every 700 allocations costs a tenth of the throughput; the daemon's own objects
-    make no cycles.
-    """
-    sys.setswitchinterval(0.0005)
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

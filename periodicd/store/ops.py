@@ -1,10 +1,12 @@
 """What a store can be asked, one class for each question, and its answers. Values only.
 
-The scheduler makes ops, a store executes them in order inside one transaction and answers each. ``store/__init__.py``
-says what every store must promise about them; the conformance suite holds the stores to it.
+The scheduler makes ops, a store executes them in order inside one transaction and answers each: an ``Op[R]`` with an R.
+``store/__init__.py`` says what every store must promise about them; the conformance suite holds the stores to it.
 """
 
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from periodicd.job import Job, State
 
@@ -13,6 +15,17 @@ Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
 Removed = Literal["removed", "absent", "changed"]
 Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Op(Struct, Generic[R_co], frozen=True):
+    """Changes something, and is answered with an R."""
+
+
+class Read(Op[R_co], Generic[R_co], frozen=True):
+    """Changes nothing: a step of these alone needs no commit. Executed after the writes of its step."""
 
 
 class Key(NamedTuple):
@@ -25,8 +38,8 @@ class Key(NamedTuple):
 # -- writes ------------------------------------------------------------------------------------------------------------
 
 
-class Put(NamedTuple):
-    """Submit a job. The store decides the result, since most names are only on disk. Answer: PutResult."""
+class Put(Op["PutResult"], frozen=True):
+    """Submit a job. The store decides the result, since most names are only on disk."""
 
     job: Job
     existing: Existing = "replace"
@@ -40,8 +53,8 @@ class PutResult(NamedTuple):
     """Of the waiting or dead job that is gone."""
 
 
-class Remove(NamedTuple):
-    """Take a job away in any state, with what waits behind it. Answer: RemoveResult.
+class Remove(Op["RemoveResult"], frozen=True):
+    """Take a job away in any state, with what waits behind it.
 
     With ``id`` only the job that has it, in front or behind; what waited behind it waits on by itself, due at ``at_ms``
     or later.
@@ -61,8 +74,8 @@ class RemoveResult(NamedTuple):
     """The job that waited behind and waits by itself now."""
 
 
-class Requeue(NamedTuple):
-    """Make a dead job wait again, under a new id, its counters 0. Answer: RequeueResult."""
+class Requeue(Op["RequeueResult"], frozen=True):
+    """Make a dead job wait again, under a new id, its counters 0."""
 
     func: str
     name: str
@@ -78,8 +91,8 @@ class RequeueResult(NamedTuple):
     old_id: int | None = None
 
 
-class Claim(NamedTuple):
-    """Write that a job runs. Answer: bool, False if the job is not there to be claimed (the claim is refused)."""
+class Claim(Op[None], frozen=True):
+    """Write that a job runs, if it is there and waits."""
 
     id: int
     handle: str
@@ -87,8 +100,8 @@ class Claim(NamedTuple):
     lease_until_at_ms: int
 
 
-class Extend(NamedTuple):
-    """Move the end of a running job's lease. Answer: bool."""
+class Extend(Op[bool], frozen=True):
+    """Move the end of a running job's lease. The answer is whether there was one."""
 
     id: int
     lease_until_at_ms: int
@@ -102,45 +115,53 @@ class End(NamedTuple):
     """
 
     id: int
-    func: str
     handle: str | None
     """Of the run that ends, as the store has it: another one there is "not found". None: it was never claimed."""
     at_ms: int
     follow_ons: tuple[Put, ...] = ()
 
 
-class Delete(NamedTuple):
-    """The run is done: delete the job. Answer: Ended."""
+class History(NamedTuple):
+    """What a job has been through; each is the job's field of that name."""
+
+    attempt: int
+    failures: int = 0
+    crashes: int = 0
+    restarts: int = 0
+    suspect: bool = False
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> "History":
+        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason)
+
+
+class Delete(Op["Ended"], frozen=True):
+    """The run is done: delete the job."""
 
     end: End
 
 
-class Release(NamedTuple):
-    """The run ended without success: the job waits again. Answer: Ended."""
+class Release(Op["Ended"], frozen=True):
+    """The run ended without success: the job waits again."""
 
     end: End
     due_at_ms: int
     handle: str | None
     """None once the run was reported: nothing more is accepted about it."""
-    attempt: int
-    failures: int
-    crashes: int
-    restarts: int
-    suspect: bool
-    reason: str | None
+    history: History
 
 
-class Bury(NamedTuple):
-    """The job has failed for good and is dead from now on. Answer: Ended."""
+class Bury(Op["Ended"], frozen=True):
+    """The job has failed for good and is dead from now on."""
 
     end: End
     ended_at_ms: int
     handle: str | None
-    attempt: int
-    failures: int
-    crashes: int
-    restarts: int
-    reason: str
+    history: History
+
+
+Ending = Delete | Release | Bury
 
 
 class Ended(NamedTuple):
@@ -152,8 +173,8 @@ class Ended(NamedTuple):
     """In their order; None: it gave way."""
 
 
-class Boot(NamedTuple):
-    """The daemon starts. Answer: BootResult."""
+class Boot(Op["BootResult"], frozen=True):
+    """The daemon starts."""
 
 
 class BootResult(NamedTuple):
@@ -165,26 +186,24 @@ class BootResult(NamedTuple):
     """Jobs whose claim is on disk, oldest first."""
 
 
-class Reserve(NamedTuple):
-    """Numbers below ``next_id`` may be in use from this commit on. Answer: None."""
+class Reserve(Op[None], frozen=True):
+    """Numbers below ``next_id`` may be in use from this commit on."""
 
     next_id: int
 
 
-class Shift(NamedTuple):
-    """The wall clock was stepped back: whatever waits or is behind, and has no date, is due so much earlier.
-
-    Answer: None.
-    """
+class Shift(Op[None], frozen=True):
+    """The wall clock was stepped back: whatever waits or is behind, and has no date, is due so much earlier."""
 
     by_ms: int
 
 
-class Purge(NamedTuple):
+class Purge(Op[int], frozen=True):
     """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``: the oldest ``limit`` of
     them, since nothing else is done meanwhile.
 
-    Answer: int, how many.
+
+    The answer is how many.
     """
 
     ended_at_ms: int
@@ -195,8 +214,8 @@ class Purge(NamedTuple):
 # -- reads: executed after the writes of their step --------------------------------------------------------------------
 
 
-class Get(NamedTuple):
-    """One job by its identity. Answer: GetResult."""
+class Get(Read["GetResult"], frozen=True):
+    """One job by its identity."""
 
     func: str
     name: str
@@ -217,20 +236,20 @@ class GetResult(NamedTuple):
     shown: Shown | None = None
 
 
-class Fetch(NamedTuple):
-    """One job by its id, workload included. Answer: Job | None."""
+class Fetch(Read[Job | None], frozen=True):
+    """One job by its id, workload included."""
 
     id: int
 
 
-class Lanes(NamedTuple):
-    """The priorities at which a function has waiting jobs, ascending. Answer: list[int]."""
+class Lanes(Read[list[int]], frozen=True):
+    """The priorities at which a function has waiting jobs, ascending."""
 
     func: str
 
 
-class Page(NamedTuple):
-    """The next waiting jobs of a lane, in order. Answer: PageResult.
+class Page(Read["PageResult"], frozen=True):
+    """The next waiting jobs of a lane, in order.
 
     Workloads of more than ``inline_bytes`` are left on disk. The page ends early when its workloads exceed
     ``page_bytes``, but never before its first job.
@@ -250,10 +269,10 @@ class PageResult(NamedTuple):
     """Whether the lane goes on after the page."""
 
 
-class Count(NamedTuple):
+class Count(Read["CountResult"], frozen=True):
     """How many jobs the functions have whose names begin with ``prefix`` and come after ``after``, in order.
 
-    Answer: CountResult, of ``limit`` functions at the most, and fewer if they cost too many looks.
+    Of ``limit`` functions at the most, and of fewer if they cost too many looks.
     """
 
     prefix: str
@@ -275,20 +294,6 @@ class CountResult(NamedTuple):
     """Those with jobs, in order."""
     more: bool
     """Whether there are others after the last of them."""
-
-
-Op = (
-    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Shift | Purge
-    | Get | Fetch | Lanes | Page | Count
-)  # fmt: skip
-
-READS: frozenset[type[Op]] = frozenset({Get, Fetch, Lanes, Page, Count})
-"""Ops that change nothing: a step of these alone needs no commit."""
-
-Result = (
-    PutResult | RemoveResult | RequeueResult | Ended | BootResult | GetResult | PageResult | CountResult
-    | Job | list[int] | bool | int | None
-)  # fmt: skip
 
 
 # -- listings: beside the steps, on what is committed ------------------------------------------------------------------

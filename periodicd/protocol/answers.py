@@ -6,8 +6,9 @@ which ``T | None`` is "T or nil".
 
 from typing import Any, TypedDict
 
+from periodic_client.wire import PROTOCOL_VERSION, limits
 from periodicd.job import Job
-from periodicd.ops import Shown
+from periodicd.store.ops import Shown
 
 
 class HelloAnswer(TypedDict):
@@ -74,6 +75,15 @@ class ListAnswer(TypedDict):
     next: str | None
 
 
+class LatenessAnswer(TypedDict):
+    """How late the last runs of a function began."""
+
+    started: int
+    lateness_p50_ms: int | None
+    lateness_p99_ms: int | None
+    lateness_max_ms: int | None
+
+
 class FunctionAnswer(TypedDict):
     """A function as ``status`` shows it."""
 
@@ -133,6 +143,28 @@ class PerformedJob(TypedDict):
 
 NOTHING: dict[str, Any] = {}
 """The answer to what has nothing to tell but that it was done. Never changed."""
+
+
+def hello(
+    server: str, boot: int, now_at_ms: int, durability: str, message_bytes: int, workload_bytes: int
+) -> HelloAnswer:
+    """There is no feature yet, so none is granted."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "server": server,
+        "boot": boot,
+        "now_at_ms": now_at_ms,
+        "durability": durability,
+        "features": [],
+        "limits": {
+            "message_bytes": message_bytes,
+            "workload_bytes": workload_bytes,
+            "headers_bytes": limits.HEADERS_BYTES_MAX,
+            "batch_jobs": limits.BATCH_JOBS_MAX,
+            "name_bytes": limits.NAME_BYTES_MAX,
+            "connection_jobs": limits.CONNECTION_JOBS_MAX,
+        },
+    }
 
 
 def describe(shown: Shown, workload: bool = False) -> JobAnswer:

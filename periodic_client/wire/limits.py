@@ -1,0 +1,19 @@
+"""The protocol's constants: what protocol.md says may be how long, how large, how many. Numbers only."""
+
+NAME_BYTES_MAX = 255
+BATCH_JOBS_MAX = 1000
+LISTING_MAX = 1000
+HEADERS_MAX = 64
+HEADERS_BYTES_MAX = 4096
+FEATURES_MAX = 64
+INTEGER_MAX = 2**53 - 1
+"""What every language can hold: JavaScript, Lua and JSON know integers as doubles."""
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999: what every language's calendar can still show."""
+PRIORITY = (-100, 100)
+LEASE_MS = (1_000, 86_400_000)
+GRACE_MS_MAX = 600_000
+SILENCE_MS = (60_000, 3_600_000)
+"""How long a subscribed connection may be silent: unless it has asked for more, and at the most."""
+CONNECTION_JOBS_MAX = 1000
+SUBSCRIPTIONS_MAX = 1000

@@ -1,0 +1,53 @@
+"""What the daemon answers, in protocol.md's order: one line for each method, from its params to its rule.
+
+The only place where a name on the wire meets what checks its params and what acts on them. tests/test_protocol_md.py
+compares the table with the page's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVarTuple
+
+from periodicd.protocol import requests
+from periodicd.protocol.requests import Rules
+from periodicd.scheduler import Scheduler
+from periodicd.scheduler.peers import Peer
+
+Ts = TypeVarTuple("Ts")
+SentBy = Literal["anyone", "client", "worker"]
+State = Literal["stable", "growing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[*Ts]):
+    check: Callable[[list[Any], Rules], tuple[*Ts]]
+    """The params as values. Raises Invalid."""
+    rule: Callable[[Scheduler, Peer, int, *Ts], None]
+    """Acts, and sees to it that the request is answered once."""
+    sent_by: SentBy = "client"
+    state: State = "stable"
+    """Whether more of it is expected soon."""
+    is_large: bool = False
+    """Whether its answer may be of any size."""
+
+    def __call__(self, scheduler: Scheduler, peer: Peer, msgid: int, params: list[Any]) -> None:
+        self.rule(scheduler, peer, msgid, *self.check(params, scheduler.rules))
+
+
+METHODS: dict[str, Method[*tuple[Any, ...]]] = {
+    "hello": Method(requests.hello, Scheduler.hello, "anyone"),
+    "ping": Method(requests.nothing, Scheduler.ping, "anyone"),
+    "submit": Method(requests.submit, Scheduler.submit),
+    "submit_batch": Method(requests.submit_batch, Scheduler.submit_batch),
+    "remove": Method(requests.identity, Scheduler.remove),
+    "requeue": Method(requests.identity, Scheduler.requeue),
+    "get": Method(requests.get, Scheduler.get, state="growing", is_large=True),
+    "list": Method(requests.list_, Scheduler.list, state="growing", is_large=True),
+    "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
+    "shutdown": Method(requests.nothing, Scheduler.shutdown),
+    "subscribe": Method(requests.subscribe, Scheduler.subscribe, "worker"),
+    "unsubscribe": Method(requests.unsubscribe, Scheduler.unsubscribe, "worker"),
+    "unsubscribe_all": Method(requests.nothing, Scheduler.unsubscribe_all, "worker"),
+    "finish": Method(requests.finish, Scheduler.finish, "worker"),
+    "extend": Method(requests.extend, Scheduler.extend, "worker"),
+}

@@ -1,0 +1,1 @@
+"""The sockets: addresses, connections, and the loop that drives the engine. trio lives here; no rule does."""

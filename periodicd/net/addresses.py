@@ -1,0 +1,118 @@
+"""Where to listen: from a url to open listeners, and who may reach them. Knows nothing of what is said there."""
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import trio
+
+BACKLOG = 1024
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The message says which, why and what to do."""
+
+
+class Address(NamedTuple):
+    """Where to listen: ``tcp://host:port`` or ``unix:///path``."""
+
+    host: str | None
+    port: int
+    path: Path | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host or "").is_loopback
+        return False
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}"
+        return f"tcp://[{self.host}]:{self.port}" if ":" in (self.host or "") else f"tcp://{self.host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """Raises ListenError."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+            return Address(None, 0, Path(parts.path))
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None and not parts.path:
+            return Address(parts.hostname, parts.port, None)
+    except ValueError as error:
+        raise ListenError(f"{url!r}: {error}") from None
+    raise ListenError(f"{url!r}: an address is tcp://HOST:PORT or unix:///PATH")
+
+
+async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
+    """Raises ListenError; then none is left open."""
+    async with contextlib.AsyncExitStack() as stack:
+        listeners: list[trio.SocketListener] = []
+        for address in addresses:
+            try:
+                opened = await listen(address)
+            except UnicodeError:
+                raise ListenError(f"cannot listen on {address}: {address.host!r} is no name of a host") from None
+            except OSError as error:
+                # A name that is not found has an error number of its own, which the system has no text for; what Python
+                # refuses itself has none.
+                known = error.errno is not None and not isinstance(error, socket.gaierror)
+                reason = os.strerror(error.errno or 0) if known else str(error.strerror or error)
+                hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
+                raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
+            for listener in opened:
+                stack.push_async_callback(listener.aclose)
+            listeners += opened
+        stack.pop_all()
+        return listeners
+
+
+async def listen(address: Address) -> list[trio.SocketListener]:
+    """Raises OSError."""
+    if address.path is None:
+        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+    _clear_stale_socket(address.path)
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await sock.bind(os.fspath(address.path))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return [trio.SocketListener(sock)]
+
+
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now, if any."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _clear_stale_socket(path: Path) -> None:
+    """Remove a socket that nobody listens on any more. Raises OSError if somebody does, or if it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is a file of this name")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, "in use")

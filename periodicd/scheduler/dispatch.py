@@ -1,0 +1,231 @@
+"""Who gets which job, and when: windows on the waiting jobs, rotations of the subscriptions, and whom to look at.
+
+A *function* is looked at when it may have a job for somebody: one came due, one was added, a page was read, or one of
+its subscriptions got room. It gives its due jobs, in order, to its subscriptions in turn, until one of both is used up.
+
+A *connection* is looked at when it got room as a whole (it has credit again, it reads again, the daemon has memory
+again). Subscriptions that had been passed over for its sake are offered to their functions, one at a time, the longest
+passed over first: the next one only if this one leaves room.
+
+Says who gets what; it begins no run, and asks the store for nothing but pages.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from sortedcontainers import SortedDict
+
+from periodicd.job import Job, State
+from periodicd.scheduler.peers import Peer, Subscription
+from periodicd.scheduler.queues import Budget, Queues
+from periodicd.scheduler.step import Step
+from periodicd.scheduler.timers import Deadlines
+from periodicd.store import ops
+
+
+class Rotation:
+    """The subscriptions of one function that may have room, each taken in turn.
+
+    A subscription without room is dropped when its turn comes and must be offered again when room comes back; so a
+    thousand busy workers cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self.workers = 0
+        """How many peers are subscribed, with room or without."""
+        self._turn: deque[Subscription] = deque()
+
+    def offer(self, subscription: Subscription) -> None:
+        if not subscription.is_queued and subscription.running < subscription.limit:
+            subscription.is_queued = True
+            self._turn.append(subscription)
+
+    def withdraw(self, subscription: Subscription) -> None:
+        subscription.peer.passed_over.pop(subscription, None)
+        if subscription.is_queued:
+            subscription.is_queued = False
+            self._turn.remove(subscription)
+
+    def head(self) -> Subscription | None:
+        """The subscription whose turn it is to get the job that is due, if any has room."""
+        turn = self._turn
+        while turn:
+            subscription = turn[0]
+            if subscription.running < subscription.limit:
+                if subscription.peer.has_room:
+                    return subscription
+                subscription.peer.passed_over[subscription] = None
+            turn.popleft()
+            subscription.is_queued = False
+        return None
+
+    def pass_turn(self) -> None:
+        """The head was given a job: now the next one."""
+        self._turn.rotate(-1)
+
+
+class Dispatch:
+    """``is_running``: whether a job of this id runs, though its row may not say so yet."""
+
+    def __init__(self, step: Step, budget: Budget, is_running: Callable[[int], bool]) -> None:
+        self._step = step
+        self._is_running = is_running
+        self.queues = Queues(budget)
+        self.rotations: SortedDict[str, Rotation] = SortedDict()
+        self._due: Deadlines[str] = Deadlines()
+        """By function: when its next job is due (wall clock)."""
+        self._functions: dict[str, None] = {}
+        """To be looked at, in order."""
+        self._connections: dict[Peer, None] = {}
+        """To be looked at, in order."""
+        self._has_stopped = False
+
+    # -- who has room --------------------------------------------------------------------------------------------------
+
+    def subscribe(self, peer: Peer, func: str, limit: int) -> None:
+        subscription = peer.subscriptions.get(func)
+        if subscription is None:
+            subscription = peer.subscriptions[func] = Subscription(peer, func, limit)
+            if func not in self.rotations:
+                self.rotations[func] = Rotation()
+                self._open(func)
+            self.rotations[func].workers += 1
+        subscription.limit = limit
+        self._offer(subscription)
+
+    def unsubscribe(self, peer: Peer, func: str) -> bool:
+        """Whether there was such a subscription."""
+        subscription = peer.subscriptions.pop(func, None)
+        if subscription is None:
+            return False
+        rotation = self.rotations[func]
+        rotation.withdraw(subscription)
+        rotation.workers -= 1
+        if not rotation.workers:
+            del self.rotations[func]
+            self._close(func)
+        return True
+
+    def has_room(self, peer: Peer) -> None:
+        """The connection may have, as a whole, and had not."""
+        self._connections[peer] = None
+
+    def memory_freed(self, peers: Iterable[Peer]) -> None:
+        """The daemon has memory again for what it sends."""
+        for peer in peers:
+            if peer.passed_over:
+                self.has_room(peer)
+
+    def give_room(self, peer: Peer, msgid: int) -> None:
+        """A ``perform`` was answered."""
+        subscription = peer.performing.pop(msgid)
+        subscription.running -= 1
+        if peer.passed_over:
+            self.has_room(peer)
+        if peer.subscriptions.get(subscription.func) is not subscription:
+            return
+        if peer.passed_over:
+            peer.passed_over[subscription] = None
+        else:
+            self._offer(subscription)
+
+    def _offer(self, subscription: Subscription) -> None:
+        """It may have room now."""
+        self.rotations[subscription.func].offer(subscription)
+        self._functions[subscription.func] = None
+
+    # -- what waits ----------------------------------------------------------------------------------------------------
+
+    def enqueue(self, job: Job) -> None:
+        """The job waits now, and the store knows it."""
+        job.state = State.WAITING
+        if self.queues.add(job):
+            self._functions[job.func] = None
+
+    def discard(self, job_id: int) -> None:
+        """The job waits no more, or not as it was."""
+        self.queues.discard(job_id)
+
+    def read_anew(self) -> None:
+        """What is remembered of the store is not true any more."""
+        for func in self.rotations:
+            if self.queues.is_open(func):
+                self._close(func)
+                self._open(func)
+
+    def _open(self, func: str) -> None:
+        self._step.read(ops.Lanes(func), partial(self._on_lanes, func))
+
+    def _on_lanes(self, func: str, priorities: Sequence[int]) -> None:
+        if func in self.rotations and not self.queues.is_open(func):
+            self.queues.open(func, priorities)
+            self._functions[func] = None
+
+    def _close(self, func: str) -> None:
+        self._due.discard(func)
+        self.queues.close(func)
+
+    # -- giving out ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """From now on nothing is given out."""
+        self._has_stopped = True
+
+    def pairs(self) -> Iterator[tuple[Subscription, Job]]:
+        """What is due and who gets it. The caller must begin each run before it asks for the next pair.
+
+        May ask for pages; then it is to be called again once they are there.
+        """
+        while self._functions or self._connections:
+            if not self._functions:
+                self._look_at_connection(next(iter(self._connections)))
+                continue
+            func = next(iter(self._functions))
+            del self._functions[func]
+            if self.queues.is_open(func) and not self._has_stopped:
+                yield from self._look_at_function(func)
+
+    def _look_at_connection(self, peer: Peer) -> None:
+        if peer.passed_over and peer.has_room:
+            subscription = next(iter(peer.passed_over))
+            del peer.passed_over[subscription]
+            self._offer(subscription)
+        else:
+            del self._connections[peer]
+
+    def _look_at_function(self, func: str) -> Iterator[tuple[Subscription, Job]]:
+        rotation, wall_ms = self.rotations[func], self._step.now.wall_ms
+        while (job := self.queues.due(func, wall_ms)) is not None:
+            subscription = rotation.head()
+            if subscription is None:
+                # Whoever gets room has the function looked at again.
+                self._due.discard(func)
+                return
+            rotation.pass_turn()
+            self.queues.discard(job.id)
+            yield subscription, job
+        for page in self.queues.wanted_pages(func):
+            self._step.read(page, partial(self._on_page, page))
+        due_at_ms = self.queues.next_due_at_ms(func)
+        if due_at_ms is None:
+            self._due.discard(func)
+        else:
+            self._due.set(func, due_at_ms)
+
+    def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
+        running = {job.id for job in result.jobs if self._is_running(job.id)}
+        self.queues.load(page, result, running)
+        self._functions[page.func] = None
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Functions whose next job is due now are to be looked at."""
+        for func in self._due.pop_due(self._step.now.wall_ms):
+            self._functions[func] = None
+
+    def next_ms(self) -> int | None:
+        """In how many milliseconds ``advance`` has something to do. A stepped wall clock is the caller's care."""
+        due_at_ms = self._due.next_ms()
+        return None if due_at_ms is None else due_at_ms - self._step.now.wall_ms

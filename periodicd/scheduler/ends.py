@@ -1,0 +1,109 @@
+"""What becomes of a job whose run ended. Pure: no clock, no state; a job and how its run ended in, an op out.
+
+| how the run ended | the job |
+|---|---|
+| done | is gone |
+| later | waits for as long as the worker said; nothing is counted |
+| failed | one more failure; waits by its retry rule, or as the worker said; dead if that was final or the last |
+| its lease ran out | as failed |
+| its connection was lost | due at once; one more crash if it is the likely cause; dead at the fifth |
+| the daemon's life ended, and its worker did not come back | due at once; one more restart; dead at the twentieth |
+| its worker said goodbye | due at once; nothing is counted |
+
+A run that was reported gives up its handle: nothing more is accepted about it. After any other end its worker may yet
+report, until the job is given out again.
+"""
+
+from typing import NamedTuple
+
+from periodicd import retry
+from periodicd.job import CRASHES_MAX, RESTARTS_MAX, Job, State, cut_reason
+from periodicd.protocol.requests import Outcome
+from periodicd.store import ops
+from periodicd.store.ops import Bury, Delete, End, History, Release
+
+
+class RanOut(NamedTuple):
+    """The lease did."""
+
+
+class Lost(NamedTuple):
+    """The connection was, without goodbye."""
+
+    alone: bool
+    """No other run was on it."""
+
+
+class CutOff(NamedTuple):
+    """The daemon that gave it out ended, and the worker did not come back."""
+
+
+class Returned(NamedTuple):
+    """The worker left in order."""
+
+
+How = Outcome | RanOut | Lost | CutOff | Returned
+
+
+def after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...] = ()) -> ops.Ending:
+    """``job`` as it was given out, counted as before this end; ``handle``: by which the store knows the run."""
+    end, history = End(job.id, handle, now_ms, follow_ons), History.of(job)
+    match how:
+        case Outcome(outcome="done"):
+            return Delete(end)
+        case Outcome(outcome="later"):
+            return Release(end, now_ms + how.delay_ms, None, history)
+        case Outcome():
+            return _failed(job, end, how, None)
+        case RanOut():
+            return _failed(job, end, Outcome("failed", "its lease ran out"), job.handle)
+        case Lost():
+            # Charged is only who is likely the cause: who was alone there, or ran when a connection was lost before.
+            history = history._replace(crashes=job.crashes + (how.alone or job.suspect), suspect=True)
+            reason = f"its worker's connection was lost {history.crashes} times while it ran"
+            return _again_at_once(job, end, history, reason if history.crashes >= CRASHES_MAX else None)
+        case CutOff():
+            history = history._replace(restarts=job.restarts + 1)
+            reason = f"its runs were cut off by {history.restarts} restarts of the daemon"
+            return _again_at_once(job, end, history, reason if history.restarts >= RESTARTS_MAX else None)
+        case Returned():
+            return _again_at_once(job, end, history, None)
+
+
+def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, ...] = ()) -> ops.Ending:
+    """``job`` as it waits, or is dead, after its run was lost; now the worker tells how that run ended after all.
+
+    The run was charged when it was lost, so nothing is counted now.
+    """
+    end, history = End(job.id, job.handle, now_ms, follow_ons), History.of(job)
+    if how.outcome == "done":
+        return Delete(end)
+    if how.outcome == "failed":
+        history = history._replace(reason=cut_reason(how.reason))
+    if job.state is State.DEAD or how.final:
+        return Bury(end, job.ended_at_ms or now_ms, None, history)
+    told_to_wait = how.outcome == "later" or how.delay_ms
+    return Release(end, now_ms + how.delay_ms if told_to_wait else job.due_at_ms, None, history)
+
+
+def carry_out(job: Job, ending: Release) -> None:
+    """The store has done it: the job waits as it says."""
+    job.state, job.dated, job.lease_until_at_ms = State.WAITING, False, None
+    job.due_at_ms, job.handle = ending.due_at_ms, ending.handle
+    for key, value in ending.history._asdict().items():
+        setattr(job, key, value)
+
+
+def _failed(job: Job, end: End, how: Outcome, handle: str | None) -> Release | Bury:
+    history = History.of(job)._replace(failures=job.failures + 1, reason=cut_reason(how.reason))
+    wait_ms = retry.wait_ms(job.retry, job.failures, job.id)
+    if wait_ms is None or how.final:
+        return Bury(end, end.at_ms, handle, history)
+    return Release(end, end.at_ms + (how.delay_ms or wait_ms), handle, history)
+
+
+def _again_at_once(job: Job, end: End, history: History, enough: str | None) -> Release | Bury:
+    """Unless there is a reason why it was often enough."""
+    if enough is not None:
+        return Bury(end, end.at_ms, job.handle, history._replace(reason=enough))
+    return Release(end, end.at_ms, job.handle, history)

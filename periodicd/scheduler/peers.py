@@ -1,0 +1,127 @@
+"""Who is connected, and how much more work each can take. Counts only: nothing here decides which job runs.
+
+Room is taken by a ``perform`` and comes back with its response or with the connection's end, never by a lease running
+out: a worker that is stuck on a job is still busy with it.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from periodic_client.wire.limits import CONNECTION_JOBS_MAX
+
+if TYPE_CHECKING:
+    from periodic_client.wire import Message
+
+OUTBOX_HIGH_BYTES = 1024 * 1024
+"""A peer with so much on its way is given no more jobs: they stay ready for others."""
+
+
+class ByteBudget:
+    """What all connections together hold: messages in progress, messages not dealt with yet, outboxes. A count only."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.used_bytes = 0
+        self.limit_bytes = limit_bytes
+
+    @property
+    def is_full(self) -> bool:
+        return self.used_bytes >= self.limit_bytes
+
+
+class Peer:
+    """One connection, as the rules see it. What each field is for says who writes it."""
+
+    def __init__(self, number: int, now_mono_ms: int, budget: ByteBudget) -> None:
+        self.number = number
+        self._budget = budget
+        # What it said of itself, by ``hello``.
+        self.client = ""
+        self.credit = CONNECTION_JOBS_MAX
+        self.disconnect_grace_ms = 0
+        self.silence_ms: int | None = None
+        """How long it may be silent, if it has asked for more than others may."""
+        # The rules.
+        self.subscriptions: dict[str, Subscription] = {}
+        self.performing: dict[int, Subscription] = {}
+        """Unanswered ``perform`` requests by msgid: what takes room."""
+        self.passed_over: dict[Subscription, None] = {}
+        """Subscriptions that would have been given a job, had the connection as a whole had room; longest first."""
+        self.said_goodbye = False
+        """It takes no more jobs and has said so: if it closes, that is no crash."""
+        self.fell_silent = False
+        """It is closed because nothing was heard of it, which says nothing about its runs."""
+        self._last_msgid = 0
+        # The engine.
+        self.unanswered: set[int] = set()
+        """Its requests that were not answered yet, by msgid."""
+        self.deferred: deque[Message] = deque()
+        """What it sent and a later step will deal with, in order."""
+        self.heard_ms = now_mono_ms
+        """When something last came from it, by the monotonic clock."""
+        # The connection.
+        self.has_ended = False
+        """It sends no more, or is not listened to any more, so it can report no run. It may still read its answers."""
+        self.outbox_bytes = 0
+        """What is on its way to it and not yet taken by the network, about."""
+        self.inbox_bytes = 0
+        """What came from it and is not dealt with yet, about."""
+        self._expected_bytes = 0
+        """What this step will add to the outbox."""
+
+    @property
+    def has_room(self) -> bool:
+        has_credit = len(self.performing) < self.credit and not self.has_ended
+        return has_credit and self.is_reading and not self._budget.is_full
+
+    @property
+    def is_idle(self) -> bool:
+        """It waits for nothing: no answer, no jobs, and was given none that it has not answered."""
+        waits = self.unanswered or self.deferred or self.subscriptions or self.performing or self.has_ended
+        return not waits and not self.outbox_bytes
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it takes what is sent to it."""
+        return self.outbox_bytes + self._expected_bytes < OUTBOX_HIGH_BYTES
+
+    def expect(self, more_bytes: int) -> None:
+        """So much will be sent to it at the end of the step."""
+        self._budget.used_bytes += more_bytes
+        self._expected_bytes += more_bytes
+
+    def note_outbox(self, held_bytes: int) -> None:
+        """What was expected is among it."""
+        self._budget.used_bytes += held_bytes - self.outbox_bytes - self._expected_bytes
+        self.outbox_bytes, self._expected_bytes = held_bytes, 0
+
+    def note_inbox(self, held_bytes: int) -> None:
+        self._budget.used_bytes += held_bytes - self.inbox_bytes
+        self.inbox_bytes = held_bytes
+
+    def new_msgid(self) -> int:
+        """The next number for a request to this peer, leaving out those in flight."""
+        while True:
+            self._last_msgid = self._last_msgid % 0xFFFFFFFF + 1
+            if self._last_msgid not in self.performing:
+                return self._last_msgid
+
+
+class Subscription:
+    """A peer's willingness to run jobs of one function."""
+
+    __slots__ = ("func", "is_queued", "limit", "peer", "running")
+
+    def __init__(self, peer: Peer, func: str, limit: int) -> None:
+        self.peer = peer
+        self.func = func
+        self.limit = limit
+        self.running = 0
+        self.is_queued = False
+        """Whether it stands in its function's rotation."""
+
+    def take_room(self) -> int:
+        """For one more ``perform``, whose msgid is returned."""
+        msgid = self.peer.new_msgid()
+        self.peer.performing[msgid] = self
+        self.running += 1
+        return msgid

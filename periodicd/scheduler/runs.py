@@ -1,0 +1,401 @@
+"""The runs: who runs what, until when, and what the store knows of it. The one place where a run begins and ends.
+
+A *run* is one attempt at a job by one worker. Its *lease* is only its time limit, by the monotonic clock: a stepped
+wall clock neither ends nor prolongs it. Its *claim* is only the row that says that it runs, which may be written a
+little later: a short job is finished before its claim was ever written. Before the store is asked anything about such
+a job its claim is written (``claim``).
+
+A run that was lost (its lease ran out, its connection ended) no longer holds its job, but its worker may yet report:
+the handle counts until the job is given out again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from periodic_client.wire import Request
+from periodicd.job import Job, State, run_of
+from periodicd.protocol import answers
+from periodicd.protocol.requests import Outcome
+from periodicd.scheduler import ends
+from periodicd.scheduler.events import LeaseRanOut, WorkerLost
+from periodicd.scheduler.numbers import Chance, Numbers, Secrets
+from periodicd.scheduler.peers import Peer, Subscription
+from periodicd.scheduler.step import Step, Then
+from periodicd.scheduler.timers import Deadlines
+from periodicd.store import ops
+
+AFTER_GAP_MS = 1_000
+"""After the process was suspended nobody is judged for so long: what was sent meanwhile is heard first."""
+
+
+class Run:
+    """The job's own record holds the counters as of this run."""
+
+    __slots__ = ("alone", "ended", "former", "handle", "job", "lost", "number", "peer", "reported")
+
+    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None) -> None:
+        self.number = number
+        """By which it is shown: the handle is for its worker only."""
+        self.handle = handle
+        self.job = job
+        self.peer = peer
+        """None: the connection is gone, or was one of the daemon's life before."""
+        self.former = False
+        """It began in the daemon's life before, and nobody has taken it over."""
+        self.alone = False
+        """No other run was on its connection when that was lost."""
+        self.ended = False
+        """The job waits again or is dead, but its worker may still be busy with it, and its report may still count."""
+        self.reported = False
+        """Its worker reported with ``finish``; the response that follows needs no answer."""
+        self.lost = False
+        """Its worker was told that it no longer counts."""
+
+
+class Claims:
+    """Those that are not written yet: rows that say that a job runs, ``delay_ms`` after it was given out."""
+
+    def __init__(self, step: Step, delay_ms: int) -> None:
+        self._step = step
+        self._delay_ms = delay_ms
+        self._by_ms: dict[Run, int] = {}
+        """When each must be written at the latest; oldest first."""
+
+    def postpone(self, run: Run) -> None:
+        self._by_ms[run] = self._step.now.mono_ms + self._delay_ms
+
+    def forget(self, run: Run) -> bool:
+        """Whether it was not written yet; now it will not be."""
+        return self._by_ms.pop(run, None) is not None
+
+    def write(self, run: Run) -> None:
+        """Now, unless it was."""
+        if self.forget(run):
+            job = run.job
+            assert job.lease_until_at_ms is not None
+            self._step.write(ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms))
+
+    def write_all(self) -> None:
+        for run in list(self._by_ms):
+            self.write(run)
+
+    def advance(self) -> None:
+        """Write those that were postponed long enough."""
+        while self._by_ms:
+            run, by_ms = next(iter(self._by_ms.items()))
+            if by_ms > self._step.now.mono_ms:
+                return
+            self.write(run)
+
+    def next_ms(self) -> int | None:
+        """In how many milliseconds ``advance`` has something to do."""
+        by_ms = next(iter(self._by_ms.values()), None)
+        return None if by_ms is None else by_ms - self._step.now.mono_ms
+
+
+OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
+"""The store's answer to the end of a run: how it ended, or None if it had been counted before."""
+
+
+class Runs:
+    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claim_delay_ms: int) -> None:
+        self._step = step
+        self._numbers = numbers
+        self._boot = boot
+        self._secrets = Secrets(chance)
+        self._claims = Claims(step, claim_delay_ms)
+        self.on_ended: OnEnded
+        """To be set by whoever composes the parts."""
+        self.by_func: Counter[str] = Counter()
+        """How many, zeros left out."""
+        self._by_handle: dict[str, Run] = {}
+        self._by_key: dict[tuple[str, str], Run] = {}
+        self._by_id: dict[int, Run] = {}
+        self._requests: dict[Peer, dict[int, Run]] = {}
+        """By the msgid of the ``perform`` that was not answered yet."""
+        self._taken_over: dict[Peer, list[Run]] = {}
+        self._late: dict[int, Run] = {}
+        """By job: runs that ran out, of connected workers who have not answered. A report would still count."""
+        self._leases: Deadlines[str] = Deadlines()
+        self._graces: Deadlines[str] = Deadlines()
+        """By handle: until when a lost connection's run may still be reported."""
+        self._judge_from_ms = step.now.mono_ms
+
+    def __len__(self) -> int:
+        return len(self._by_handle)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._by_handle.values())
+
+    # -- beginning -----------------------------------------------------------------------------------------------------
+
+    def recover(self, job: Job, grace_ms: int) -> None:
+        """A job that ran when the daemon stopped: its worker has a while to come back or to report."""
+        assert job.handle is not None
+        run = Run(run_of(job.handle), job.handle, job, None)
+        run.former = True
+        self._add(run)
+        self._graces.set(run.handle, self._step.now.mono_ms + grace_ms)
+
+    def begin(self, subscription: Subscription, job: Job) -> None:
+        """The job is given to this worker. A lost run of it counts no more."""
+        late = self._late.get(job.id)
+        if late is not None:
+            self.tell_lost(late, "its job was given out again")
+        now = self._step.now
+        number = self._numbers.new()
+        handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
+        job.attempt += 1
+        job.state = State.RUNNING
+        job.lease_until_at_ms = now.wall_ms + job.lease_ms
+        peer = subscription.peer
+        run = Run(number, handle, job, peer)
+        self._add(run)
+        self._leases.set(handle, now.mono_ms + job.lease_ms)
+        self._claims.postpone(run)
+        msgid = subscription.take_room()
+        self._requests[peer][msgid] = run
+        peer.expect(job.workload_bytes)
+        self._perform(run, peer, msgid)
+
+    def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
+        job = run.job
+        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, job.workload)])
+        if job.workload is not None:
+            self._step.send(peer, request)
+            return
+        # It keeps its place, or the small jobs after it would arrive before it.
+        put = self._step.hold_place(peer)
+
+        def on_fetched(stored: Job | None) -> None:
+            (given,) = request.params
+            put(request._replace(params=[given | {"workload": stored and stored.workload}]))
+
+        self._step.read(ops.Fetch(job.id), on_fetched)
+
+    def _add(self, run: Run) -> None:
+        self._by_handle[run.handle] = run
+        self._by_key[run.job.key] = run
+        self._by_id[run.job.id] = run
+        self.by_func[run.job.func] += 1
+
+    # -- finding -------------------------------------------------------------------------------------------------------
+
+    def find(self, handle: str) -> Run | None:
+        """The run in progress, or lost and not yet given out again, that this is the handle of."""
+        run = self._by_handle.get(handle)
+        if run is None and (job_id := job_of(handle)) is not None:
+            run = self._late.get(job_id)
+        return run if run is not None and run.handle == handle else None
+
+    def in_progress(self, handle: str) -> Run | None:
+        return self._by_handle.get(handle)
+
+    def is_running(self, job_id: int) -> bool:
+        return job_id in self._by_id
+
+    def answered(self, peer: Peer, msgid: int) -> Run | None:
+        """The run whose ``perform`` is answered now."""
+        return self._requests[peer].pop(msgid, None)
+
+    def has_taken_over(self, peer: Peer) -> bool:
+        """Whether the connection runs what another was given."""
+        return any(run.peer is peer and not run.ended for run in self._taken_over.get(peer, ()))
+
+    @property
+    def with_workers(self) -> bool:
+        """Whether a connected worker is busy with a run that counts."""
+        return any(run.peer is not None for run in self)
+
+    # -- going on ------------------------------------------------------------------------------------------------------
+
+    def extend(self, run: Run, lease_ms: int, then: Then[bool]) -> int:
+        """The lease starts anew. Returns until when; ``then`` is told whether the store still has the run."""
+        now = self._step.now
+        until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
+        self._leases.set(run.handle, now.mono_ms + lease_ms)
+        self._claims.write(run)
+        self._step.write(ops.Extend(run.job.id, until_at_ms), then)
+        return until_at_ms
+
+    def take_over(self, run: Run, peer: Peer) -> None:
+        """The run is this connection's from now on; it takes no room there."""
+        run.peer = peer
+        run.former = False
+        others = [other for other in self._taken_over.get(peer, ()) if self._counts(other) and other is not run]
+        self._taken_over[peer] = [*others, run]
+        self._graces.discard(run.handle)
+
+    def _counts(self, run: Run) -> bool:
+        """Whether a report of the run would."""
+        return self._by_handle.get(run.handle) is run or self._late.get(run.job.id) is run
+
+    def claim(self, key: tuple[str, str]) -> None:
+        """Before the store is asked about a job: if it runs, the store must know."""
+        run = self._by_key.get(key)
+        if run is not None:
+            self._claims.write(run)
+
+    def claim_all(self) -> None:
+        """All that were postponed, now."""
+        self._claims.write_all()
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def end(
+        self, run: Run, how: ends.How, follow_ons: tuple[ops.Put, ...] = (), then: Then[ops.Ended] | None = None
+    ) -> None:
+        """The run stops counting. What depends on it is done in the store's answer."""
+        handle = self._take_out(run)
+        ending = ends.after(run.job, how, handle, self._step.now.wall_ms, follow_ons)
+        self._write_end(run.job, how, ending, then)
+
+    def report(self, run: Run, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]) -> None:
+        """Its worker says how it ended; perhaps late, when the run is already charged."""
+        if not run.ended:
+            self.end(run, how, follow_ons, then)
+            return
+        self._forget_late(run)
+        self.report_late(run.job.id, run.handle, how, follow_ons, then)
+
+    def report_late(
+        self, job_id: int, handle: str, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]
+    ) -> None:
+        """A report for a run that is over. It counts if it is the first and no later run was given out."""
+
+        def on_fetched(job: Job | None) -> None:
+            if job is None or job.handle != handle or job.state not in (State.WAITING, State.DEAD):
+                then(ops.Ended(False))
+                return
+            ending = ends.after_late(job, how, self._step.now.wall_ms, follow_ons)
+            self._write_end(job, how if how.outcome == "done" else None, ending, then)
+
+        if job_id in self._by_id:
+            then(ops.Ended(False))
+        else:
+            self._step.read(ops.Fetch(job_id), on_fetched)
+
+    def gone(self, job_id: int, why: str) -> None:
+        """The record of a job that waited, ran or was dead is. A run of it counts no more."""
+        run = self._by_id.get(job_id)
+        if run is not None:
+            self._take_out(run)
+        late = run or self._late.get(job_id)
+        if late is not None:
+            self.tell_lost(late, why)
+
+    def not_counted(self, run: Run, reporter: Peer, why: str) -> None:
+        """A report of the run was refused. Its worker is told, unless it was the reporter, whom the refusal told."""
+        if run.peer is not reporter:
+            run.reported = False
+            self.tell_lost(run, why)
+
+    def _write_end(self, job: Job, how: ends.How | None, ending: ops.Ending, then: Then[ops.Ended] | None) -> None:
+        def on_ended(ended: ops.Ended) -> None:
+            if ended.found:
+                self.on_ended(job, how, ending, ended)
+            if then is not None:
+                then(ended)
+
+        self._step.write(ending, on_ended)
+
+    def _take_out(self, run: Run) -> str | None:
+        """Returns its handle if the store has it, or is asked to have it."""
+        run.ended = True
+        func = run.job.func
+        del self._by_handle[run.handle]
+        del self._by_key[run.job.key]
+        del self._by_id[run.job.id]
+        self._leases.discard(run.handle)
+        self._graces.discard(run.handle)
+        if self.by_func[func] == 1:
+            del self.by_func[func]
+        else:
+            self.by_func[func] -= 1
+        return None if self._claims.forget(run) else run.handle
+
+    def tell_lost(self, run: Run, why: str) -> None:
+        """The run no longer counts. Its worker is told once, and not if it has reported."""
+        self._forget_late(run)
+        if not run.lost and not run.reported:
+            run.lost = True
+            self._step.notice(run.peer, run.handle, "lost", f"this run no longer counts: {why}")
+
+    def _forget_late(self, run: Run) -> None:
+        if self._late.get(run.job.id) is run:
+            del self._late[run.job.id]
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    def attach(self, peer: Peer) -> None:
+        self._requests[peer] = {}
+
+    def detach(self, peer: Peer) -> None:
+        """The connection is gone. Its runs wait for their report, or are given out again at once.
+
+        Those of one that fell silent wait for as long as their leases go: its process is alive, as far as its machine
+        says, and code that holds the interpreter lets nobody ping.
+        """
+        requests, taken_over = self._requests.pop(peer), self._taken_over.pop(peer, [])
+        mine = [run for run in dict.fromkeys((*requests.values(), *taken_over)) if run.peer is peer]
+        open_ = [run for run in mine if not run.ended]
+        if open_ and not peer.said_goodbye:
+            self._step.tell(WorkerLost(peer, len(open_)))
+        for run in mine:
+            run.peer = None
+            self._forget_late(run)
+        for run in open_:
+            run.alone = len(open_) == 1
+            if peer.said_goodbye:
+                self.end(run, ends.Returned())
+            elif peer.fell_silent:
+                continue
+            elif peer.disconnect_grace_ms:
+                self._graces.set(run.handle, self._step.now.mono_ms + peer.disconnect_grace_ms)
+            else:
+                self.end(run, ends.Lost(run.alone))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def was_suspended(self) -> None:
+        """The process stood still. What was sent to it meanwhile is heard before anyone is judged."""
+        self._judge_from_ms = self._step.now.mono_ms + AFTER_GAP_MS
+
+    def advance(self) -> None:
+        """End what ran out of time, and write the claims that were postponed long enough."""
+        mono_ms = self._step.now.mono_ms
+        if mono_ms >= self._judge_from_ms:
+            for handle in self._leases.pop_due(mono_ms):
+                self._run_out(self._by_handle[handle])
+            for handle in self._graces.pop_due(mono_ms):
+                run = self._by_handle[handle]
+                self.end(run, ends.CutOff() if run.former else ends.Lost(run.alone))
+        self._claims.advance()
+
+    def _run_out(self, run: Run) -> None:
+        job = run.job
+        self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, job.lease_ms))
+
+        def on_ended(ended: ops.Ended) -> None:
+            if not ended.found or ended.successor is not None:
+                self.tell_lost(run, "a newer job has taken its place")
+            elif run.peer is not None:
+                # The handle stays: the worker's own report is better than none, until the job is given out again.
+                self._late[job.id] = run
+
+        self.end(run, ends.RanOut(), then=on_ended)
+
+    def next_ms(self) -> int | None:
+        """In how many milliseconds ``advance`` has something to do."""
+        ends_at_ms = [at_ms for at_ms in (self._leases.next_ms(), self._graces.next_ms()) if at_ms is not None]
+        waits = [max(at_ms, self._judge_from_ms) - self._step.now.mono_ms for at_ms in ends_at_ms]
+        claim_ms = self._claims.next_ms()
+        return min(waits + ([] if claim_ms is None else [claim_ms]), default=None)
+
+
+def job_of(handle: str) -> int | None:
+    """The job that a handle speaks of, or None if it is no handle of ours."""
+    parts = handle.split("-")
+    if len(parts) != 4 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 17):
+        return None
+    return int(parts[2])

@@ -1,0 +1,24 @@
+"""What of the rules can be set. Values only; config.py says from where."""
+
+from dataclasses import dataclass, field
+
+from periodicd.scheduler.queues import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    server: str = "periodicd"
+    durability: str = "full"
+    message_bytes: int = 32 * 1024 * 1024
+    workload_bytes: int = 16 * 1024 * 1024
+    connections_bytes: int = 256 * 1024 * 1024
+    """What all connections together may hold of messages in progress, not dealt with, and not yet sent."""
+    budget: Budget = field(default_factory=Budget)
+    claim_delay_ms: int = 50
+    """A claim is written so long after its job was given out, unless the run has ended by then."""
+    restart_grace_ms: int = 30_000
+    """A run of the daemon's life before waits so long for its worker to come back."""
+    idle_ms: int = 3_600_000
+    """A connection that says nothing for so long, and waits for nothing, is closed."""
+    dead_kept_ms: int = 30 * 86_400_000
+    dead_kept: int = 100_000

@@ -1,0 +1,87 @@
+"""What ``status`` tells: counters, and a page of functions. Looks at every part and changes none."""
+
+from functools import partial
+from itertools import islice, takewhile
+
+from periodicd.protocol import answers, requests
+from periodicd.scheduler.connections import Connections
+from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.figures import Figures
+from periodicd.scheduler.peers import Peer
+from periodicd.scheduler.runs import Runs
+from periodicd.scheduler.settings import Settings
+from periodicd.scheduler.step import Step
+from periodicd.store import ops
+
+
+class Status:
+    def __init__(
+        self,
+        step: Step,
+        settings: Settings,
+        boot: int,
+        runs: Runs,
+        dispatch: Dispatch,
+        connections: Connections,
+        figures: Figures,
+    ) -> None:
+        self._step = step
+        self._settings = settings
+        self._boot = boot
+        self._runs = runs
+        self._dispatch = dispatch
+        self._connections = connections
+        self._figures = figures
+        self._started = step.now
+
+    def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+        self._runs.claim_all()
+        self._step.read(ops.Count(*query), partial(self._on_count, peer, msgid, query))
+
+    def _on_count(self, peer: Peer, msgid: int, query: requests.FunctionsQuery, found: ops.CountResult) -> None:
+        last = next(reversed(found.functions)) if found.more else None
+        names = sorted({*found.functions, *self._functions_with_workers(query, last)})
+        more = last is not None or len(names) > query.limit
+        page = names[: query.limit]
+        now, figures = self._step.now, self._figures
+        p50_us, p99_us = figures.commits_us.percentiles(50, 99)
+        answer: answers.StatusAnswer = {
+            "server": self._settings.server,
+            "boot": self._boot,
+            "now_at_ms": now.wall_ms,
+            "uptime_ms": now.mono_ms - self._started.mono_ms,
+            "durability": self._settings.durability,
+            "connections": len(self._connections),
+            "running": len(self._runs),
+            "submitted": figures["submitted"],
+            "started": figures["started"],
+            "done": figures["done"],
+            "failed": figures["failed"],
+            "later": figures["later"],
+            "commits": figures.commits_us.count,
+            "commit_p50_us": p50_us,
+            "commit_p99_us": p99_us,
+            "functions": [self._function(func, found.functions.get(func, ops.FunctionCount())) for func in page],
+            "next": page[-1] if more else None,
+        }
+        self._step.reply(peer, msgid, answer)
+
+    def _functions_with_workers(self, query: requests.FunctionsQuery, last: str | None) -> set[str]:
+        """In order, from where the page begins to ``last``, and one more than the page can hold."""
+        begin = max(query.prefix, query.after)
+        names = self._dispatch.rotations.irange(begin, last, inclusive=(begin != query.after, True))
+        return set(islice(takewhile(lambda func: func.startswith(query.prefix), names), query.limit + 1))
+
+    def _function(self, func: str, count: ops.FunctionCount) -> answers.FunctionAnswer:
+        rotation = self._dispatch.rotations.get(func)
+        running = self._runs.by_func[func]
+        return {
+            "func": func,
+            "workers": rotation.workers if rotation else 0,
+            "waiting": count.live - count.behind - running,
+            "running": running,
+            "behind": count.behind,
+            "dead": count.dead,
+            "due_at_ms": count.due_at_ms,
+            **self._figures.lateness(func),
+        }

@@ -1,0 +1,168 @@
+-- All statements of the SQLite store: a name, and in a sentence what it is for. States are those of periodicd.job.State:
+-- 0 waiting, 1 running, 2 dead, 3 behind. {columns} are the fields of periodicd.job.Job, in their order.
+
+-- insert: A new job, unless there is one of its identity.
+INSERT INTO jobs (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes,
+workload, headers, dated)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- insert_workload: The workload of a job, where it is large.
+INSERT INTO workloads VALUES (?, ?);
+
+-- delete: A record goes, with what is apart of it.
+DELETE FROM jobs
+WHERE id = ?;
+
+-- delete_run: The job is done, if its run has this handle; NULL stands for any.
+DELETE FROM jobs
+WHERE id = ? AND handle IS coalesce(?, handle);
+
+-- promote: The job behind an ended run waits from now on, due at the time :at or later.
+UPDATE jobs
+SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
+WHERE id = :id;
+
+-- shift: The clock was stepped back: what waits or is behind, and has no date, is due so much earlier.
+UPDATE jobs
+SET due_at_ms = max(0, due_at_ms - ?)
+WHERE state IN (0, 3) AND NOT dated;
+
+-- front: The job of this identity that is not behind another.
+SELECT id, state, workload_bytes
+FROM jobs
+WHERE func = ? AND name = ? AND state <> 3;
+
+-- claim: A waiting job runs.
+UPDATE jobs
+SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?
+WHERE id = ? AND state = 0;
+
+-- extend: The lease of a running job ends at another time.
+UPDATE jobs
+SET lease_until_at_ms = ?
+WHERE id = ? AND state = 1;
+
+-- release: A run ended, if it has this handle, and its job waits again.
+UPDATE jobs
+SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
+restarts = ?, suspect = ?, reason = ?
+WHERE id = ? AND handle IS coalesce(?, handle);
+
+-- bury: A run ended, if it has this handle, and its job is dead.
+UPDATE jobs
+SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
+restarts = ?, suspect = ?, reason = ?
+WHERE id = ? AND handle IS coalesce(?, handle);
+
+-- requeue: A dead job waits again, under a new id and with nothing counted.
+UPDATE jobs
+SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
+reason = NULL, ended_at_ms = NULL, handle = NULL
+WHERE id = ?;
+
+-- handle: Of the latest run of a job.
+SELECT handle
+FROM jobs
+WHERE id = ?;
+
+-- func_and_state: Of a job.
+SELECT func, state
+FROM jobs
+WHERE id = ?;
+
+-- by_id: One job.
+SELECT {columns}
+FROM jobs
+WHERE id = ?;
+
+-- by_id_without_workload: One job as it is shown.
+SELECT {columns_without_workload}
+FROM jobs
+WHERE id = ?;
+
+-- running: What ran when the daemon stopped, oldest first.
+SELECT {columns_without_workload}
+FROM jobs
+WHERE state = 1
+ORDER BY id;
+
+-- next_priority: The next priority, after this one, at which jobs of a function wait.
+SELECT min(priority)
+FROM jobs
+WHERE func = ? AND state = 0 AND priority > ?;
+
+-- first_due: When the first job of a lane is due.
+SELECT due_at_ms
+FROM jobs
+WHERE func = ? AND state = 0 AND priority = ?
+ORDER BY due_at_ms
+LIMIT 1;
+
+-- page: The next jobs of a lane, in order.
+SELECT {columns}
+FROM jobs
+WHERE func = ? AND state = 0 AND priority = ? AND (due_at_ms, id) > (?, ?)
+ORDER BY due_at_ms, id LIMIT ?;
+
+-- listing: A page of jobs, oldest id first, and whether another waits behind each.
+SELECT {columns_without_workload}, state = 1 AND EXISTS (SELECT 1
+FROM jobs AS behind
+WHERE behind.state = 3 AND behind.func = jobs.func AND behind.name = jobs.name)
+FROM jobs
+WHERE id > :after AND id <= :last AND (:func IS NULL OR func = :func) AND (:state IS NULL OR state = :state)
+ORDER BY id LIMIT :limit;
+
+-- chunk_end: How far the next so many jobs go.
+SELECT max(id) AS last, count(*) AS rows
+FROM (SELECT id
+FROM jobs
+WHERE id > ?
+ORDER BY id LIMIT ?);
+
+-- first_surplus: The youngest of the dead that are too many.
+SELECT ended_at_ms, id
+FROM jobs
+WHERE state = 2
+ORDER BY ended_at_ms DESC, id DESC LIMIT 1 OFFSET ?;
+
+-- dead_up_to: The oldest dead, up to this one.
+SELECT id, func
+FROM jobs
+WHERE state = 2 AND (ended_at_ms, id) <= (?, ?)
+ORDER BY ended_at_ms, id LIMIT ?;
+
+-- behind_pairs: Who waits behind whom.
+SELECT front.id, behind.id
+FROM jobs AS behind JOIN jobs AS front ON front.func = behind.func AND front.name = behind.name AND front.state <> 3
+WHERE behind.state = 3;
+
+-- counts: How many jobs each function has: live, of these behind, dead.
+SELECT func, sum(live), sum(behind), sum(dead)
+FROM ( SELECT func, count(*) AS live, 0 AS behind, 0 AS dead
+FROM jobs
+WHERE state = 0 GROUP BY func
+UNION ALL SELECT func, count(*), 0, 0
+FROM jobs
+WHERE state = 1 GROUP BY func
+UNION ALL SELECT func, count(*), count(*), 0
+FROM jobs
+WHERE state = 3 GROUP BY func
+UNION ALL SELECT func, 0, 0, count(*)
+FROM jobs
+WHERE state = 2 GROUP BY func) GROUP BY func;
+
+-- move_workload: The workload of a requeued job is that of its new id.
+UPDATE workloads SET job_id = ? WHERE job_id = ?;
+
+-- workload: The workload of a job, where it is large.
+SELECT workload FROM workloads WHERE job_id = ?;
+
+-- boot: The daemon starts once more.
+UPDATE daemon SET boot = boot + 1;
+
+-- daemon: How often it started, and which numbers are free.
+SELECT boot, next_id FROM daemon;
+
+-- reserve: Numbers below this one may be in use.
+UPDATE daemon SET next_id = ?;
