@@ -5,14 +5,19 @@ case: orientation, colour profile, transparency, animation. Raises `Refused` for
 what was to be taken out must not be published because nobody found it.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from image_workers import bmff, exif, jpeg, pictures
-from image_workers.config import Strip
 from image_workers.errors import Refused
 from image_workers.jpeg import Jpeg, Segment
 from image_workers.pictures import Compressible, LeftAsIs
+
+if TYPE_CHECKING:  # it would bring all that the configuration needs into each decoding child
+    from image_workers.config import Strip
 
 
 def stripped(content: bytes, strip: Strip) -> bytes:

@@ -1,0 +1,28 @@
+"""Which processes there are, from outside: who started them, and whether they have ended."""
+
+import os
+import select
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def children(parent: int) -> set[int]:
+    """The processes that this one has started."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            after_its_name = status.read_text().rpartition(")")[2].split()
+            if int(after_its_name[1]) == parent:
+                found.add(int(status.parent.name))
+    return found
+
+
+def all_end(pids: Iterable[int]) -> None:
+    """Return when none of the processes runs any more."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            ended, _, _ = select.select([descriptor], [], [], 10)
+            os.close(descriptor)
+            assert ended, f"process {pid} still runs"

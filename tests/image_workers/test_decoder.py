@@ -1,0 +1,282 @@
+"""Real pictures, some of them hostile, in real children: what a picture may take, and what if it takes more."""
+
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+from PIL import Image
+
+from image_workers import pictures
+from image_workers.decoder import Decoder, Limits
+from image_workers.errors import Refused
+from image_workers.pictures import Compressible, LeftAsIs
+from tests.image_workers.hostile import WEBP_OF_64_MEGAPIXELS, gif_that_understates, progressive
+from tests.image_workers.processes import all_end, children
+
+Picture = Callable[[str], bytes]
+ENDLESS = progressive(8000, 8000, 20_000)
+"""A quarter of an hour."""
+MAX_PIXELS = 64_000_000
+
+
+class Watched:
+    """A decoder, and the children that it has started."""
+
+    def __init__(self, at_once: int, limits: Limits) -> None:
+        self._others = children(os.getpid())
+        self.decoder = Decoder(at_once, limits)
+
+    def children(self) -> list[int]:
+        return sorted(children(os.getpid()) - self._others)
+
+    async def child(self) -> int:
+        """The one that there is, once it is what it will be. Nobody tells when that is."""
+        while len(pids := self.children()) != 1 or "decoding_child" not in command(pids[0]):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return pids[0]
+
+    async def thumbnail(self, content: bytes, width: int = 64) -> bytes:
+        return await self.decoder.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+
+    async def works_again(self, picture: Picture) -> bool:
+        return await self.thumbnail(picture("photo.webp")) == in_this_process(picture("photo.webp"))
+
+
+def command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def in_this_process(content: bytes, width: int = 64) -> bytes:
+    return pictures.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+
+
+Watch = Callable[..., Watched]
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    with ExitStack() as stack:
+
+        def make(at_once: int = 1, **limits: int) -> Watched:
+            watched = Watched(at_once, Limits(**limits))
+            stack.enter_context(watched.decoder)
+            return watched
+
+        yield make
+
+
+@pytest.mark.parametrize("name", ["gray.jpg", "photo.webp", "photo.avif", "alpha.png", "animated.gif", "cmyk.jpg"])
+async def test_a_thumbnail_is_the_one_that_this_process_would_make(watch: Watch, picture: Picture, name: str) -> None:
+    assert await watch().thumbnail(picture(name)) == in_this_process(picture(name))
+
+
+async def test_other_calls_answer_as_in_this_process(watch: Watch, picture: Picture) -> None:
+    decoder = watch().decoder
+    jpeg = in_this_process(picture("photo.webp"))
+    assert await decoder.compressible(jpeg, MAX_PIXELS) == Compressible(jpeg, 64, 36)
+    assert (await decoder.compressible_original(jpeg, MAX_PIXELS)).width == 64
+    with pytest.raises(LeftAsIs, match="64 x 36 pixels are more than the 100 to be compressed"):
+        await decoder.compressible(jpeg, 100)
+    with pytest.raises(Refused, match="truncated"):
+        await watch().thumbnail(picture("truncated.jpg"))
+    await decoder.check_jpeg(jpeg, 64, 36)
+    with pytest.raises(Refused, match="64 x 36 pixels"):
+        await decoder.check_jpeg(jpeg, 64, 35)
+
+
+async def test_a_child_is_kept_for_the_next_picture_and_there_are_no_more_than_decode_at_once(
+    watch: Watch, picture: Picture
+) -> None:
+    watched = watch(2)
+    await watched.thumbnail(picture("photo.webp"))
+    child = await watched.child()
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(watched.thumbnail, picture("photo.webp"))
+    assert len(watched.children()) == 2
+    assert child in watched.children()
+    watched.decoder.close()
+    assert watched.children() == []
+
+
+class TestTime:
+    async def test_a_picture_of_endless_work_is_given_up_and_the_next_is_decoded(
+        self, watch: Watch, picture: Picture
+    ) -> None:
+        watched = watch(cpu_seconds=1)
+        with pytest.raises(Refused, match=r"^decoding took more than 1 s of CPU time$"):
+            await watched.thumbnail(ENDLESS)
+        assert await watched.works_again(picture)
+
+    async def test_the_processor_time_of_earlier_pictures_does_not_count(self, watch: Watch) -> None:
+        watched = watch(cpu_seconds=2)
+        a_second = progressive(8000, 8000, 20)
+        await watched.thumbnail(a_second)
+        child = await watched.child()
+        for _ in range(2):
+            await watched.thumbnail(a_second)
+        assert await watched.child() == child
+
+    async def test_a_child_that_takes_too_long_by_the_clock_is_killed(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(seconds=1)
+        with pytest.raises(Refused, match=r"^decoding took more than 1 s$"):
+            await watched.thumbnail(ENDLESS)
+        assert watched.children() == []
+        assert await watched.works_again(picture)
+
+    async def test_waiting_for_its_turn_takes_none_of_a_picture_s_time(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(seconds=2)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(self.is_given_up, watched)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await watched.works_again(picture)
+
+    async def is_given_up(self, watched: Watched) -> None:
+        with pytest.raises(Refused, match="more than 2 s"):
+            await watched.thumbnail(ENDLESS)
+
+    async def test_who_does_not_wait_any_more_ends_the_child(self, watch: Watch, picture: Picture) -> None:
+        watched = watch()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watched.thumbnail, ENDLESS)
+            await watched.child()
+            nursery.cancel_scope.cancel()
+        assert watched.children() == []
+        assert await watched.works_again(picture)
+
+
+class TestMemory:
+    async def test_all_that_decode_at_once_share_one_budget(self, watch: Watch) -> None:
+        watched = watch(4, memory_bytes=1_500_000_000)
+        async with trio.open_nursery() as nursery:
+            for width in (500, 64):
+                nursery.start_soon(watched.thumbnail, WEBP_OF_64_MEGAPIXELS, width)
+        # Each takes more than half of it, so they had to take turns, for which one child is enough.
+        assert len(watched.children()) == 1
+
+    async def test_what_never_fits_is_refused_and_starts_nothing(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(memory_bytes=500_000_000)
+        with pytest.raises(Refused, match=r"may take 12\d\d MB of memory, .* has 500 \(decoding.memory-megabytes\)"):
+            await watched.thumbnail(WEBP_OF_64_MEGAPIXELS)
+        assert watched.children() == []
+        assert await watched.works_again(picture)
+
+    async def test_a_picture_that_declares_too_many_pixels_starts_nothing(self, watch: Watch, picture: Picture) -> None:
+        watched = watch()
+        with pytest.raises(Refused, match="30000 x 30000 pixels are more than the 64000000 allowed"):
+            await watched.thumbnail(picture("bomb-900mp.png"))
+        assert watched.children() == []
+
+    async def test_a_picture_that_needs_more_than_it_declares_is_given_up(self, watch: Watch, picture: Picture) -> None:
+        watched = watch()
+        with pytest.raises(Refused, match=r"^decoding it took more than \d+ MB of memory$"):
+            await watched.thumbnail(gif_that_understates(8000, 8000))
+        assert await watched.works_again(picture)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
+    async def test_a_machine_that_is_short_of_memory_is_no_damage(self, watch: Watch, kind: str) -> None:
+        output = io.BytesIO()
+        Image.effect_noise((1000, 1000), 50).convert("RGB").save(output, kind)
+        watched = watch()
+        await watched.thumbnail(output.getvalue())
+        child = await watched.child()
+        resource.prlimit(child, resource.RLIMIT_AS, (address_space(child) + 20 * 2**20,) * 2)
+        with pytest.raises(MemoryError, match=r"may take \d+ MB of memory: Cannot allocate memory"):
+            await watched.thumbnail(output.getvalue(), 1024)
+        assert await watched.child() == child
+
+    async def test_who_comes_first_goes_first_however_large(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(3, memory_bytes=1_250_000_000)
+        order = []
+
+        async def decode(name: str, content: bytes) -> None:
+            await watched.thumbnail(content)
+            order.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name, content in [
+                ("a second", progressive(8000, 8000, 25)),
+                ("large", WEBP_OF_64_MEGAPIXELS),
+                ("small", picture("photo.webp")),
+            ]:
+                nursery.start_soon(decode, name, content)
+                await trio.testing.wait_all_tasks_blocked()
+        assert order == ["a second", "large", "small"]
+
+
+def address_space(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+class TestEnds:
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+    async def test_a_child_that_dies_costs_one_try(self, watch: Watch, picture: Picture, number: int) -> None:
+        watched = watch()
+        async with trio.open_nursery() as nursery:
+
+            async def decode() -> None:
+                with pytest.raises(OSError, match=f"killed by {signal.Signals(number).name}"):
+                    await watched.thumbnail(ENDLESS)
+
+            nursery.start_soon(decode)
+            os.kill(await watched.child(), number)
+        assert await watched.works_again(picture)
+
+    async def test_a_child_that_died_while_it_was_idle_costs_nothing(self, watch: Watch, picture: Picture) -> None:
+        watched = watch()
+        assert await watched.works_again(picture)
+        child = await watched.child()
+        os.kill(child, signal.SIGKILL)
+        all_end([child])
+        assert await watched.works_again(picture)
+        assert await watched.child() != child
+
+    async def test_a_signal_that_is_meant_for_the_worker_does_not_end_its_children(self, watch: Watch) -> None:
+        watched = watch()
+        a_second = progressive(8000, 8000, 25)
+        made = []
+        async with trio.open_nursery() as nursery:
+
+            async def decode() -> None:
+                made.append(await watched.thumbnail(a_second))
+
+            nursery.start_soon(decode)
+            child = await watched.child()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(child, number)
+        assert made == [in_this_process(a_second)]
+
+    def test_a_killed_worker_leaves_no_child_behind(self, tmp_path: Path) -> None:
+        (tmp_path / "endless.jpg").write_bytes(ENDLESS)
+        self.end_with_their_worker(2, "decoder", tmp_path / "endless.jpg")
+
+    def test_nor_a_guetzli(self, tmp_path: Path) -> None:
+        guetzli = tmp_path / "guetzli"
+        guetzli.write_text("#!/bin/sh\nwhile true; do :; done\n")
+        guetzli.chmod(0o755)
+        self.end_with_their_worker(1, "guetzli", guetzli)
+
+    @staticmethod
+    def end_with_their_worker(count: int, what: str, path: Path) -> None:
+        command = [sys.executable, "-m", "tests.image_workers.endless", what, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"at work\n"
+            left = children(worker.pid)
+            worker.kill()
+        assert len(left) == count
+        all_end(left)
+
+    def test_a_child_whose_worker_has_ended_before_it_could_say_so_does_not_begin(self) -> None:
+        command = [sys.executable, "-m", "image_workers.decoding_child", "1"]
+        ended = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, check=False)
+        assert (ended.returncode, ended.stderr) == (1, b"the process 1, for which this was to work, has ended\n")
