@@ -15,13 +15,14 @@ import math
 import mmap
 import os
 import resource
+import select
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, features
+from PIL import AvifImagePlugin, Image
 
 from image_workers import channel, confined, metadata, pictures
 from image_workers.errors import Refused
@@ -37,7 +38,11 @@ CALLS: dict[str, Callable[..., bytes | Compressible | None]] = {
 _OUT_OF_MEMORY = ("memory", "could not create decoder object")
 """Words of the decoders of AVIF and WebP."""
 
-_KEPT_BYTES = 64 * 2**20
+_THREADS = 4
+"""Of the decoder of AVIF, which else takes as many as there are processors, each with a stack of 8 MB."""
+_KEPT_BYTES = 128 * 2**20
+"""Of freed memory, which makes the next picture faster."""
+_KEPT_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +54,24 @@ def main() -> None:
     logging.captureWarnings(True)
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library may print must not come between the frames
+    AvifImagePlugin.DEFAULT_MAX_THREADS = min(_THREADS, len(os.sched_getaffinity(0)))
     Image.init()
-    features.get_supported()
     at_start_bytes = _memory()[1]
-    while (request := channel.read(0)) is not None:
+    while (request := _next()) is not None:
         channel.write(answers, _answer(request))
-        # What was freed is kept, and faster for the next picture; but no child may sit on what others could use.
         if _memory()[1] > at_start_bytes + _KEPT_BYTES:
-            ctypes.CDLL(None).malloc_trim(0)
+            _give_back()
+
+
+def _next() -> Any:
+    """The next request, or `None`. What earlier ones took is kept for it, but not if it lets one wait."""
+    if not select.select([0], [], [], _KEPT_S)[0]:
+        _give_back()
+    return channel.read(0)
+
+
+def _give_back() -> None:
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:

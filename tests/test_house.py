@@ -49,6 +49,20 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.logs": ("periodicd.peers", "periodicd.scheduler"),
     "periodicd.notify": (),
     "periodicd": ("periodic_client.wire", "periodicd"),
+    # What a decoding child loads, so that a new one is there in an instant.
+    "image_workers.channel": (),
+    "image_workers.confined": (),
+    "image_workers.decoding_child": (
+        "image_workers.channel", "image_workers.confined", "image_workers.errors", "image_workers.metadata",
+        "image_workers.pictures",
+    ),
+    # What the worker needs of it: of these only `decoder` is used by others, and `children` by `guetzli`.
+    "image_workers.children": (),
+    "image_workers.declared": ("image_workers.pictures",),
+    "image_workers.pool": ("image_workers.channel", "image_workers.children", "image_workers.errors"),
+    "image_workers.decoder": (
+        "image_workers.declared", "image_workers.errors", "image_workers.pictures", "image_workers.pool",
+    ),
     "image_workers": ("image_workers", "periodic_client"),
 }  # fmt: skip
 """The longest name that fits a module counts."""
