@@ -2,7 +2,8 @@
 
 Each picture is made into its four thumbnails in this process, in a thread as the workers did it, and in a warm child,
 in turn, so that whatever else the machine does falls on both. The figures are the medians, and the ratio of these; the
-bar is 5 % for the photographs. The last lines tell what a new child costs, and how much memory one has after all of this.
+bar is 5 % for the photographs. The last lines tell how much memory the child has after all of this, and what a new one
+costs.
 """
 
 import argparse

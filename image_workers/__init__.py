@@ -13,5 +13,6 @@
     values, config            the configuration file
     cli                       folders, worker, signals
 
-A picture can be run through `decoder` and `guetzli` without any job; one that is known, through `pictures` alone. The command is `image-workers`.
+A picture can be run through `decoder` and `guetzli` without any job; one that is known, through `pictures` alone. The
+command is `image-workers`.
 """
