@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
-from image_workers import pictures
+from image_workers import decoder, pictures
 from image_workers.decoder import Decoder, Limits
 from image_workers.errors import Refused
 from image_workers.pictures import Compressible, LeftAsIs
@@ -79,17 +79,17 @@ async def test_a_thumbnail_is_the_one_that_this_process_would_make(watch: Watch,
 
 
 async def test_other_calls_answer_as_in_this_process(watch: Watch, picture: Picture) -> None:
-    decoder = watch().decoder
+    child = watch().decoder
     jpeg = in_this_process(picture("photo.webp"))
-    assert await decoder.compressible(jpeg, MAX_PIXELS) == Compressible(jpeg, 64, 36)
-    assert (await decoder.compressible_original(jpeg, MAX_PIXELS)).width == 64
+    assert await child.compressible(jpeg, MAX_PIXELS) == Compressible(jpeg, 64, 36)
+    assert (await child.compressible_original(jpeg, MAX_PIXELS)).width == 64
     with pytest.raises(LeftAsIs, match="64 x 36 pixels are more than the 100 to be compressed"):
-        await decoder.compressible(jpeg, 100)
+        await child.compressible(jpeg, 100)
     with pytest.raises(Refused, match="truncated"):
         await watch().thumbnail(picture("truncated.jpg"))
-    await decoder.check_jpeg(jpeg, 64, 36)
+    await child.check_jpeg(jpeg, 64, 36)
     with pytest.raises(Refused, match="64 x 36 pixels"):
-        await decoder.check_jpeg(jpeg, 64, 35)
+        await child.check_jpeg(jpeg, 64, 35)
 
 
 async def test_a_child_is_kept_for_the_next_picture_and_there_are_no_more_than_decode_at_once(
@@ -193,6 +193,40 @@ class TestMemory:
         with pytest.raises(MemoryError, match=r"may take \d+ MB of memory: Cannot allocate memory"):
             await watched.thumbnail(output.getvalue(), 1024)
         assert await watched.child() == child
+
+    @pytest.mark.parametrize(
+        ("kind", "mode", "options"),
+        [
+            ("JPEG", "RGB", {}),
+            ("JPEG", "CMYK", {}),
+            ("JPEG", "L", {}),
+            ("JPEG", "RGB", {"progressive": True, "subsampling": "4:4:4"}),
+            ("JPEG", "CMYK", {"progressive": True}),
+            ("PNG", "RGB", {}),
+            ("PNG", "RGBA", {}),
+            ("PNG", "I;16", {}),
+            ("PNG", "P", {"transparency": 0}),
+            ("GIF", "P", {"transparency": 0}),
+            ("WEBP", "RGB", {"method": 0}),
+            ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
+            ("AVIF", "RGBA", {"speed": 10}),
+        ],
+    )
+    async def test_each_kind_of_picture_needs_no_more_than_it_may_take(
+        self, watch: Watch, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str, options: dict[str, object]
+    ) -> None:
+        monkeypatch.setattr(decoder, "_BASE_BYTES", 24 * 10**6)  # else it hides what large pictures lack
+        gray = Image.linear_gradient("L").resize((3000, 3000))
+        image = gray.convert("I").convert("I;16") if mode == "I;16" else gray.convert("RGB").convert(mode)
+        if mode == "RGBA":
+            image.putalpha(gray)
+        tags = Image.Exif()
+        tags[ExifTags.Base.Orientation] = 6
+        output = io.BytesIO()
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() if mode == "RGB" else None
+        image.save(output, kind, exif=tags, icc_profile=profile, **options)
+        for width in (64, 3000):
+            assert await watch().thumbnail(output.getvalue(), width)
 
     async def test_who_comes_first_goes_first_however_large(self, watch: Watch, picture: Picture) -> None:
         watched = watch(3, memory_bytes=1_400_000_000)
