@@ -10,7 +10,7 @@ from PIL import Image
 
 from demo.chain import SUFFIXES, Chain, idle
 from tests.image_workers.hostile import progressive
-from tests.image_workers.processes import all_end, children
+from tests.image_workers.processes import all_end, at_work, children
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 100.0
@@ -155,7 +155,8 @@ class TestEndlessPicture:
             chain.submit(picture)
             worker = chain._processes["image-workers"].pid
             chain.wait(lambda _: bool(children(worker)), TIMEOUT_S, may_fail=True)
-            return children(worker)
+            at_work(busy := children(worker))
+            return busy
 
         return started
 

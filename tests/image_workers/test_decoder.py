@@ -19,7 +19,7 @@ from image_workers.decoder import Decoder, Limits
 from image_workers.errors import Refused
 from image_workers.pictures import Compressible, LeftAsIs
 from tests.image_workers.hostile import WEBP_OF_64_MEGAPIXELS, gif_that_understates, progressive
-from tests.image_workers.processes import all_end, children
+from tests.image_workers.processes import all_end, at_work, children
 
 Picture = Callable[[str], bytes]
 ENDLESS = progressive(8000, 8000, 20_000)
@@ -194,6 +194,19 @@ class TestMemory:
             await watched.thumbnail(output.getvalue(), 1024)
         assert await watched.child() == child
 
+    async def test_nor_is_one_that_becomes_short_of_it_meanwhile(self, watch: Watch) -> None:
+        watched = watch()
+        async with trio.open_nursery() as nursery:
+
+            async def decode() -> None:
+                with pytest.raises(MemoryError, match="Cannot allocate memory"):
+                    await watched.thumbnail(progressive(8000, 8000, 60), 8000)
+
+            nursery.start_soon(decode)
+            child = await watched.child()
+            await trio.to_thread.run_sync(at_work, [child])
+            resource.prlimit(child, resource.RLIMIT_AS, (address_space(child) + 2**20,) * 2)
+
     @pytest.mark.parametrize(
         ("kind", "mode", "options"),
         [
@@ -306,9 +319,10 @@ class TestEnds:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"at work\n"
             left = children(worker.pid)
+            assert len(left) == count
+            at_work(left)
             worker.kill()
-        assert len(left) == count
-        all_end(left)
+            all_end(left)
 
     def test_a_child_loads_no_more_than_it_needs(self) -> None:
         text = "import sys, image_workers.decoding_child; print({'trio', 'yaml', 'click', 'ssl'} & set(sys.modules))"
