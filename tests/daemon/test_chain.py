@@ -155,8 +155,7 @@ class TestEndlessPicture:
             chain.submit(picture)
             worker = chain._processes["image-workers"].pid
             chain.wait(lambda _: bool(children(worker)), TIMEOUT_S, may_fail=True)
-            at_work(busy := children(worker))
-            return busy
+            return children(worker)
 
         return started
 
@@ -177,6 +176,7 @@ class TestEndlessPicture:
         self, chain: Chain, start: Callable[[str], set[int]]
     ) -> None:
         busy = start("{cpu-seconds: 3000, seconds: 3000}")
+        at_work(busy)
         assert chain.stop() == []
         all_end(busy)
 
@@ -184,5 +184,6 @@ class TestEndlessPicture:
         self, chain: Chain, start: Callable[[str], set[int]]
     ) -> None:
         busy = start("{cpu-seconds: 3000, seconds: 3000}")
+        at_work(busy)
         chain.kill("image-workers")
         all_end(busy)
