@@ -18,6 +18,7 @@ _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}
 _AVIF_SIZES = re.compile(rb"ispe....(?P<item>.{8})|stsd.{12}av01.{24}(?P<track>.{4})", re.DOTALL)
 """ISO/IEC 23008-12, 6.5.3: the size of an item. ISO/IEC 14496-12, 12.1.3: that of a track, for an animation."""
 _BOXES_MAX = 100
+_START_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Declared:
 
 def declared(content: bytes) -> Declared:
     """What the picture says; no pixels if it says nothing that can be understood, which a decoder cannot either."""
-    kind = pictures.content_type(content[:16])
+    kind = pictures.content_type(content[:_START_BYTES])
     try:
         if kind == "image/jpeg":
             return _jpeg(content)

@@ -1,6 +1,6 @@
 """A worker that is about to be killed: `python -m tests.image_workers.endless decoder PICTURE`, or `guetzli PROGRAM`.
 
-It says a line once its children, two or one, are at work, which they are for longer than any test takes.
+It says a line once its children, two or one, are at work, which they never end by themselves.
 """
 
 import sys
@@ -13,19 +13,30 @@ import trio.testing
 from image_workers.decoder import Decoder, Limits
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import Compressible
+from tests.image_workers.processes import hang
+
+
+async def decode(decoder: Decoder, content: bytes) -> None:
+    thumbnail = partial(decoder.thumbnail, content, width=64, quality=80, max_pixels=64_000_000)
+    async with trio.open_nursery() as nursery:  # so that both are there, and know whose they are
+        for _ in range(2):
+            nursery.start_soon(thumbnail)
+    hang(child.process.pid for child in decoder._pool._idle)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(thumbnail)
+        await trio.testing.wait_all_tasks_blocked()
+        print("at work", flush=True)  # noqa: T201
+
+
+async def compress(decoder: Decoder, program: str) -> None:
+    """The program says the line."""
+    await Guetzli(program).compress(Compressible(b"", 1, 1), decoder.check_jpeg)
 
 
 async def main(what: str, path: str, content: bytes) -> None:
     with Decoder(2, Limits()) as decoder:
-        async with trio.open_nursery() as nursery:
-            if what == "guetzli":
-                nursery.start_soon(Guetzli(path).compress, Compressible(b"", 1, 1), decoder.check_jpeg)
-            else:
-                decode = partial(decoder.thumbnail, content)
-                for width in (64, 48):
-                    nursery.start_soon(partial(decode, width=width, quality=80, max_pixels=64_000_000))
-            await trio.testing.wait_all_tasks_blocked()
-            print("at work", flush=True)  # noqa: T201
+        await (compress(decoder, path) if what == "guetzli" else decode(decoder, content))
 
 
 if __name__ == "__main__":

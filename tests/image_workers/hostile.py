@@ -41,7 +41,7 @@ def progressive(width: int, height: int, scans: int) -> bytes:
             _segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + bytes([1, 0x11, 0])),
             _huffman_table(0, b"\0"),
             _huffman_table(1, b"\xe0\0"),
-            _segment(0xDA, bytes([1, 1, 0, 0, 0, 0x01])) + _bits("0" * blocks),
+            _segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + _bits("0" * blocks),
             _segment(0xDA, bytes([1, 1, 0, 1, 63, 0x01])) + scan,
             (_segment(0xDA, bytes([1, 1, 0, 1, 63, 0x10])) + scan) * scans,
             b"\xff\xd9",

@@ -1,8 +1,8 @@
-"""Which processes there are, from outside: who started them, and whether they work, or have ended."""
+"""Which processes there are, from outside: who started them, and whether they have ended."""
 
 import os
 import select
-import time
+import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,16 +19,10 @@ def children(parent: int) -> set[int]:
     return found
 
 
-def at_work(pids: Iterable[int], cpu_s: float = 0.5) -> None:
-    """Return when each has taken so much processor time, which is more than a start takes. Nobody tells that."""
+def hang(pids: Iterable[int]) -> None:
+    """Have the processes do nothing, not even end by themselves."""
     for pid in pids:
-        while _cpu_s(pid) < cpu_s:
-            time.sleep(0.01)
-
-
-def _cpu_s(pid: int) -> float:
-    after_its_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_its_name[11]) + int(after_its_name[12])) / os.sysconf("SC_CLK_TCK")
+        os.kill(pid, signal.SIGSTOP)
 
 
 def all_end(pids: Iterable[int]) -> None:
