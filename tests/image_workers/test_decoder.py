@@ -122,12 +122,12 @@ class TestTime:
         assert await watched.works_again(picture)
 
     async def test_the_processor_time_of_earlier_pictures_does_not_count(self, watch: Watch) -> None:
-        watched = watch(cpu_seconds=2)
-        a_second = progressive(8000, 8000, 20)
-        await watched.thumbnail(a_second)
+        watched = watch(cpu_seconds=1)
+        half_a_second = progressive(8000, 8000, 9)
+        await watched.thumbnail(half_a_second)
         child = watched.child()
-        for _ in range(3):
-            await watched.thumbnail(a_second)
+        for _ in range(4):
+            await watched.thumbnail(half_a_second)
         assert watched.child() == child
 
     async def test_a_child_that_takes_too_long_by_the_clock_is_killed(self, watch: Watch, picture: Picture) -> None:
@@ -209,7 +209,7 @@ class TestMemory:
 
             async def decode() -> None:
                 with pytest.raises(MemoryError, match="Cannot allocate memory"):
-                    await watched.thumbnail(progressive(8000, 8000, 60), 8000)
+                    await watched.thumbnail(progressive(8000, 8000, 30), 8000)
 
             await watched.thumbnail(progressive(8, 8, 1))
             child = watched.child()
