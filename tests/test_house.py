@@ -49,6 +49,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "periodicd.logs": ("periodicd.peers", "periodicd.scheduler"),
     "periodicd.notify": (),
     "periodicd": ("periodic_client.wire", "periodicd"),
+    "image_workers.errors": (),
+    "image_workers.colour": ("image_workers.errors",),
+    "image_workers.formats": ("image_workers.formats", "image_workers.colour", "image_workers.errors"),
     "image_workers": ("image_workers", "periodic_client"),
 }  # fmt: skip
 """The longest name that fits a module counts."""

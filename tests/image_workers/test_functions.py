@@ -338,7 +338,7 @@ class TestTheWholeChain:
             assert isinstance(outcome, Failed)
             assert outcome.final
             assert not outcome.submit
-        assert "truncated" in failed["resize-96 truncated.jpg"].reason
+        assert "it ends before its last row" in failed["resize-96 truncated.jpg"].reason
         assert len(place.files("bucket")) == 4, "truncated.jpg, photo.webp and its two thumbnails"
 
 

@@ -63,7 +63,7 @@ async def test_what_guetzli_does_not_read_is_made_readable(picture: Picture, gue
 async def test_a_truncated_jpeg_is_refused_with_guetzli_s_reason(picture: Picture, guetzli_program: str) -> None:
     half = small(picture, "progressive-444.jpg")[:3000]
     with pytest.raises(Refused, match=r"guetzli failed, exit status 1: .*scan"):
-        await Guetzli(guetzli_program).compress(prepared(half))
+        await Guetzli(guetzli_program).compress(Compressible(half, 96, 54))
 
 
 async def test_more_memory_than_guetzli_may_take_is_refused(picture: Picture, guetzli_program: str) -> None:
