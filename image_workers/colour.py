@@ -43,6 +43,8 @@ _HIGH_RANGE = {9: "logarithmic", 10: "logarithmic", 16: "PQ", 18: "HLG"}
 
 _SRGB_GAMMA = 2.2
 """What encoders write for sRGB, in place of its curve, where only a power can be told."""
+_SRGB_GAMMA_ROUNDING = 0.0002
+"""Adobe RGB's is not far away."""
 
 
 def from_codes(primaries: int, transfer: int, *, gray: bool) -> bytes | None:
@@ -57,7 +59,7 @@ def from_codes(primaries: int, transfer: int, *, gray: bool) -> bytes | None:
 
 def from_gamma(gamma: float, chromaticities: Chromaticities | None = None, *, gray: bool) -> bytes | None:
     """The profile for light that is the `gamma`th power of the number, and for these primaries (sRGB's if None)."""
-    curve = None if abs(gamma - _SRGB_GAMMA) < 0.001 else gamma
+    curve = None if abs(gamma - _SRGB_GAMMA) < _SRGB_GAMMA_ROUNDING else gamma
     return _profile(chromaticities or SRGB, curve, gray=gray)
 
 
