@@ -83,9 +83,9 @@ def essence(content: bytes, brand: bytes, items: frozenset[bytes], dropped: froz
         if meta is None:
             raise ValueError("there is none of meta")
         boxes = _within(content, meta, 4)
-        for _, kind, at in _items(content, boxes[b"iinf"]):
+        for _, kind, at, end in _items(content, boxes[b"iinf"]):
             if kind not in items:
-                changed[at : at + 4] = _SKIPPED
+                changed[at:end] = _SKIPPED + bytes(end - at - len(_SKIPPED))  # with its name
         properties = _within(content, boxes[b"iprp"], 0)
         shared = list(_boxes(content, properties[b"ipco"].start, properties[b"ipco"].end))
         for box in shared:
@@ -137,7 +137,7 @@ def _boxes(content: bytes, at: int, end: int) -> Iterator[_Box]:
 def _overwrite_items(content: bytearray, boxes: dict[bytes, _Box], exif: Edit, xmp: Edit) -> None:
     if b"iinf" not in boxes:
         return
-    kinds = {number: kind for number, kind, _ in _items(bytes(content), boxes[b"iinf"])}
+    kinds = {number: kind for number, kind, *_ in _items(bytes(content), boxes[b"iinf"])}
     for item, pieces in _locations(content, boxes):
         if kinds.get(item) in (b"Exif", b"mime"):
             data = b"".join(bytes(content[start:end]) for start, end in pieces)
@@ -152,15 +152,15 @@ def _with_exif(data: bytes, exif: Edit) -> bytes:
     return data[:start] + exif(data[start:])
 
 
-def _items(content: bytes, iinf: _Box) -> Iterator[tuple[int, bytes, int]]:
-    """The number and the kind of each item, and where the kind stands."""
+def _items(content: bytes, iinf: _Box) -> Iterator[tuple[int, bytes, int, int]]:
+    """The number and the kind of each item, and from where to where the kind and what follows it stand."""
     entries = iinf.start + (6 if content[iinf.start] == 0 else 8)
     for box in _boxes(content, entries, iinf.end):
         version = content[box.start]
         if box.kind == b"infe" and version >= 2:
             layout = ">HH4s" if version == 2 else ">IH4s"
             number, _, kind = struct.unpack_from(layout, content, box.start + 4)
-            yield number, kind, box.start + 4 + struct.calcsize(layout) - 4
+            yield number, kind, box.start + struct.calcsize(layout), box.end
 
 
 def _locations(content: bytearray, boxes: dict[bytes, _Box]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
