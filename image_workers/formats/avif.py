@@ -6,7 +6,7 @@ from PIL import AvifImagePlugin, Image
 
 from image_workers import colour
 from image_workers.formats import bmff
-from image_workers.formats.picture import Picture
+from image_workers.formats.picture import Picture, check_arrived
 
 _PIXELS = frozenset({b"av01", b"grid", b"sato"})
 """Kinds of items; a tone map (tmap), EXIF (Exif) and XMP (mime) are others."""
@@ -21,6 +21,8 @@ _MIRRORED = {(0, 0): 4, (0, 1): 2, (1, 0): 5, (1, 1): 7, (2, 0): 2, (2, 1): 4, (
 def opened(content: bytes) -> Picture:
     is_sequence = bmff.brands(content)[0] == b"avis"
     essence = bmff.essence(content, b"avis" if is_sequence else b"avif", _PIXELS, _DROPPED)
+    for data in essence.data:
+        check_arrived(data, "AVIF")
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(essence.content))
     return Picture(
         "AVIF",

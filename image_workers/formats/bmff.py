@@ -63,11 +63,12 @@ def brands(start: bytes) -> list[bytes]:
 @dataclass(frozen=True, slots=True)
 class Essence:
     """`content` without what the picture does not need; `properties` are the kind and the data of each that the
-    primary item has.
+    primary item has; `data` are those of the items that are left.
     """
 
     content: bytes
     properties: tuple[tuple[bytes, bytes], ...]
+    data: tuple[bytes, ...]
 
 
 def essence(content: bytes, brand: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) -> Essence:
@@ -83,8 +84,11 @@ def essence(content: bytes, brand: bytes, items: frozenset[bytes], dropped: froz
         if meta is None:
             raise ValueError("there is none of meta")
         boxes = _within(content, meta, 4)
-        for _, kind, at, end in _items(content, boxes[b"iinf"]):
-            if kind not in items:
+        kept = set()
+        for number, kind, at, end in _items(content, boxes[b"iinf"]):
+            if kind in items:
+                kept.add(number)
+            else:
                 changed[at:end] = _SKIPPED + bytes(end - at - len(_SKIPPED))  # with its name
         properties = _within(content, boxes[b"iprp"], 0)
         shared = list(_boxes(content, properties[b"ipco"].start, properties[b"ipco"].end))
@@ -94,7 +98,12 @@ def essence(content: bytes, brand: bytes, items: frozenset[bytes], dropped: froz
         primary = _primary(content, boxes[b"pitm"])
         indices = _associated(content, properties[b"ipma"], primary)
         mine = [shared[index - 1] for index in indices if 0 < index <= len(shared)]
-    return Essence(bytes(changed), tuple((box.kind, content[box.start : box.end]) for box in mine))
+        data = [
+            b"".join(content[start:end] for start, end in pieces)
+            for number, pieces in _locations(content, boxes)
+            if number in kept
+        ]
+    return Essence(bytes(changed), tuple((box.kind, content[box.start : box.end]) for box in mine), tuple(data))
 
 
 def _within(content: bytes, box: _Box, skipped: int) -> dict[bytes, _Box]:
@@ -138,7 +147,7 @@ def _overwrite_items(content: bytearray, boxes: dict[bytes, _Box], exif: Edit, x
     if b"iinf" not in boxes:
         return
     kinds = {number: kind for number, kind, *_ in _items(bytes(content), boxes[b"iinf"])}
-    for item, pieces in _locations(content, boxes):
+    for item, pieces in _locations(bytes(content), boxes):
         if kinds.get(item) in (b"Exif", b"mime"):
             data = b"".join(bytes(content[start:end]) for start, end in pieces)
             data = _with_exif(data, exif) if kinds[item] == b"Exif" else xmp(data)
@@ -163,9 +172,9 @@ def _items(content: bytes, iinf: _Box) -> Iterator[tuple[int, bytes, int, int]]:
             yield number, kind, box.start + struct.calcsize(layout), box.end
 
 
-def _locations(content: bytearray, boxes: dict[bytes, _Box]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+def _locations(content: bytes, boxes: dict[bytes, _Box]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """The number of each item, and from where to where its pieces go in the file."""
-    reader = _Reader(bytes(content), boxes[b"iloc"].start)
+    reader = _Reader(content, boxes[b"iloc"].start)
     version = reader.take(1)
     reader.take(3)
     sizes = reader.take(2)

@@ -7,7 +7,7 @@ from PIL import Image, WebPImagePlugin
 
 from image_workers.errors import Refused
 from image_workers.formats import exif
-from image_workers.formats.picture import Picture
+from image_workers.formats.picture import Picture, check_arrived
 
 HAS_EXIF, HAS_XMP, _HAS_ALPHA, _HAS_ANIMATION = 0x08, 0x04, 0x10, 0x02
 """Flags in the first byte of VP8X."""
@@ -70,6 +70,8 @@ def opened(content: bytes) -> Picture:
             raise
     if not frames:
         raise Refused("the WebP holds no picture")
+    if picture[-1][0] == b"VP8 ":
+        check_arrived(picture[-1][1], "WebP")
     if canvas:
         flags = canvas[0] & _HAS_ALPHA | (_HAS_ANIMATION if picture[:1] == [_ANIMATION] else 0)
         picture.insert(0, (b"VP8X", bytes([flags]) + canvas[1:]))
