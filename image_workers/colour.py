@@ -41,6 +41,9 @@ _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 pictures are made to be looked at on an sRGB screen as they are; so are those with a number that is not known."""
 _HIGH_RANGE = {9: "logarithmic", 10: "logarithmic", 16: "PQ", 18: "HLG"}
 
+_ICC_TABLE, _ICC_TAGS_MAX = 128, 100
+"""Where an ICC profile lists its tags."""
+
 _SRGB_GAMMA = 2.2
 """What encoders write for sRGB, in place of its curve, where only a power can be told."""
 _SRGB_GAMMA_ROUNDING = 0.0002
@@ -66,6 +69,17 @@ def from_gamma(gamma: float, chromaticities: Chromaticities | None = None, *, gr
 def adobe_rgb() -> bytes | None:
     """The profile of Adobe RGB (1998), which some cameras use and tell without a profile."""
     return _profile(_ADOBE_RGB, _ADOBE_GAMMA, gray=False)
+
+
+def check_range(profile: bytes | None) -> None:
+    """Raise `Refused` if the profile says that it is one of a high dynamic range (ICC.1:2022, the tag cicp)."""
+    if not profile or len(profile) < _ICC_TABLE + 4:
+        return
+    (count,) = struct.unpack_from(">I", profile, _ICC_TABLE)
+    for at in range(_ICC_TABLE + 4, min(len(profile) - 11, _ICC_TABLE + 4 + 12 * min(count, _ICC_TAGS_MAX)), 12):
+        kind, start = struct.unpack_from(">4sI", profile, at)
+        if kind == b"cicp" and len(codes := profile[start + 8 : start + 12]) == 4:
+            from_codes(codes[0], codes[1], gray=False)
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

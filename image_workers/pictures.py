@@ -124,6 +124,7 @@ def _decoding(content: bytes, max_pixels: int | None) -> Iterator[Picture]:
         width, height = picture.size
         if max_pixels is not None and width * height > max_pixels:
             raise Refused(f"{width} x {height} pixels are more than the {max_pixels} allowed")
+        colour.check_range(picture.profile)
         yield picture
     except (Refused, LeftAsIs, MemoryError):
         raise

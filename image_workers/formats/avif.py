@@ -24,10 +24,11 @@ def opened(content: bytes) -> Picture:
     for data in essence.data:
         check_arrived(data, "AVIF")
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(essence.content))
+    properties = dict(essence.properties)
     return Picture(
         "AVIF",
         image.size,
-        _orientation(dict(essence.properties)),
+        _orientation(properties),
         _profile(essence.properties),
         lambda _wanted: _decoded(image),
         animated=image.n_frames > 1,

@@ -1,6 +1,7 @@
 """A GIF as what it is made of: a screen, then blocks."""
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,27 +63,42 @@ _ENDING = b"\0" + END
 
 
 def opened(content: bytes) -> Picture:
-    """What Pillow is given is the screen and the first image, with what is said of its transparency."""
-    control, images = b"", 0
-    parts: list[bytes] = []
+    """What Pillow is given is the first image alone, with what is said of its transparency.
+
+    Where it does not cover the screen, that is transparent, as in browsers; Pillow would take the first colour.
+    """
+    control, first, images = b"", b"", 0
     try:
         for block in blocks(content + _ENDING):
             if block.label == 0:
                 images += 1
-                parts = parts or [screen(content), control, block.content, END]
-            elif block.label == _GRAPHIC_CONTROL and len(block.content) == _GRAPHIC_CONTROL_BYTES:
+                first = first or block.content
+            elif block.label == _GRAPHIC_CONTROL and len(block.content) == _GRAPHIC_CONTROL_BYTES and not images:
                 control = block.content
             if images > 1:
                 break
     except Refused:
         if not images:
             raise
-    if not parts:
+    if not images:
         raise Refused("the GIF holds no image")
-    image = GifImagePlugin.GifImageFile(io.BytesIO(b"".join(parts)))
-    return Picture("GIF", image.size, 1, None, lambda _wanted: _decoded(image), images > 1)
+    left, top, width, height = struct.unpack_from("<4H", first, 1)
+    if not (width and height):
+        raise Refused("the GIF is broken: its first image has no pixels")
+    across, down = struct.unpack_from("<2H", content, 6)
+    size = max(across, left + width), max(down, top + height)
+    start = screen(content)
+    alone = (
+        start[:6] + struct.pack("<2H", width, height) + start[10:] + control + first[:1] + bytes(4) + first[5:] + END
+    )
+    return Picture("GIF", size, 1, None, lambda _wanted: _decoded(alone, size, (left, top)), animated=images > 1)
 
 
-def _decoded(image: GifImagePlugin.GifImageFile) -> Image.Image:
+def _decoded(alone: bytes, size: tuple[int, int], place: tuple[int, int]) -> Image.Image:
+    image = GifImagePlugin.GifImageFile(io.BytesIO(alone))
     image.load()
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.size == size:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    canvas = Image.new("RGBA", size)
+    canvas.paste(image.convert("RGBA"), place)
+    return canvas

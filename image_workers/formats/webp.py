@@ -73,7 +73,8 @@ def opened(content: bytes) -> Picture:
     if picture[-1][0] == b"VP8 ":
         check_arrived(picture[-1][1], "WebP")
     if canvas:
-        flags = canvas[0] & _HAS_ALPHA | (_HAS_ANIMATION if picture[:1] == [_ANIMATION] else 0)
+        # The first frame of an animation may leave a part of its canvas as it is, which is transparent.
+        flags = _HAS_ALPHA | _HAS_ANIMATION if picture[:1] == [_ANIMATION] else canvas[0] & _HAS_ALPHA
         picture.insert(0, (b"VP8X", bytes([flags]) + canvas[1:]))
     return Picture(
         "WebP",

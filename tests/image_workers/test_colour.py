@@ -160,6 +160,29 @@ def test_an_avif_that_says_nothing_of_its_colours_is_srgb() -> None:
     assert shown(content) == pytest.approx(ROSE, abs=3)
 
 
+def with_profile(kind: str, profile: bytes | None) -> bytes:
+    output = io.BytesIO()
+    options = {"subsampling": "4:4:4"} if kind in ("JPEG", "AVIF") else {"lossless": True}
+    Image.new("RGB", (64, 64), ROSE).save(output, kind, quality=100, icc_profile=profile, **options)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_profile_is_heeded_in_every_format_that_can_carry_one(kind: str) -> None:
+    content = with_profile(kind, colour.from_codes(P3, SRGB_CURVE, gray=False))
+    assert shown(content) == pytest.approx(by_hand(ROSE, None, FROM_P3), abs=3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_profile_of_a_high_dynamic_range_is_refused_in_words(kind: str) -> None:
+    codes = b"cicp" + bytes(4) + bytes((BT2020, PQ, 0, 1))
+    profile = (
+        struct.pack(">I", 156) + bytes(32) + b"acsp" + bytes(88) + struct.pack(">I4sII", 1, b"cicp", 144, 12) + codes
+    )
+    with pytest.raises(Refused, match=r"a high dynamic range \(PQ\)"):
+        shown(with_profile(kind, profile))
+
+
 def camera_jpeg(interoperability: str) -> bytes:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA001] = 0xFFFF

@@ -115,6 +115,37 @@ def test_only_the_first_frame_is_looked_at(picture: Callable[[str], bytes]) -> N
             assert first.decode(first.size).convert("RGB").tobytes() == image.convert("RGB").tobytes()
 
 
+def shown(content: bytes) -> Image.Image:
+    picture = formats.opened(content)
+    return Image.open(io.BytesIO(thumbnail(content, width=picture.size[0], quality=100, max_pixels=10**6)))
+
+
+def test_where_a_gif_s_first_image_does_not_cover_the_screen_it_is_transparent() -> None:
+    output = io.BytesIO()
+    Image.new("P", (20, 10), 0).save(output, "GIF", palette=bytes((200, 0, 0)) + bytes(9))
+    content = bytearray(output.getvalue())
+    at = content.index(b",\0\0\0\0\x14\0\x0a\0")
+    content[6:10] = bytes((40, 0, 30, 0))
+    content[at + 1 : at + 5] = bytes((8, 0, 8, 0))
+    image = shown(bytes(content))
+    assert image.size == (40, 30)
+    assert image.getpixel((1, 1)) == image.getpixel((36, 26)) == (255, 255, 255)
+    assert image.getpixel((18, 13)) == pytest.approx((200, 0, 0), abs=4)
+
+
+@pytest.mark.parametrize("flags", [0x02, 0x12])
+def test_where_a_webp_s_first_frame_does_not_cover_the_canvas_it_is_transparent(flags: int) -> None:
+    output = io.BytesIO()
+    Image.new("RGB", (20, 10), (200, 0, 0)).save(output, "WEBP", lossless=True)
+    three = [number.to_bytes(3, "little") for number in (4, 4, 19, 9, 100)]  # a half of left and top; sizes less one
+    frame = b"".join(three) + b"\0" + output.getvalue()[12:]
+    canvas = bytes((flags, 0, 0, 0)) + (39).to_bytes(3, "little") + (29).to_bytes(3, "little")
+    image = shown(webp.join([(b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame), (b"ANMF", frame)]))
+    assert image.size == (40, 30)
+    assert image.getpixel((1, 1)) == image.getpixel((36, 26)) == (255, 255, 255)
+    assert image.getpixel((18, 13)) == pytest.approx((200, 0, 0), abs=4)
+
+
 # -- AVIF --------------------------------------------------------------------------------------------------------------
 
 
