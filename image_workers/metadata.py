@@ -99,8 +99,9 @@ def _shown_segments(parsed: Jpeg) -> Iterator[Segment]:
         if segment.marker == jpeg.APP0 and segment.payload.startswith(jpeg.JFIF):
             yield Segment(jpeg.APP0, segment.payload[: _JFIF_BYTES - 2] + bytes(2))  # without its thumbnail
         elif segment.marker == jpeg.APP1 and segment.payload.startswith(jpeg.EXIF):
-            if (orientation := exif.orientation(segment.payload)) != 1:
-                yield Segment(jpeg.APP1, jpeg.EXIF + exif.telling_only(orientation))
+            orientation, adobe_rgb = exif.orientation(segment.payload), exif.is_adobe_rgb(segment.payload)
+            if orientation != 1 or adobe_rgb:
+                yield Segment(jpeg.APP1, jpeg.EXIF + exif.telling_only(orientation, adobe_rgb=adobe_rgb))
         elif segment.payload.startswith(jpeg.ICC) or jpeg.tells_colours(segment):
             yield segment
 

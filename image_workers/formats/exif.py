@@ -10,7 +10,8 @@ import struct
 _GPS_TAG = 0x8825
 _ORIENTATION_TAG = 0x0112
 _EXIF_TAG, _INTEROPERABILITY_TAG, _INTEROPERABILITY_INDEX_TAG = 0x8769, 0xA005, 1
-_SHORT = 3
+_ASCII, _SHORT, _LONG = 2, 3, 4
+_ADOBE_RGB = b"R03\0"
 _EXIF_PREFIX = b"Exif\0\0"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ENTRY_BYTES = 12
@@ -34,7 +35,7 @@ def orientation(exif: bytes) -> int:
 def is_adobe_rgb(exif: bytes) -> bool:
     """Whether a camera says so in the one way that it has without a profile: DCF's interoperability index "R03"."""
     _, letters = _at(exif, (_EXIF_TAG, _INTEROPERABILITY_TAG)).get(_INTEROPERABILITY_INDEX_TAG, (0, b""))
-    return letters == b"R03\0"
+    return letters == _ADOBE_RGB
 
 
 def _at(exif: bytes, path: tuple[int, ...]) -> dict[int, tuple[int, bytes]]:
@@ -67,10 +68,27 @@ def _directory(tiff: bytes, order: str, start: int) -> dict[int, tuple[int, byte
     return entries
 
 
-def telling_only(orientation: int) -> bytes:
+def telling_only(orientation: int, *, adobe_rgb: bool = False) -> bytes:
     """EXIF data without its prefix."""
-    entry = struct.pack("<HHIHH", _ORIENTATION_TAG, _SHORT, 1, orientation, 0)
-    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    entries = [struct.pack("<HHIHxx", _ORIENTATION_TAG, _SHORT, 1, orientation)]
+    if not adobe_rgb:
+        return b"II*\0" + struct.pack("<I", 8) + _directory_of(entries)
+    first = 8 + len(_directory_of([*entries, bytes(_ENTRY_BYTES)]))
+    second = first + len(_directory_of([bytes(_ENTRY_BYTES)]))
+    return b"".join(
+        [
+            b"II*\0",
+            struct.pack("<I", 8),
+            _directory_of([*entries, struct.pack("<HHII", _EXIF_TAG, _LONG, 1, first)]),
+            _directory_of([struct.pack("<HHII", _INTEROPERABILITY_TAG, _LONG, 1, second)]),
+            _directory_of([struct.pack("<HHI4s", _INTEROPERABILITY_INDEX_TAG, _ASCII, 4, _ADOBE_RGB)]),
+        ]
+    )
+
+
+def _directory_of(entries: list[bytes]) -> bytes:
+    """A directory that no other follows."""
+    return struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
 
 
 def nothing(size: int) -> bytes:

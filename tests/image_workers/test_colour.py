@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image, ImageCms
 
-from image_workers import colour
+from image_workers import colour, metadata
+from image_workers.config import Strip
 from image_workers.errors import Refused
 from image_workers.pictures import compressible, thumbnail
 
@@ -195,6 +196,14 @@ def camera_jpeg(interoperability: str) -> bytes:
 def test_a_camera_s_adobe_rgb_is_told_by_exif() -> None:
     assert shown(camera_jpeg("R03")) == pytest.approx(by_hand(ROSE, 563 / 256, FROM_ADOBE), abs=2.5)
     assert shown(camera_jpeg("R98")) == pytest.approx(ROSE, abs=2)
+
+
+@pytest.mark.parametrize("strip", ["gps", "all"])
+def test_a_camera_s_adobe_rgb_shows_so_it_is_not_stripped(strip: Strip) -> None:
+    content = camera_jpeg("R03")
+    stripped = metadata.stripped(content, strip)
+    assert shown(stripped) == shown(content)
+    assert Image.open(io.BytesIO(stripped)).getexif().get_ifd(0xA005)[1] == "R03"
 
 
 def test_colours_that_guetzli_would_lose_are_rendered_for_it() -> None:
