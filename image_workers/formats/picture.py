@@ -5,10 +5,6 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from image_workers.errors import Refused
-
-_ZEROS = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -31,12 +27,3 @@ class Picture:
     animated: bool = False
     fit_for_guetzli: bool = False
     """Whether it is a JPEG of a kind that guetzli reads: YCbCr with full colour (4:4:4) or a quarter of it (4:2:0)."""
-
-
-def check_arrived(data: bytes, kind: str) -> None:
-    """Raise `Refused` if the data end in zeros, as those do of which the file system or a sender kept the place only.
-
-    For data of an arithmetic coder (VP8, AV1): it makes pixels of anything, but never so many zeros of pixels.
-    """
-    if len(data) > _ZEROS and not any(data[-_ZEROS:]):
-        raise Refused(f"the {kind} is damaged: its data end in zeros, so not all of it arrived")

@@ -7,7 +7,7 @@ from PIL import Image, WebPImagePlugin
 
 from image_workers.errors import Refused
 from image_workers.formats import exif
-from image_workers.formats.picture import Picture, check_arrived
+from image_workers.formats.picture import Picture
 
 HAS_EXIF, HAS_XMP, _HAS_ALPHA, _HAS_ANIMATION = 0x08, 0x04, 0x10, 0x02
 """Flags in the first byte of VP8X."""
@@ -70,8 +70,6 @@ def opened(content: bytes) -> Picture:
             raise
     if not frames:
         raise Refused("the WebP holds no picture")
-    if picture[-1][0] == b"VP8 ":
-        check_arrived(picture[-1][1], "WebP")
     if canvas:
         # The first frame of an animation may leave a part of its canvas as it is, which is transparent.
         flags = _HAS_ALPHA | _HAS_ANIMATION if picture[:1] == [_ANIMATION] else canvas[0] & _HAS_ALPHA

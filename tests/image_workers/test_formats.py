@@ -57,13 +57,24 @@ def test_a_picture_that_was_cut_is_refused(kind: str) -> None:
             thumbnail(content[:cut], width=60, quality=80, max_pixels=10**6)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lossless WebP"])
+@pytest.mark.parametrize("kind", ["GIF", "AVIF", "AVIF with alpha"])
 def test_a_picture_that_was_filled_up_with_zeros_is_refused(kind: str) -> None:
     content = made(kind)
     for part in (1, 2, 3):
         cut = len(content) * part // 4
         with pytest.raises(Refused):
             thumbnail(content[:cut] + bytes(len(content) - cut), width=60, quality=80, max_pixels=10**6)
+
+
+@pytest.mark.parametrize("options", [{"quality": 80}, {"quality": 100, "method": 0}])
+@pytest.mark.parametrize("saved_as", ["WEBP", "AVIF", "JPEG", "GIF"])
+def test_white_below_a_photograph_is_no_damage(saved_as: str, options: dict[str, Any]) -> None:
+    image = Image.new("RGB", (1000, 1500), "white")
+    with Image.open(PICTURES / "photo.webp") as photo:
+        image.paste(photo.resize((1000, 560)))
+    output = io.BytesIO()
+    image.save(output, saved_as, **options)
+    assert thumbnail(output.getvalue(), width=60, quality=80, max_pixels=10**7)
 
 
 def test_a_gif_that_lacks_only_its_end_is_whole() -> None:
