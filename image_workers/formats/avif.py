@@ -23,8 +23,7 @@ _MIRRORED = {(0, 0): 4, (0, 1): 2, (1, 0): 5, (1, 1): 7, (2, 0): 2, (2, 1): 4, (
 
 
 def opened(content: bytes) -> Picture:
-    is_sequence = bmff.brands(content)[0] == b"avis"
-    essence = bmff.essence(content, b"avis" if is_sequence else b"avif", _PIXELS, _DROPPED)
+    essence = bmff.essence(content, _PIXELS, _DROPPED)
     if any(len(data) > _ZEROS and not any(data[-_ZEROS:]) for data in essence.data):
         raise Refused("the AVIF is damaged: its data end in zeros, so not all of it arrived")
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(essence.content))

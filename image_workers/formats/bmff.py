@@ -71,13 +71,12 @@ class Essence:
     data: tuple[bytes, ...]
 
 
-def essence(content: bytes, brand: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) -> Essence:
-    """The file as one of this major brand, whose items are of these kinds only, without the `dropped` properties.
+def essence(content: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) -> Essence:
+    """The file with items of these kinds only, without the `dropped` properties.
 
     The other items and the properties stay in their place, under a name that means to skip them.
     """
     changed = bytearray(content)
-    changed[8:12] = brand
     with _following():
         # What follows it is not looked at, so it decides nothing.
         meta = next((box for box in _boxes(content, 0, len(content)) if box.kind == b"meta"), None)

@@ -74,10 +74,6 @@ _MODES = {
 }
 _LOW_BYTES = {"L": "L;16", "RGB": "RGB;16L"}
 """The other byte of each sample: what these take for the high byte of a number is the low one of a PNG's."""
-_SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Adam7: first column and row of each pass, and how many there are from one to the next."""
-
 _SLICE_BYTES = 16_384
 _STORED_MAX = 65_535
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS"}
@@ -91,16 +87,6 @@ class _Header:
     bits: int
     kind: int
     interlaced: bool
-
-    def data_bytes(self) -> int:
-        """The size of all rows, each with its byte that names a filter."""
-        pixel_bits = self.bits * _SAMPLES[self.kind]
-        total = 0
-        for column, row, columns, rows in _PASSES if self.interlaced else ((0, 0, 1, 1),):
-            width, height = -(-(self.width - column) // columns), -(-(self.height - row) // rows)
-            if width > 0:
-                total += height * (1 + -(-width * pixel_bits // 8))
-        return total
 
 
 def opened(content: bytes) -> Picture:
@@ -147,8 +133,9 @@ def _decoded(header: _Header, others: dict[bytes, Chunk], data: list[Chunk]) -> 
         if transparency:
             image.info["transparency"] = transparency[:256]
         return image.convert("RGBA" if transparency else "RGB")
-    if mode == "1":
-        image = image.convert("L")
+    plain = {_GRAY: "L", _GRAY_ALPHA: "LA"}.get(header.kind, mode)
+    if mode != plain:
+        image = image.convert(plain)
     if not transparency:
         return image
     key = struct.unpack(f">{len(image.getbands())}H", transparency)
@@ -191,17 +178,15 @@ def _rows(header: _Header, data: list[Chunk], mode: str, reading: str) -> Image.
     image = Image.new(mode, (header.width, header.height), None)
     decoder = Decoder(image, "zip", (reading, int(header.interlaced)))
     decoder.feed(b"\x78\x01")
-    left = header.data_bytes()
     inflater = zlib.decompressobj()
     try:
         for piece in _inflated(inflater, data):
-            if not left:
-                return image  # more data than rows: nobody looks at them
+            if decoder.done:
+                return image  # more data than rows: nobody looks at them, and there may be any amount of them
             decoder.feed(struct.pack("<BHH", 0, len(piece), len(piece) ^ 0xFFFF) + piece)
-            left -= min(left, len(piece))
     except zlib.error as error:
         raise Refused(f"the PNG is damaged: broken data stream ({error})") from None
-    if left or not decoder.done or not inflater.eof:
+    if not decoder.done or not inflater.eof:
         raise Refused("the PNG is damaged: its data end too early")
     return image
 

@@ -124,6 +124,17 @@ def test_what_says_srgb_nothing_or_nonsense_is_srgb(sides: tuple[bytes, ...]) ->
     assert shown(png(ROSE, *sides)) == pytest.approx(ROSE, abs=2)
 
 
+@pytest.mark.parametrize("kind_of_colour", [0, 4])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_gray_of_every_kind_follows_its_gamma(kind_of_colour: int, bits: int) -> None:
+    samples = [55 * 257, 0xFFFF][: 1 + kind_of_colour // 4]
+    pixel = b"".join(struct.pack(">H", sample)[: bits // 8] for sample in samples)
+    header = struct.pack(">IIBBBBB", 16, 16, bits, kind_of_colour, 0, 0, 0)
+    data = zlib.compress((b"\0" + pixel * 16) * 16)
+    parts = chunk(b"IHDR", header), gama(1), chunk(b"IDAT", data), chunk(b"IEND", b"")
+    assert shown(b"\x89PNG\r\n\x1a\n" + b"".join(parts)) == pytest.approx((128, 128, 128), abs=1)
+
+
 def test_what_is_said_best_counts() -> None:
     p3 = colour.from_codes(P3, SRGB_CURVE, gray=False)
     assert p3
