@@ -66,14 +66,14 @@ def join(segments: Iterable[Segment], scans: bytes) -> bytes:
 
 
 def parse(content: bytes) -> Jpeg:
-    """Take the JPEG apart. Raises `Refused` if it is not whole; one that lacks its end marker alone is.
+    """Take the JPEG apart. Raises `Refused` if it is not whole; one that lacks its end marker alone is, and gets it.
 
     What stands between two segments and is none, which decoders skip, is left out.
     """
     segments, start = _head(content)
     *_, last = _scans(content, start, 0)
     end = last.end + len(_END) * content.startswith(_END, last.end)
-    return Jpeg(segments, content[start:end], content[end:])
+    return Jpeg(segments, content[start : last.end] + _END, content[end:])
 
 
 def _head(content: bytes) -> tuple[tuple[Segment, ...], int]:

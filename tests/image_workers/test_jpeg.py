@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageCms
 
-from image_workers import formats
+from image_workers import formats, metadata
+from image_workers.config import Strip
 from image_workers.errors import Refused
 from image_workers.formats.jpeg import _scans
 from image_workers.pictures import check_jpeg, compressible, thumbnail
@@ -54,6 +55,13 @@ def test_the_end_marker_alone_may_be_missing(kind: str) -> None:
     with Image.open(io.BytesIO(content)) as image:
         for whole in (content, content[:-1], content[:-2], content[:-2] + bytes(500), content + b"<html>" + END):
             assert pixels(whole).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("strip", ["gps", "all"])
+def test_a_missing_end_marker_is_given_to_what_is_stripped_or_compressed(strip: Strip) -> None:
+    content = jpeg("baseline")
+    assert metadata.stripped(content[:-2], strip) == metadata.stripped(content, strip)
+    assert metadata.compressible(content[:-2], 10**6) == metadata.compressible(content, 10**6)
 
 
 @pytest.mark.parametrize("behind", [b"", END, bytes(500)])
@@ -136,3 +144,24 @@ def test_a_smaller_scale_is_checked_too(picture: Callable[[str], bytes], width: 
         assert thumbnail(content, width=width, quality=80, max_pixels=10**6)
         with pytest.raises(Refused, match="is damaged"):
             thumbnail(content[:-200] + END, width=width, quality=80, max_pixels=10**6)
+
+
+def test_what_stands_between_two_segments_and_is_none_is_skipped() -> None:
+    content = jpeg("baseline")
+    at = content.index(b"\xff\xdb")
+    assert pixels(content[:at] + b"\0rubbish\xff\0\xff\xff" + content[at:]).tobytes() == pixels(content).tobytes()
+
+
+def test_a_profile_in_pieces_is_put_together_or_not_there() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    content = jpeg("baseline")
+    at = content.index(b"\xff\xdb")
+    half = len(profile) // 2
+    first, second = (
+        b"\xff\xe2" + (len(part) + 16).to_bytes(2, "big") + b"ICC_PROFILE\0" + bytes((number, 2)) + part
+        for number, part in enumerate((profile[:half], profile[half:]), 1)
+    )
+    assert formats.opened(content[:at] + first + second + content[at:]).profile == profile
+    assert formats.opened(content[:at] + second + first + content[at:]).profile == profile
+    for missing in (first, second, first + first):
+        assert formats.opened(content[:at] + missing + content[at:]).profile is None
