@@ -2,8 +2,15 @@
 
 import sys
 
+from periodic_client.streams import standard_streams
+
 
 def main() -> None:
+    with standard_streams("image-workers"):
+        _main()
+
+
+def _main() -> None:
     try:
         from image_workers.cli import command
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else.
 
 Exit codes: 0 after SIGTERM or SIGINT; 2 if the configuration, or something it asks for, cannot be used, and starting
-again would not help; 75 if the bucket did not answer, and starting again may.
+again would not help; 74 if the help cannot be written; 75 if the bucket did not answer, and starting again may.
 """
 
 import logging

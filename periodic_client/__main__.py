@@ -2,14 +2,21 @@
 
 import sys
 
+from periodic_client.streams import standard_streams
+
 USAGE = 2
 
 
 def main() -> None:
-    try:
-        from periodic_client.cli import cli
+    with standard_streams("periodic"):
+        _main()
 
-        cli(prog_name="periodic")
+
+def _main() -> None:
+    try:
+        from periodic_client.cli import run
+
+        run()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("click", "rich"):

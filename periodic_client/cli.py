@@ -4,6 +4,7 @@ Commands ask the daemon through Client and show the answer; they know no rule of
 only, messages go to standard error, and the exit code tells a script what happened (EXIT_CODES).
 """
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, get_args
@@ -15,6 +16,7 @@ from periodic_client.cli_output import (
     FUNCTION_COLUMNS,
     JOB_COLUMNS,
     job_as_json,
+    show,
     show_json,
     show_map,
     show_table,
@@ -24,10 +26,11 @@ from periodic_client.cli_values import Duration, Header, Time, Workload
 from periodic_client.client import PAGE_FUNCTIONS, PAGE_JOBS, Client, JobMaps
 from periodic_client.outcomes import Existing, NewJob, Retry
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
+from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import PeriodicError
 
-REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 3, 5, 6, 130
+REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, INTERRUPTED = 1, 3, 5, 6, 7, 130
 
 FAILURES = {
     "refused": (REFUSED, "exists already; nothing was changed"),
@@ -45,17 +48,36 @@ Exit codes:
        another id by now (--id)
   2    the command is not used as it should be
   3    there is no such job
-  5    there is no daemon, or the connection was lost
+  5    there is no daemon, or no way to it: nothing happened
   6    the daemon did not answer in time
+  7    the connection was lost before the answer came
+  74   the answer could not be written to standard output; what
+       was done is done, and said on standard error
   130  interrupted
-After 5 and 6 it may or may not have happened; submitting the same name again is safe.
-With several names the first that failed decides.
+After 6, 7 and 130 it may or may not have happened; submitting the same name again is safe.
+With several names the first that failed decides. At one that is refused or not answered the command ends,
+and standard error names it.
 
 \b
 Durations are written 500ms, 5m, 1h30m, 2d.
 """
 
+_RETRY = "retry_"
+"""How the options of submit begin that are a key of the job's retry rule; all others are a key of the job."""
+
 Answer = TypeVar("Answer")
+
+
+def run() -> None:
+    """The command of a process. As click would do it, but that its exit code for an interrupt means something else."""
+    try:
+        sys.exit(cli.main(prog_name="periodic", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("periodic: interrupted", err=True)
+        sys.exit(INTERRUPTED)
 
 
 def stop(exit_code: int, message: str) -> NoReturn:
@@ -80,8 +102,10 @@ class Target:
             return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
         except PeriodicError as error:
             stop(REFUSED, error.to_wire())
-        except (CannotConnect, ConnectionLost) as error:
-            stop(UNREACHABLE, str(error))
+        except CannotConnect as error:
+            stop(UNREACHABLE, f"{error}; nothing happened")
+        except ConnectionLost as error:
+            stop(LOST, str(error))
         except TimedOut as error:
             stop(TIMED_OUT, str(error))
         except KeyboardInterrupt:
@@ -172,7 +196,15 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
     type=click.Choice(["fixed", "exponential", "quadratic"]),
     help="How the wait grows.  [default: exponential]",
 )
-@click.option("--retry-delay", type=Duration(), help="The unit of the wait.  [default: 1s]")
+@click.option("--retry-delay", "retry_delay_ms", type=Duration(), help="The unit of the wait.  [default: 1s]")
+@click.option("--retry-cap", "retry_cap_ms", type=Duration(), help="The longest wait.  [default: 1h]")
+@click.option(
+    "--retry-jitter",
+    "retry_jitter_percent",
+    type=int,
+    metavar="PERCENT",
+    help="Waits are made up to so much longer, to spread retries.  [default: 10 if exponential, else 0]",
+)
 @as_json
 @click.pass_obj
 def submit(
@@ -182,22 +214,20 @@ def submit(
     name: str,
     as_json: bool,
     headers: tuple[tuple[str, str], ...],
-    retry_limit: int | None,
-    retry_backoff: Any,
-    retry_delay: int | None,
     **options: Any,
 ) -> None:
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
-    chosen = {"limit": retry_limit, "backoff": retry_backoff, "delay_ms": retry_delay}
-    chosen = {key: value for key, value in chosen.items() if value is not None}
+    rule = {key: options.pop(key) for key in list(options) if key.startswith(_RETRY)}
+    chosen = {key.removeprefix(_RETRY): value for key, value in rule.items() if value is not None}
     job = NewJob(func, name, headers=dict(headers), retry=Retry(**chosen) if chosen else None, **options)
     submitted = target.ask(lambda client: client.submit(job))
-    if as_json:
-        show_json({"func": func, "name": name, **submitted._asdict()})
-    else:
-        click.echo(visible(submitted.result))
+    with telling(visible(f"{func} {name}: {submitted.result}")):
+        if as_json:
+            show_json({"func": func, "name": name, **submitted._asdict()})
+        else:
+            show(visible(submitted.result))
     _stop_if_failed(func, name, submitted.result)
 
 
@@ -222,7 +252,7 @@ def get(target: Target, func: str, name: str, workload: bool, id_: int | None, a
     if as_json:
         return
     if workload:
-        click.echo(job["workload"], nl=False)
+        show(job["workload"], nl=False)
     else:
         show_map({key: value for key, value in job.items() if key != "workload"})
 
@@ -266,7 +296,8 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
         whole = await client.status(prefix, None, PAGE_FUNCTIONS)
         while (after := whole.get("next")) is not None:
             page = await client.status(prefix, after, PAGE_FUNCTIONS)
-            whole |= {"functions": whole["functions"] + page["functions"], "next": page.get("next")}
+            whole["functions"] += page["functions"]
+            whole["next"] = page.get("next")
         return whole
 
     answer = target.ask(all_pages)
@@ -276,7 +307,7 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
     functions = answer.pop("functions")
     answer.pop("next", None)
     show_map(answer)
-    click.echo()
+    show("")
     show_table(FUNCTION_COLUMNS, functions)
 
 
@@ -311,7 +342,7 @@ def ping(target: Target, as_json: bool) -> None:
     if as_json:
         show_json(answer)
     else:
-        click.echo("pong")
+        show("pong")
 
 
 @cli.command()
@@ -321,7 +352,8 @@ def shutdown(target: Target, as_json: bool) -> None:
     """Stop the daemon. It waits a while for the jobs that are running."""
     answer = target.ask(lambda client: client.request("shutdown"))
     if as_json:
-        show_json(answer)
+        with telling("the daemon is stopping"):
+            show_json(answer)
     else:
         click.echo("the daemon is stopping", err=True)
 
@@ -345,13 +377,19 @@ def _for_each_name(
 
     try:
         target.ask(ask_all)
+    except click.exceptions.Exit:
+        if len(results) < len(names) > 1:
+            unknown = visible(f"{func} {names[len(results)]}")
+            click.echo(f"periodic: that was {unknown}; what comes after it was not asked for", err=True)
+        raise
     finally:
         # What was done before an error is done, and is told.
-        if as_json:
-            show_json(results)
-        else:
-            for each in results:
-                click.echo(f"{visible(each['name'])}: {visible(each['result'])}")
+        lines = [visible(f"{each['name']}: {each['result']}") for each in results]
+        with telling(", ".join(lines) or "none"):
+            if as_json:
+                show_json(results)
+            elif lines:
+                show("\n".join(lines))
     for each in results:
         _stop_if_failed(func, each["name"], each["result"])
 

@@ -1,4 +1,5 @@
-"""How ``periodic`` shows what the daemon said: JSON for programs, tables for a terminal, tab-separated lines otherwise.
+"""How ``periodic`` shows what the daemon said: JSON for programs, tables for a terminal, tab-separated lines otherwise
+and where there are very many.
 
 Data goes to standard output and nothing else does. Names and reasons come from strangers, so what a terminal could take
 as a command is shown escaped.
@@ -29,12 +30,19 @@ FUNCTION_COLUMNS = (
     "lateness_p99_ms",
     "lateness_max_ms",
 )
+TABLE_ROWS_MAX = 1000
+"""More are not read on a terminal, and rich takes 2 ms and 14 KB for each."""
 TIME = "_at_ms"
 """How a key ends whose value is a point in time; any other ``..._ms`` is a duration."""
 
 
+def show(data: str | bytes, nl: bool = True) -> None:
+    """To the file that is there: left to choose, click would write UTF-8 where ASCII was asked for."""
+    click.echo(data, file=sys.stdout, nl=nl)
+
+
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value))
+    show(json.dumps(value))
 
 
 def job_as_json(job: JobMap) -> JobMap:
@@ -51,16 +59,14 @@ def job_as_json(job: JobMap) -> JobMap:
 
 def show_map(values: dict[str, Any]) -> None:
     """A line for each key. Maps within are shown as JSON, points in time as local time."""
-    for key, value in values.items():
-        click.echo(f"{_title(key)}: {_cell(key, value)}")
+    show("\n".join(f"{_title(key)}: {_cell(key, value)}" for key, value in values.items()))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     titles = [_title(column) for column in columns]
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
-    if not sys.stdout.isatty():
-        for line in [titles, *cells]:
-            click.echo("\t".join(line))
+    if not sys.stdout.isatty() or len(rows) > TABLE_ROWS_MAX:
+        show("\n".join("\t".join(line) for line in [titles, *cells]))
         return
     from rich.console import Console
     from rich.table import Column, Table
@@ -89,6 +95,8 @@ def _cell(key: str, value: Any) -> str:
 
 def visible(text: str) -> str:
     """The text with what cannot be printed escaped."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

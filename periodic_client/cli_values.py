@@ -3,11 +3,15 @@
 Everything that is wrong here is the user's usage (exit code 2) and is found before the daemon is asked anything.
 """
 
+import os
 import re
 import sys
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
+from zoneinfo import TZPATH
 
 import click
 
@@ -19,6 +23,10 @@ WORKLOAD_BYTES_MAX = Limits().message_bytes
 
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_NO_OFFSET = re.compile(r":?(UTC|GMT|([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?0{1,2}(:00)*)?")
+"""What stands for UTC in TZ without a file: a name and the offset 0, as POSIX has it, or nothing."""
+_ZONE_FILE = b"TZif"
+"""How a file with the rules of a zone begins; RFC 9636."""
 
 
 class Duration(click.ParamType[int]):
@@ -34,8 +42,12 @@ class Duration(click.ParamType[int]):
         return sum(int(count) * UNITS_MS[unit] for count, unit in _PART.findall(value))
 
 
+class Unclear(Exception):
+    """A local time that is not one point in time. The text says what to write instead."""
+
+
 class Time(click.ParamType[int]):
-    """ISO 8601; without a zone it is local time: milliseconds since 1970-01-01T00:00Z."""
+    """ISO 8601; without a zone it is local time, if that is clear: milliseconds since 1970-01-01T00:00Z."""
 
     name = "time"
 
@@ -43,9 +55,40 @@ class Time(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            return round(datetime.fromisoformat(value).timestamp() * 1000)
+            given = datetime.fromisoformat(value)
+            return round((given.timestamp() if given.tzinfo else _local(given)) * 1000)
+        except Unclear as error:
+            self.fail(f"{value!r} {error}", param, ctx)
         except (ValueError, OverflowError, OSError) as error:
             self.fail(f"{value!r} is not a time such as 2030-01-31T18:00 or 2030-01-31T17:00Z ({error})", param, ctx)
+
+
+def _local(naive: datetime) -> float:
+    """The point in time, in s, that the local clock calls so. Raises Unclear if it never does, or twice."""
+    zone = os.environ.get("TZ", "")
+    if not _is_known(zone):
+        raise Unclear(
+            f"has no zone, and TZ={zone} is not known here; write it with an offset, as in 2030-01-31T18:00+01:00"
+        )
+    # https://peps.python.org/pep-0495/: the two readings differ where the clock is put forward or back.
+    one_s, other_s = (naive.replace(fold=fold).timestamp() for fold in (0, 1))
+    if one_s != other_s:
+        first, second = (datetime.fromtimestamp(each).astimezone().isoformat() for each in sorted((one_s, other_s)))
+        turn = "there twice when the clock is put back" if one_s < other_s else "left out when the clock is put forward"
+        raise Unclear(f"is {turn}; write {first} or {second}")
+    return one_s
+
+
+def _is_known(zone: str) -> bool:
+    """Whether the C library knows the zone that TZ names; it would take UTC in its place and say nothing."""
+    if time.timezone or time.daylight or _NO_OFFSET.fullmatch(zone):
+        return True
+    folders = [os.environ["TZDIR"]] if os.environ.get("TZDIR") else TZPATH
+    for path in (Path(folder, zone.removeprefix(":")) for folder in folders):
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(len(_ZONE_FILE)) == _ZONE_FILE:
+                return True
+    return False
 
 
 class Header(click.ParamType[tuple[str, str]]):
@@ -73,6 +116,8 @@ class Workload(click.ParamType[bytes]):
         if isinstance(value, bytes):
             return value
         try:
+            if value == "-" and sys.stdin is None:
+                self.fail("standard input is closed", param, ctx)
             if value == "-":
                 return self._read(sys.stdin.buffer, "standard input", param, ctx)
             if value.startswith("@"):

@@ -26,7 +26,7 @@ from periodic_client.session import (
     open_stream,
 )
 from periodic_client.url import default_url, parse_url
-from periodic_client.wire import PeriodicError
+from periodic_client.wire import Busy, PeriodicError
 
 JobMap = dict[str, Any]
 """A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
@@ -178,8 +178,24 @@ class Client:
         return page["jobs"], page.get("next")
 
     def list(self, func: str | None = None, state: str | None = None) -> AsyncIterator[JobMap]:
-        """All jobs, oldest first, fetched a page at a time; what is submitted or removed meanwhile may show or not."""
-        return _Pages(lambda after: self.list_page(func, state, after, PAGE_JOBS))
+        """All jobs, oldest first, fetched a page at a time; what is submitted or removed meanwhile may show or not.
+
+        While the daemon makes as many pages as it can, the next one waits its turn, for ``timeout_s`` at the most.
+        """
+
+        async def page(after: str | None) -> tuple[JobMaps, str | None]:
+            with self._time_limit("list"):
+                while True:
+                    try:
+                        return await self.list_page(func, state, after, PAGE_JOBS)
+                    except Busy as error:
+                        # The page was not begun, so to ask again, when it says, costs nothing.
+                        wait_ms = error.details.get("retry_after_ms", "")
+                        if not wait_ms.isdecimal():
+                            raise
+                        await trio.sleep(int(wait_ms) / 1000)
+
+        return _Pages(page)
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
@@ -225,6 +241,8 @@ class Client:
     # -- the connection ------------------------------------------------------------------------------------------------
 
     async def _connected(self) -> Session:
+        if self._session is not None:
+            await self._session.catch_up()
         if self._session is not None and self._session.lost is None:
             return self._session
         async with self._connecting:

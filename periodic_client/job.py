@@ -24,6 +24,7 @@ class Job:
 
     __slots__ = (
         "_extend",
+        "_token",
         "attempt",
         "crashes",
         "due_at_ms",
@@ -40,7 +41,7 @@ class Job:
     )
 
     def __init__(self, given: dict[str, Any], extend: Extend) -> None:
-        """``given``: the parameter of ``perform``. Raises Invalid if it is not a job."""
+        """``given``: the parameter of ``perform``. Raises Invalid if it is not a job. Made in the worker's loop."""
         try:
             self.handle: str = given["handle"]
             self.run: int = given["run"]
@@ -60,6 +61,7 @@ class Job:
             raise Invalid("perform has no usable job: handle, func and name must be text")
         self.lost = False
         self._extend = extend
+        self._token = trio.lowlevel.current_trio_token()
 
     def __repr__(self) -> str:
         return f"<Job {self.func} {self.name} run {self.run}>"
@@ -73,5 +75,8 @@ class Job:
         await self._extend(self, lease_ms)
 
     def extend_sync(self, lease_ms: int | None = None) -> None:
-        """``extend`` for a function that runs in a thread. An inline function cannot: it would wait for itself."""
-        trio.from_thread.run(self._extend, self, lease_ms)
+        """``extend`` in any thread but the worker's own: an inline function would wait for itself.
+
+        Raises trio.RunFinishedError once the worker's program has ended its loop.
+        """
+        trio.from_thread.run(self._extend, self, lease_ms, trio_token=self._token)

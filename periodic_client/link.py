@@ -4,7 +4,6 @@ The runs (runs.py) go on beside it and outlive connections; between the two are 
 they have arrived. A link asks for no more jobs than can begin at once. It neither runs a job nor ends the worker.
 """
 
-import logging
 from collections import Counter
 from random import Random
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import trio
 
 from periodic_client.job import Job
+from periodic_client.lines import Lines
 from periodic_client.reconnect import LONGEST_WAIT_S, Backoff
 from periodic_client.reports import Reports
 from periodic_client.runs import Function, Run, Runs
@@ -26,7 +26,7 @@ from periodic_client.wire import (
     UnknownMethod,
 )
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 PING_AFTER_S = 15.0
 """Protocol.md, section 3: ping when nothing was sent for so long."""

@@ -29,23 +29,26 @@ class Retry:
     """What happens after a failure; protocol.md, section 4.
 
     ``limit``: how many times the job is tried again. ``backoff``: how the wait grows from its unit ``delay_ms``, never
-    beyond ``cap_ms``. ``jitter_percent``: the wait is made longer by up to so much, to spread retries.
+    beyond ``cap_ms``. ``jitter_percent``: the wait is made longer by up to so much, to spread retries; None leaves it
+    to the daemon (10 for exponential, else 0).
     """
 
     limit: int = 15
     backoff: Literal["fixed", "exponential", "quadratic"] = "exponential"
     delay_ms: int = 1000
     cap_ms: int = 3_600_000
-    jitter_percent: int = 0
+    jitter_percent: int | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        return {
+        wire: dict[str, Any] = {
             "limit": self.limit,
             "backoff": self.backoff,
             "delay_ms": self.delay_ms,
             "cap_ms": self.cap_ms,
-            "jitter_percent": self.jitter_percent,
         }
+        if self.jitter_percent is not None:
+            wire["jitter_percent"] = self.jitter_percent
+        return wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ What is kept is bounded: the daemon gives no more jobs than the worker's credit 
 a ping follows every CONFIRM_REPORTS of them. This module decides no outcome, opens no connection and waits for no time.
 """
 
-import logging
 from functools import partial
 from typing import Any, NamedTuple
 
 import trio
 
+from periodic_client.lines import Lines
 from periodic_client.outcomes import Failed, WireOutcome
 from periodic_client.session import ConnectionLost, Session
 from periodic_client.wire import Invalid, LeaseLost, PeriodicError, TooLarge
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 CONFIRM_REPORTS = 100
 CONFIRM_BYTES = 1024 * 1024

@@ -5,11 +5,11 @@ after a run ended is data on the job, and the daemon's to do.
 """
 
 import inspect
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -17,12 +17,13 @@ import trio
 
 from periodic_client.checks import Rules, check_outcome
 from periodic_client.job import Extend, Job
-from periodic_client.outcomes import Later, WireOutcome, failure_of, outcome_to_wire
+from periodic_client.lines import Lines
+from periodic_client.outcomes import Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
 from periodic_client.session import Session
 from periodic_client.wire import Invalid, Request
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 UNKNOWN_FUNC_DELAY_MS = 5000
 WORKLOAD_BYTES_MAX = 16_777_216
@@ -34,7 +35,7 @@ class Function:
     """What a worker runs for the jobs of one func. Raises ValueError for an async function that is to run inline."""
 
     def __init__(self, call: Callable[[Job], Any], limit: int, inline: bool) -> None:
-        is_async = inspect.iscoroutinefunction(call)
+        is_async = _is_async(call)
         if inline and is_async:
             raise ValueError("an async function cannot be inline")
         self.call = call
@@ -193,12 +194,9 @@ class Runs:
         outcome: WireOutcome
         try:
             if function.threaded:
-                returned = await trio.to_thread.run_sync(
-                    function.call, job, limiter=self._threads, abandon_on_cancel=True
-                )
+                outcome = await self._run_in_thread(function, job)
             else:
-                returned = await function.call(job)
-            outcome = self._checked(returned, job)
+                outcome = self._checked(await function.call(job), job)
         except BaseException as error:
             outcome = self._outcome_of(error, job, function)
         function.running -= 1
@@ -212,9 +210,19 @@ class Runs:
             self._idle.set()
         await self._deliver(run, outcome)
 
+    async def _run_in_thread(self, function: Function, job: Job) -> WireOutcome:
+        """What it raises comes beside what it returns, and is taken out. Raised through trio's frames, which hold it,
+        it would hold them and so the job's workload, until Python looks for cycles.
+        """
+        raised: list[BaseException] = []
+        returned = await trio.to_thread.run_sync(
+            _call_in_thread, function.call, job, raised, limiter=self._threads, abandon_on_cancel=True
+        )
+        return self._outcome_of(raised.pop(), job, function) if raised else self._checked(returned, job)
+
     def _run_inline(self, function: Function, job: Job) -> WireOutcome:
         try:
-            return self._checked(function.call(job), job)
+            return self._checked(_call(function.call, job), job)
         except BaseException as error:
             return self._outcome_of(error, job, function)
 
@@ -251,6 +259,30 @@ class Runs:
             self._reports.respond(run.session, run.msgid, report)
         else:
             await self._reports.finish(report)
+
+
+def _is_async(call: Callable[[Job], Any]) -> bool:
+    """A function, an object whose ``__call__`` is async, or a partial of either."""
+    while isinstance(call, partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
+
+
+def _call(call: Callable[[Job], Any], job: Job) -> Any:
+    returned = call(job)
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise WrongValue(
+            f"{job.func} is not async, but returned a coroutine: nobody awaits it; let the function be async"
+        )
+    return returned
+
+
+def _call_in_thread(call: Callable[[Job], Any], job: Job, raised: list[BaseException]) -> Any:
+    try:
+        return _call(call, job)
+    except BaseException as error:
+        raised.append(error)
 
 
 def _report(job: Job, outcome: WireOutcome) -> Report:

@@ -5,7 +5,7 @@ knows what a lost answer means and how long to wait. One task reads, one writes,
 was queued since its last turn at once, so that a message costs no task switch of its own.
 """
 
-import logging
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +13,8 @@ from weakref import WeakSet
 
 import trio
 
+from periodic_client.keepalive import keep_alive
+from periodic_client.lines import Lines
 from periodic_client.url import TcpAddress, parse_url
 from periodic_client.wire import (
     MSGID_MAX,
@@ -35,11 +37,13 @@ from periodic_client.wire import (
 )
 from periodic_client.wire.codec import count_values
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 RECEIVE_BYTES = 256 * 1024
 OUTBOX_BYTES = 1024 * 1024
 """While more than this waits to be written, ``room`` waits."""
+QUIET_S = 0.1
+FULL_S = 0.05
 TAKEN = Limits()
 """What the daemon takes; protocol.md, section 1. It would close the connection over more."""
 LIMITS = Limits(values=2_000_000)
@@ -83,12 +87,30 @@ async def open_stream(url: str) -> trio.abc.Stream:
     try:
         if isinstance(address, TcpAddress):
             stream = await trio.open_tcp_stream(address.host, address.port)
+            keep_alive(stream.socket)
         else:
-            stream = await trio.open_unix_socket(address.path)
+            stream = await _open_unix(address.path)
     except OSError as error:
         raise CannotConnect(f"cannot connect to {url}: {_reason(error)}") from error
     _open.add(stream)
     return stream
+
+
+async def _open_unix(path: str) -> trio.SocketStream:
+    """Where TCP waits for a place among those that wait to be accepted, a Unix socket that does not block says EAGAIN,
+    which trio takes for a connection under way: then it has no peer.
+    """
+    while True:
+        stream = await trio.open_unix_socket(path)
+        try:
+            stream.socket.getpeername()
+        except OSError as error:
+            await stream.aclose()
+            if error.errno != errno.ENOTCONN:
+                raise
+            await trio.sleep(FULL_S)
+        else:
+            return stream
 
 
 _open: WeakSet[trio.SocketStream] = WeakSet()
@@ -265,6 +287,16 @@ class Session:
     def is_full(self) -> bool:
         """Much is still to be written."""
         return len(self._outbox) > OUTBOX_BYTES
+
+    async def catch_up(self) -> None:
+        """Notice an end of the connection that came while this program gave its loop no turn, and lies there unread.
+
+        Nothing is done about a connection that was in use just now: it is read all the time.
+        """
+        if trio.current_time() - max(self.last_sent_s, self.last_received_s) > QUIET_S:
+            # In the first turn the reader learns that there is something to read, in the second it has read it.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
 
     async def room(self) -> None:
         """Wait while much is still to be written: a slow daemon slows its clients and does not fill their memory."""

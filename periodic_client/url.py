@@ -45,4 +45,9 @@ def parse_url(url: str) -> TcpAddress | UnixAddress:
         raise ValueError(f"{url!r}: nothing can be reached at port 0")
     if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(f"{url!r} has more than a host and a port")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        # As Python's own look-up does, whose error is no OSError and names neither host nor url.
+        raise ValueError(f"{url!r}: {host!r} is no name of a host: a part of it is empty or too long") from None
     return TcpAddress(host, DEFAULT_PORT if port is None else port)

@@ -18,15 +18,18 @@ from typing import Any, NoReturn, TypeVar
 import trio
 
 from periodic_client.job import Job
+from periodic_client.lines import Lines
 from periodic_client.link import CREDIT_MAX, Link, Peer
 from periodic_client.runs import Function
 from periodic_client.session import StreamOpener, check_trio, open_stream
 from periodic_client.url import default_url, parse_url
 from periodic_client.wire import PeriodicError
 
-log = logging.getLogger(__name__)
+log = Lines(__name__)
 
 GOODBYE_S = 2.0
+NAME_BYTES_MAX = 255
+GRACE_MS_MAX = 600_000
 SILENCE_MS_MIN, SILENCE_MS_MAX = 60_000, 3_600_000
 """Protocol.md, hello."""
 
@@ -52,7 +55,7 @@ class Worker:
     connection be silent, 60,000 unless it is said: more for functions in C that hold the interpreter longer, since then
     nobody can ping. ``drain_s``: how long ``stop`` lets running jobs
     finish. ``threads``: how many sync functions run at once. ``open_stream``: what connects, as of Client. ``rng``:
-    where the random part of waits comes from.
+    where the random part of waits comes from. Raises ValueError for what could never work.
 
     It asks for no more jobs than can begin at once, so that no job waits here while its lease runs and another worker
     is free. If its sync functions share fewer threads than their limits add up to, and there are others beside them,
@@ -78,13 +81,20 @@ class Worker:
         self.url = url or default_url()
         parse_url(self.url)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self.credit = credit
+        if (size := len(self.name.encode())) > NAME_BYTES_MAX:
+            raise ValueError(f"name has {size} bytes, and may have {NAME_BYTES_MAX}")
+        self.credit = _within(1, credit, CREDIT_MAX, "credit")
+        if not drain_s >= 0:
+            raise ValueError(f"drain_s is {drain_s}; it must be 0 or more")
         self.drain_s = drain_s
-        options: dict[str, Any] = {"client": self.name, "disconnect_grace_ms": disconnect_grace_ms}
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
+        options: dict[str, Any] = {
+            "client": self.name,
+            "disconnect_grace_ms": _within(0, disconnect_grace_ms, GRACE_MS_MAX, "disconnect_grace_ms"),
+        }
         if silence_ms is not None:
-            if not SILENCE_MS_MIN <= silence_ms <= SILENCE_MS_MAX:
-                raise ValueError(f"silence_ms is {silence_ms}; it goes from {SILENCE_MS_MIN} to {SILENCE_MS_MAX}")
-            options["silence_ms"] = silence_ms
+            options["silence_ms"] = _within(SILENCE_MS_MIN, silence_ms, SILENCE_MS_MAX, "silence_ms")
         self._peer = Peer(self.url, open_stream, options)
         self._rng = rng or Random()
         self._functions: Functions = {}
@@ -108,12 +118,13 @@ class Worker:
         may run in the event loop itself, which does nothing else meanwhile. Raises ValueError for what cannot be, and
         RuntimeError once the worker runs.
         """
+        if not isinstance(func, str):
+            raise TypeError('function takes a name: @worker.function("resize")')
         if self._links:
             raise RuntimeError(f"{func}: functions are added before the worker runs")
         if func in self._functions:
             raise ValueError(f"{func}: this worker has such a function already")
-        if not 1 <= limit <= CREDIT_MAX:
-            raise ValueError(f"{func}: limit is {limit}; it goes from 1 to {CREDIT_MAX}")
+        _within(1, limit, CREDIT_MAX, f"{func}: limit")
 
         def add(call: Callee) -> Callee:
             self._functions[func] = Function(call, limit, inline)
@@ -264,6 +275,12 @@ class Worker:
                 sum(len(link.runs.begun) for link in self._links),
                 sum(len(link.reports) for link in self._links),
             )
+
+
+def _within(low: int, value: int, high: int, what: str) -> int:
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value}; it goes from {low} to {high}")
+    return value
 
 
 def is_asked_for(error: BaseException) -> bool:

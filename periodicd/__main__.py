@@ -5,11 +5,18 @@ import signal
 import sys
 from types import FrameType
 
+from periodic_client.streams import standard_streams
+
 
 def main() -> None:
     # As process 1 of a container a signal without a handler is ignored, and trio's stand only once the store is open.
     # Nothing was acknowledged by then, so nothing needs to be put in order.
     signal.signal(signal.SIGTERM, _leave)
+    with standard_streams("periodicd"):
+        _main()
+
+
+def _main() -> None:
     try:
         from periodicd.cli import periodicd
     except ModuleNotFoundError as error:

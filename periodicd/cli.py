@@ -35,7 +35,7 @@ from periodicd.config import (
 )
 from periodicd.engine import Engine
 from periodicd.server import Address, ListenError, Server, open_listeners, parse_address, tune_interpreter
-from periodicd.store import Store, StoreError
+from periodicd.store import Locked, Store, StoreError
 from periodicd.store.memory import MemoryStore
 from periodicd.store.sqlite import SqliteStore
 
@@ -55,7 +55,7 @@ file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a vari
 \b
 Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
 4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
-it again once the disk is well."""
+it again once the disk is well; 74 standard output cannot be written (config show, --help, --version)."""
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,12 +111,12 @@ def show(context: click.Context, origin: bool, as_json: bool) -> None:
     for sentence in unknown_variables(os.environ):
         click.echo(f"periodicd: {sentence}", err=True)
     if not as_json:
-        click.echo(to_toml(values, origins if origin else None))
+        click.echo(to_toml(values, origins if origin else None), file=sys.stdout)
         return
     shown = to_json(values)
     if origin:
         shown = {name: {"value": value, "origin": origins[name]} for name, value in shown.items()}
-    click.echo(json.dumps(shown, indent=2))
+    click.echo(json.dumps(shown, indent=2), file=sys.stdout)
 
 
 def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str, str]]:
@@ -150,6 +150,8 @@ def _start(values: Config) -> None:
         _end(EXIT_STORE, str(errors.exceptions[0]))
     except* ListenError as errors:
         _end(EXIT_LISTEN, str(errors.exceptions[0]))
+    except* Locked as errors:
+        _end(EXIT_STORE_FAILED, f"{errors.exceptions[0]}; nothing was acknowledged after that")
     except* sqlite3.Error as errors:
         _end(EXIT_STORE_FAILED, f"{values.store} failed: {errors.exceptions[0]}; nothing was acknowledged after that")
 
@@ -163,7 +165,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
 
     def each_second() -> None:
         notify.alive()
-        handler.tell_held_back(time.time())
+        handler.tell(time.time())
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
@@ -175,9 +177,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
     try:
         await server.run(listeners, ready)
     finally:
-        for address in addresses:
-            if address.path is not None:
-                address.path.unlink(missing_ok=True)
+        server.remove_sockets()
     log.info("stopped")
 
 

@@ -64,6 +64,7 @@ class Connection:
         self._reading = trio.CancelScope()
         self._closed_with: ClosingError | None = None
         self._is_open = True
+        self._has_spoken = False
 
     async def run(self) -> None:
         """Until the peer closes and was answered, fails or is closed."""
@@ -78,7 +79,9 @@ class Connection:
                     else:
                         await self._farewell(self._closed_with)
                 except trio.BrokenResourceError:
-                    log.info("the connection broke", extra=about(self.peer))
+                    # A health check connects, says nothing, and resets: every second, perhaps.
+                    level = logging.INFO if self._has_spoken else logging.DEBUG
+                    log.log(level, "the connection broke", extra=about(self.peer))
                 except (ClosingError, Busy) as error:
                     await self._farewell(error)
                 nursery.cancel_scope.cancel()
@@ -143,6 +146,7 @@ class Connection:
             if self._decoder.pending_bytes:
                 log.info("the peer closed in the middle of a message", extra=about(peer))
             return False
+        self._has_spoken = True
         peer.heard_ms = system_now().mono_ms
         before = self._decoder.pending_bytes
         try:

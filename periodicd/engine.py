@@ -4,7 +4,8 @@ The same engine runs under the server, with sockets and a thread for the commit,
 with a virtual clock and stores that fail on purpose. Its owner does, again and again::
 
     receive(peer, message, size)         for all that arrives; only collects
-    commit_needed = begin(now)           runs the scheduler and the store's statements
+    commit_needed = begin(now)           runs the scheduler and the store's statements; go_on() once a store that
+                                         was Locked can be written
     commit(); committed(took_us)         if needed; the owner decides in which thread
     for peer, data in finish(): ...      only now may anything be said
 
@@ -25,7 +26,7 @@ from periodicd.clock import Now
 from periodicd.peers import Memory, Peer
 from periodicd.requests import METHODS
 from periodicd.scheduler import Chance, Event, Scheduler, Settings
-from periodicd.store import Store
+from periodicd.store import LOCK_WAIT_MS, Store
 
 LARGE_ANSWERS = frozenset({"get", "list", "status"})
 LARGE_ANSWERS_A_STEP = 8
@@ -45,11 +46,14 @@ class Engine:
         self._ending: dict[Peer, None] = {}
         """Those that sent all they have, and of which something may wait."""
         self._large_answers = 0
+        store.lock(LOCK_WAIT_MS)
         (boot,) = store.apply([ops.Boot()])
         store.commit()
         assert isinstance(boot, ops.BootResult)
         self.scheduler = Scheduler(boot, now, chance, settings)
         self._inbox: list[tuple[Peer, Message | None]] = []
+        self._asked: list[ops.Op] = []
+        """Of a step that waits for a locked store."""
         self._peers = 0
 
     # -- collecting: between the steps ---------------------------------------------------------------------------------
@@ -107,7 +111,10 @@ class Engine:
     # -- the step ------------------------------------------------------------------------------------------------------
 
     def begin(self, now: Now) -> bool:
-        """Do all that has arrived and all that is due. True if the store must commit before ``finish``."""
+        """Do all that has arrived and all that is due. True if the store must commit before ``finish``.
+
+        Raises Locked if the store is, in the middle of the step; after ``store.lock``, ``go_on``.
+        """
         scheduler = self.scheduler
         scheduler.begin(now)
         if self._was_full and not self.memory.is_full:
@@ -115,16 +122,26 @@ class Engine:
         # What has arrived is heard before the time judges: a commit may have kept it waiting past a lease's end.
         self._deal_with_inbox()
         scheduler.advance()
-        while True:
-            asked = scheduler.take_ops()
-            if not asked:
-                scheduler.dispatch()
-                asked = scheduler.take_ops()
-                if not asked:
-                    break
-            scheduler.absorb(self.store.apply(asked))
+        return self.go_on()
+
+    def go_on(self) -> bool:
+        """The rest of a step, up to its commit. Answers as ``begin``."""
+        scheduler = self.scheduler
+        while self._asked or self._ask():
+            results = self.store.apply(self._asked)
+            self._asked = []
+            scheduler.absorb(results)
+        scheduler.answer_pings()
         self._was_full = self.memory.is_full
         return self.store.uncommitted
+
+    def _ask(self) -> bool:
+        """Whether the store is to be asked something: what follows from answers first, then what can be given out."""
+        self._asked = self.scheduler.take_ops()
+        if not self._asked:
+            self.scheduler.dispatch()
+            self._asked = self.scheduler.take_ops()
+        return bool(self._asked)
 
     def commit(self) -> None:
         """Make the step durable. May run in another thread, while nothing but ``receive`` and ``detach`` is called."""
@@ -162,6 +179,7 @@ class Engine:
     def close(self) -> None:
         """The last step: the daemon stops, and its runs keep their leases for its next start."""
         self.scheduler.write_claims()
+        self.store.lock(LOCK_WAIT_MS)
         self.store.apply(self.scheduler.take_ops())
         self.store.commit()
         self.store.close()

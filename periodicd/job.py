@@ -72,6 +72,9 @@ class Job:
     """None: there are none."""
     restarts: int = 0
     """Runs that were cut off by a restart of the daemon."""
+    dated: bool = False
+    """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
+    does not prolong."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -7,11 +7,14 @@ Text that came from outside cannot break out of its line, whatever it holds.
 
 import json
 import logging
+import os
 import sys
+import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Literal, Protocol
 
+from periodicd.line_writer import LineWriter
 from periodicd.peers import Peer
 from periodicd.scheduler import Event
 
@@ -19,13 +22,15 @@ FIELDS = ("connection", "client", "func", "job", "run")
 """What a line may be about: a connection's number, the name its program gave itself, a job's func and name, a run's
 number: never its handle, with which anybody could report it."""
 
-LINES_PER_S = 10
-"""Of one template."""
+LINES_MAX = 10
+"""Of one template in WINDOW_S seconds."""
+WINDOW_S = 5
 
 EVENTS = {
     "worker_lost": "the connection was lost with jobs running: %d",
     "lease_ran_out": "a lease of %d ms ran out",
     "dead": "the job is dead after %d runs, %d failures and %d crashes",
+    "stepped_back": "the wall clock was stepped back by %d ms; waits end as if it had not been, dates do not",
     "missed": "warnings that there was no room for: %d",
 }
 
@@ -95,58 +100,107 @@ FORMATTERS = {"people": PeopleFormatter, "json": JsonFormatter}
 # -- how many ----------------------------------------------------------------------------------------------------------
 
 
-class LogHandler(logging.StreamHandler[TextIO]):
-    """Writes lines to ``stream``, of one template LINES_PER_S in each second of the wall clock; debug lines all.
+class Writer(Protocol):
+    """Takes lines, never waits, and says whether there was room."""
 
-    A thousand bad connections must neither fill the disk nor hide the one line that matters. How many lines were held
-    back is told, by ``tell_held_back`` or with the first line of a later second.
+    def write(self, line: str) -> bool: ...
+    def flush(self) -> None: ...
+
+
+class LogHandler(logging.Handler):
+    """Gives lines to ``writer``, of one template LINES_MAX in each WINDOW_S seconds of the wall clock; debug lines all.
+
+    A thousand bad connections must neither fill the disk nor hide the one line that matters. How many were held back is
+    told in one line, by ``tell`` or with the first line of a later window; while a template goes on like that, nothing
+    else of it is written. How many lines the writer had no room for is told as soon as it has.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._second = 0
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self._writer = writer
+        self._window = 0
         self._counts: Counter[tuple[str, int, str]] = Counter()
-        """Lines of this second by logger, level and template: constants of the program, so there are not many."""
+        """Lines of this window by logger, level and template: constants of the program, so there are not many."""
+        self._flood: frozenset[tuple[str, int, str]] = frozenset()
+        """Of which there were too many in the window before."""
+        self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno > logging.DEBUG:
             self._turn_to(record.created)
             key = record.name, record.levelno, str(record.msg)
             self._counts[key] += 1
-            if self._counts[key] > LINES_PER_S:
+            if self._counts[key] > self._allowed(key):
                 return
-        super().emit(record)
+        self._put(record)
 
-    def tell_held_back(self, now_s: float) -> None:
-        """To be called each second or so: nothing else says it when no more lines come."""
+    def tell(self, now_s: float) -> None:
+        """To be called each second or so: nothing else says what was held back or lost when no more lines come."""
         self.acquire()
         try:
             self._turn_to(now_s)
+            self._tell_lost()
         finally:
             self.release()
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def close(self) -> None:
-        self._turn_to(self._second + 1)
+        self._turn_to((self._window + 1) * WINDOW_S)
+        self._tell_lost()
+        self.flush()
         super().close()
 
+    def _allowed(self, key: tuple[str, int, str]) -> int:
+        return 0 if key in self._flood else LINES_MAX
+
     def _turn_to(self, now_s: float) -> None:
-        if int(now_s) == self._second:
+        window = int(now_s) // WINDOW_S
+        if window == self._window:
             return
         counts, self._counts = self._counts, Counter()
-        for (name, level, template), count in counts.items():
-            if count > LINES_PER_S:
-                text = "and %d more in that second: %s"
-                record = logging.LogRecord(name, level, "", 0, text, (count - LINES_PER_S, template), None)
-                record.created = self._second + 0.999
-                super().emit(record)
-        self._second = int(now_s)
+        held_back = {key: count - self._allowed(key) for key, count in counts.items() if count > self._allowed(key)}
+        for (name, level, template), count in held_back.items():
+            text = "and %d more within %d s: %s"
+            self._put(_record(name, level, (self._window + 1) * WINDOW_S - 0.001, text, count, WINDOW_S, template))
+        is_next = window == self._window + 1
+        self._flood = frozenset(key for key, count in counts.items() if is_next and count > LINES_MAX)
+        self._window = window
+
+    def _put(self, record: logging.LogRecord) -> None:
+        self._tell_lost()
+        if not self._writer.write(self.format(record) + "\n"):
+            self._lost += 1
+
+    def _tell_lost(self) -> None:
+        if self._lost:
+            text = "log lines lost, since nobody took them: %d"
+            record = _record("periodicd.logs", logging.WARNING, time.time(), text, self._lost)
+            if self._writer.write(self.format(record) + "\n"):
+                self._lost = 0
+
+
+def _record(name: str, level: int, at_s: float, template: str, *values: object) -> logging.LogRecord:
+    record = logging.LogRecord(name, level, "", 0, template, values, None)
+    record.created = at_s
+    return record
 
 
 def set_up(level: str, log_format: Literal["people", "json"]) -> LogHandler:
     """Log to standard error from now on, exceptions that nobody caught included."""
-    handler = LogHandler(sys.stderr)
+    # Started without a standard error: another file may have its number.
+    fd = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    handler = LogHandler(LineWriter(fd))
     handler.setFormatter(FORMATTERS[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Trio tells with a traceback, ten times a second, that there is no descriptor for another connection.
+    logging.getLogger("trio.serve_listeners").addFilter(_without_traceback)
     log = logging.getLogger("periodicd")
     sys.excepthook = lambda *info: log.critical("a bug has ended the daemon", exc_info=info)
     return handler
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True

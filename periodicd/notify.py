@@ -6,6 +6,7 @@ A service manager that cannot be told is a warning, never a reason to stop servi
 import logging
 import os
 import socket
+from functools import cache
 
 log = logging.getLogger("periodicd.notify")
 
@@ -34,9 +35,15 @@ def _send(state: str) -> None:
     if not address:
         return
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            # @ stands for the zero byte with which Linux' abstract names begin.
-            sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+        # @ stands for the zero byte with which Linux' abstract names begin.
+        _socket().sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
     except OSError as error:
         log.warning("cannot tell the service manager at %s: %s", address, error.strerror or error)
+
+
+@cache
+def _socket() -> socket.socket:
+    """Kept from the first word on: later there may be no descriptor for it, and a silent daemon is killed."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    return sock

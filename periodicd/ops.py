@@ -171,14 +171,25 @@ class Reserve(NamedTuple):
     next_id: int
 
 
+class Shift(NamedTuple):
+    """The wall clock was stepped back: whatever waits or is behind, and has no date, is due so much earlier.
+
+    Answer: None.
+    """
+
+    by_ms: int
+
+
 class Purge(NamedTuple):
-    """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``.
+    """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``: the oldest ``limit`` of
+    them, since nothing else is done meanwhile.
 
     Answer: int, how many.
     """
 
     ended_at_ms: int
     kept: int
+    limit: int
 
 
 # -- reads: executed after the writes of their step --------------------------------------------------------------------
@@ -267,7 +278,7 @@ class CountResult(NamedTuple):
 
 
 Op = (
-    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Purge
+    Put | Remove | Requeue | Claim | Extend | Delete | Release | Bury | Boot | Reserve | Shift | Purge
     | Get | Fetch | Lanes | Page | Count
 )  # fmt: skip
 

@@ -62,6 +62,8 @@ class Peer:
         """What it sent and a later step will deal with, in order."""
         self.has_ended = False
         """It sends no more, or is not listened to any more, so it can report no run. It may still read its answers."""
+        self.fell_silent = False
+        """It is closed because nothing was heard of it, which says nothing about its runs."""
         self.heard_ms = now_mono_ms
         self._last_msgid = 0
 

@@ -13,7 +13,7 @@ from periodic_client.wire import Invalid
 from periodicd.job import STATES, Job
 from periodicd.ops import Existing, Listing
 from periodicd.peers import CONNECTION_JOBS_MAX, SILENCE_MS
-from periodicd.retry import BACKOFFS, DEFAULT, Retry
+from periodicd.retry import BACKOFFS, DEFAULT, JITTER_PERCENT, Retry
 
 NAME_BYTES_MAX = 255
 BATCH_JOBS_MAX = 1000
@@ -186,12 +186,13 @@ _JOB_KEYS = (
 def _retry(value: Any, where: str) -> Retry:
     rule = {key: each for key, each in _map(value, where, _RETRY_KEYS, "a retry rule").items() if each is not None}
     get = rule.get
+    backoff = _choice(get("backoff", DEFAULT.backoff), f"{where}.backoff", BACKOFFS)
     return Retry(
         _integer(get("limit", DEFAULT.limit), f"{where}.limit", 0, 1_000),
-        _choice(get("backoff", DEFAULT.backoff), f"{where}.backoff", BACKOFFS),
+        backoff,
         _integer(get("delay_ms", DEFAULT.delay_ms), f"{where}.delay_ms", 0, 86_400_000),
         _integer(get("cap_ms", DEFAULT.cap_ms), f"{where}.cap_ms", 0, 2_592_000_000),
-        _integer(get("jitter_percent", DEFAULT.jitter_percent), f"{where}.jitter_percent", 0, 100),
+        _integer(get("jitter_percent", JITTER_PERCENT[backoff]), f"{where}.jitter_percent", 0, 100),
     )
 
 
@@ -208,6 +209,7 @@ def _submission(value: Any, where: str, rules: Rules) -> Submission:
         workload,
         len(workload),
     )
+    job.dated = job.due_at_ms > rules.now_ms and get("due_at_ms") is not None
     if (headers := get("headers")) is not None:
         job.headers = _headers(headers, f"{where}.headers")
     if (priority := get("priority")) is not None:

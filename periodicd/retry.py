@@ -10,11 +10,18 @@ from typing import Any, Literal
 
 Backoff = Literal["fixed", "exponential", "quadratic"]
 BACKOFFS: tuple[Backoff, ...] = ("fixed", "exponential", "quadratic")
+JITTER_PERCENT: dict[Backoff, int] = {"fixed": 0, "exponential": 10, "quadratic": 0}
+"""Of a rule that does not say it. Jobs that failed together should not all come back together; who chooses another
+backoff asks for exactly these waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The retry rule that a job carries; protocol.md, submit."""
+    """The retry rule that a job carries; protocol.md, submit.
+
+    The defaults are what a store leaves out (``to_text``). They can not change, or what is stored would; what a client
+    gets that names no rule is DEFAULT.
+    """
 
     limit: int = 15
     """How many times a failed job is tried again."""
@@ -29,14 +36,15 @@ class Retry:
         return asdict(self)
 
 
-DEFAULT = Retry()
+DEFAULT = Retry(jitter_percent=JITTER_PERCENT["exponential"])
 
 
 def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
     """How long a job waits that failed now, after ``failures`` failures before; None if it is given up.
 
-    ``seed`` spreads the jitter; the job's id serves. The quadratic wait, c * (10 + c) units, is the image server's of
-    old: 0, 11, 24, 39, ... s.
+    ``seed`` spreads the jitter; the job's id serves. A wait at its cap is spread below it, or those that failed
+    together would come back together for ever. The quadratic wait, c * (10 + c) units, is the image
+    server's of old: 0, 11, 24, 39, ... s.
     """
     if failures >= retry.limit:
         return None
@@ -50,8 +58,9 @@ def wait_ms(retry: Retry, failures: int, seed: int) -> int | None:
     wait = min(wait, retry.cap_ms)
     if retry.jitter_percent:
         spread = wait * retry.jitter_percent // 100
-        wait += _scatter(seed * 1009 + failures) * spread >> 32
-    return min(wait, retry.cap_ms)
+        low = wait if wait < retry.cap_ms else retry.cap_ms - spread
+        wait = low + (_scatter(seed * 1009 + failures) * min(spread, retry.cap_ms - low) >> 32)
+    return wait
 
 
 def _scatter(value: int) -> int:
@@ -62,14 +71,17 @@ def _scatter(value: int) -> int:
     return value ^ value >> 16
 
 
+_PLAIN = Retry()
+
+
 @lru_cache(maxsize=1024)
 def to_text(retry: Retry) -> str | None:
-    """How a store keeps a rule: JSON of what differs from the default, or None for the default itself."""
-    changed = {key: value for key, value in asdict(retry).items() if value != getattr(DEFAULT, key)}
+    """How a store keeps a rule: JSON of what differs from ``Retry()``, or None if nothing does."""
+    changed = {key: value for key, value in asdict(retry).items() if value != getattr(_PLAIN, key)}
     return json.dumps(changed) if changed else None
 
 
 @lru_cache(maxsize=1024)
 def from_text(text: str | None) -> Retry:
     """The inverse of to_text."""
-    return DEFAULT if text is None else Retry(**json.loads(text))
+    return _PLAIN if text is None else Retry(**json.loads(text))

@@ -52,10 +52,15 @@ IDS_RESERVED = 1_000_000
 EVENTS_MAX = 1000
 """In one step; the rest are counted."""
 SWEEP_MS = 5_000
+STEP_MS = 1_000
+"""A wall clock that is behind by so much was stepped back. By less, it is being adjusted."""
 GAP_MS = 10_000
 """Steps are a second apart at the most: after a longer gap the process or the machine was suspended."""
 PATIENCE_MS = 1_000
 PURGE_MS = 600_000
+PURGED_MAX = 1_000
+PURGE_PAUSE_MS = 20
+"""When so many dead jobs were forgotten at once there may be more, and others are to be served between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +89,10 @@ class Settings:
 class Event(NamedTuple):
     """What an operator should know of. The scheduler does not log; whoever owns the engine may."""
 
-    what: Literal["worker_lost", "lease_ran_out", "dead", "missed"]
+    what: Literal["worker_lost", "lease_ran_out", "dead", "stepped_back", "missed"]
     numbers: tuple[int, ...]
-    """worker_lost: its runs. lease_ran_out: the lease in ms. dead: runs, failures, crashes. missed: events."""
+    """worker_lost: its runs. lease_ran_out: the lease in ms. dead: runs, failures, crashes. stepped_back: by how many
+    ms. missed: events."""
     peer: Peer | None = None
     func: str | None = None
     name: str | None = None
@@ -106,6 +112,8 @@ class Scheduler:
         """Drawn ahead: to ask the system for each would be felt."""
         self.now = now
         self.started = now
+        self._lead_ms = now.wall_ms - now.mono_ms
+        """The most that the wall clock was ever ahead of the monotonic one since it was last stepped back."""
         self.boot = boot.boot
         self.draining = False
         self.shutdown_asked = False
@@ -120,6 +128,7 @@ class Scheduler:
         self.listings: list[tuple[Peer, int, ops.Listing]] = []
         """To be answered by the engine's owner, beside the steps."""
         self._listings_open = 0
+        self._pings: list[tuple[Peer, int]] = []
         self.peers: dict[int, Peer] = {}
         self.leases = Leases()
         self.queues = Queues(self.settings.budget)
@@ -160,6 +169,27 @@ class Scheduler:
         if now.mono_ms - self.now.mono_ms > GAP_MS:
             self._was_suspended(now)
         self.now = now
+        lead_ms = now.wall_ms - now.mono_ms
+        if lead_ms > self._lead_ms:
+            self._lead_ms = lead_ms
+        elif self._lead_ms - lead_ms >= STEP_MS:
+            self._was_stepped_back(self._lead_ms - lead_ms)
+            self._lead_ms = lead_ms
+
+    def _was_stepped_back(self, by_ms: int) -> None:
+        """Waits are durations: they end when the clock would have said so, had it not been stepped back.
+
+        What memory knows is read anew. Costs the store a change of each job that waits for no date.
+        """
+        self._note_event(Event("stepped_back", (by_ms,)))
+        self.write_claims()
+        self._write(ops.Shift(by_ms), self._on_shifted)
+
+    def _on_shifted(self, _: None) -> None:
+        for func in self._rotations:
+            if self.queues.is_open(func):
+                self.queues.close(func)
+                self._read(ops.Lanes(func), partial(self._on_lanes, func))
 
     def _was_suspended(self, now: Now) -> None:
         """The daemon stood still. What was sent to it meanwhile is unread: hear that before judging anyone."""
@@ -181,7 +211,12 @@ class Scheduler:
             self._close_silent()
         if mono_ms >= self._next_purge_ms:
             self._next_purge_ms = mono_ms + PURGE_MS
-            self._write(ops.Purge(wall_ms - self.settings.dead_kept_ms, self.settings.dead_kept))
+            purge = ops.Purge(wall_ms - self.settings.dead_kept_ms, self.settings.dead_kept, PURGED_MAX)
+            self._write(purge, self._on_purged)
+
+    def _on_purged(self, count: int) -> None:
+        if count == PURGED_MAX:
+            self._next_purge_ms = self.now.mono_ms + PURGE_PAUSE_MS
 
     def _end_what_ran_out(self, mono_ms: int) -> None:
         for lease in self.leases.pop_expired(mono_ms):
@@ -284,7 +319,10 @@ class Scheduler:
         self.peers[peer.number] = peer
 
     def detach(self, peer: Peer) -> None:
-        """The connection is gone. Its runs wait for their report, or are given out again at once."""
+        """The connection is gone. Its runs wait for their report, or are given out again at once.
+
+        Those of one that fell silent wait for as long as their leases go.
+        """
         del self.peers[peer.number]
         goodbye = peer.said_goodbye
         for func in list(peer.subscriptions):
@@ -300,6 +338,9 @@ class Scheduler:
             lease.alone = len(runs) == 1
             if goodbye:
                 self._release(lease, self.now.wall_ms)
+            elif peer.fell_silent:
+                # Its process is alive, as far as its machine says: code that holds the interpreter lets nobody ping.
+                continue
             elif peer.disconnect_grace_ms:
                 self._graces.set(lease.handle, self.now.mono_ms + peer.disconnect_grace_ms)
             else:
@@ -320,6 +361,7 @@ class Scheduler:
             silent_ms = self.now.mono_ms - peer.heard_ms
             limit_ms = peer.silence_ms or self.settings.silence_ms
             if peer.subscriptions and silent_ms >= limit_ms:
+                peer.fell_silent = True
                 self.closings.append((peer, Silent(f"subscribed, but silent for {limit_ms // 1000} s")))
             elif silent_ms >= self.settings.idle_ms and peer.is_idle:
                 self.closings.append((peer, Silent(f"silent for {self.settings.idle_ms // 1000} s")))
@@ -365,7 +407,13 @@ class Scheduler:
         self._reply(peer, msgid, answer)
 
     def ping(self, peer: Peer, msgid: int) -> None:
-        self._reply(peer, msgid)
+        """Answered last in the step: until then a report that came before may still turn out not to count."""
+        self._pings.append((peer, msgid))
+
+    def answer_pings(self) -> None:
+        pings, self._pings = self._pings, []
+        for peer, msgid in pings:
+            self._reply(peer, msgid)
 
     # -- a client's messages -------------------------------------------------------------------------------------------
 
@@ -606,12 +654,17 @@ class Scheduler:
         def tell(ended: ops.Ended) -> None:
             if ended.found:
                 self._reply(peer, msgid)
-            else:
-                self.refuse(peer, msgid, LeaseLost("this is not the latest run of a job, or it was reported already"))
+                return
+            self.refuse(peer, msgid, LeaseLost("this is not the latest run of a job, or it was reported already"))
+            if lease is not None and lease.peer is not peer:
+                lease.reported = False
+                self._tell_lost(lease, "its job was removed or replaced")
 
         job_id = _job_id(handle)
         lease = self.leases.by_handle(handle) or (self.leases.late(job_id) if job_id is not None else None)
-        if lease is not None and lease.handle == handle:
+        if lease is not None and lease.handle != handle:
+            lease = None
+        if lease is not None:
             lease.reported = True
             self._report(lease, outcome, tell)
         elif job_id is None or self.leases.by_id(job_id) is not None:
@@ -629,18 +682,24 @@ class Scheduler:
         until_at_ms = lease.job.lease_until_at_ms = self.now.wall_ms + length_ms
         self.leases.extend(lease, self.now.mono_ms + length_ms)
         if own and lease.peer is not peer:
-            lease.peer = peer
-            lease.former = False
-            peer.adopted = [other for other in peer.adopted if self.leases.knows(other) and other is not lease] + [
-                lease
-            ]
-            self._graces.discard(handle)
+            self._take_over(lease, peer)
+
+        def on_extended(found: bool) -> None:
+            if not found:
+                self.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
+                return
+            answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
+            self._reply(peer, msgid, answer)
+
         if self.leases.pop_claim(lease):
             self._claim(lease)
-        else:
-            self._write(ops.Extend(lease.job.id, until_at_ms))
-        answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
-        self._reply(peer, msgid, answer)
+        self._write(ops.Extend(lease.job.id, until_at_ms), on_extended)
+
+    def _take_over(self, lease: Lease, peer: Peer) -> None:
+        lease.peer = peer
+        lease.former = False
+        peer.adopted = [other for other in peer.adopted if self.leases.knows(other) and other is not lease] + [lease]
+        self._graces.discard(lease.handle)
 
     # -- giving out ----------------------------------------------------------------------------------------------------
 
@@ -852,6 +911,7 @@ class Scheduler:
         self._write_release(lease.job, end, outcome.outcome if outcome else None, tell)
 
     def _write_release(self, job: Job, end: ops.End, how: str | None, tell: Then | None) -> None:
+        job.dated = False
         op = ops.Release(
             end,
             job.due_at_ms,

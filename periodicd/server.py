@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from periodic_client.keepalive import keep_alive
 from periodic_client.wire import Busy, Limits, Silent, encode_error
 from periodicd import notify, ops
 from periodicd.allocator import give_back
@@ -30,7 +31,7 @@ from periodicd.connection import Connection
 from periodicd.engine import Engine
 from periodicd.logs import about, log_event
 from periodicd.peers import Peer
-from periodicd.store import Store
+from periodicd.store import LOCK_WAIT_MS, Locked, Store
 
 log = logging.getLogger("periodicd.server")
 
@@ -41,9 +42,8 @@ IDLE_MS = 2_000
 """When all places are taken, a connection that said nothing for so long, and waits for nothing, gives up its own."""
 LEAVING_MAX = 20
 """So many may be told so at a time, beside those that are allowed."""
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""In seconds, and how often: a peer whose machine has vanished is noticed within a minute."""
-
+LOCK_SAID_MS = 1_000
+"""After so long it is said that the store is locked, and by whom."""
 SLEEP_MAX_MS = 1_000
 """A stepped clock or a suspended machine is noticed within this time."""
 BACKLOG = 1024
@@ -95,9 +95,13 @@ async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
         for address in addresses:
             try:
                 opened = await _listen(address)
+            except UnicodeError:
+                raise ListenError(f"cannot listen on {address}: {address.host!r} is no name of a host") from None
             except OSError as error:
-                # A name that is not found has an error number of its own, which the system has no text for.
-                reason = str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+                # A name that is not found has an error number of its own, which the system has no text for; what Python
+                # refuses itself has none.
+                known = error.errno is not None and not isinstance(error, socket.gaierror)
+                reason = os.strerror(error.errno or 0) if known else str(error.strerror or error)
                 hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
                 raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
             for listener in opened:
@@ -119,6 +123,15 @@ async def _listen(address: Address) -> list[trio.SocketListener]:
         sock.close()
         raise
     return [trio.SocketListener(sock)]
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name now, if any."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _clear_stale_socket(path: Path) -> None:
@@ -165,6 +178,8 @@ class Server:
         self._store_limiter = trio.CapacityLimiter(1)
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
+        self._sockets: dict[Path, tuple[int, int] | None] = {}
+        """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
         """Who wants to know when a step has dealt with what arrived before it."""
 
@@ -176,11 +191,33 @@ class Server:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             for listener in listeners:
-                nursery.start_soon(self._accept, listener, nursery)
+                self._listen(listener, nursery)
             ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
         self._engine.close()
+
+    def _listen(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        name = listener.socket.getsockname()
+        if listener.socket.family == socket.AF_UNIX:
+            self._sockets[Path(name)] = _file_at(Path(name))
+        nursery.start_soon(self._accept, listener, nursery)
+
+    async def _listen_again(self, path: Path, nursery: trio.Nursery) -> None:
+        """Whoever sweeps /tmp takes a socket for a file that nobody uses. Without its name nobody can connect."""
+        try:
+            (listener,) = await _listen(Address(None, 0, path))
+        except OSError as error:
+            log.warning("the socket %s was removed, and cannot be made again: %s", path, error.strerror)
+        else:
+            log.warning("the socket %s was removed while the daemon ran: it is made again", path)
+            self._listen(listener, nursery)
+
+    def remove_sockets(self) -> None:
+        """At the end. What another daemon has put in their place is left alone."""
+        for path, file in self._sockets.items():
+            if file is not None and _file_at(path) == file:
+                path.unlink(missing_ok=True)
 
     async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
@@ -192,7 +229,7 @@ class Server:
                 await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
             await trio.aclose_forcefully(stream)
             return
-        _keep_alive(stream)
+        keep_alive(stream.socket)
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
             stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn
@@ -226,7 +263,7 @@ class Server:
         drain_began_s: float | None = None
         while True:
             self._mark_second(nursery)
-            if engine.begin(system_now()):
+            if await self._begin():
                 await self._commit()
             self._deliver(nursery)
             if store.checkpoint_due:
@@ -255,9 +292,30 @@ class Server:
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000
             self._each_second()
+            for path, file in self._sockets.items():
+                if file is not None and _file_at(path) is None:
+                    self._sockets[path] = None
+                    nursery.start_soon(self._listen_again, path, nursery)
             if self._closed >= CLOSED_MANY and now_ms >= self._next_give_back_ms:
                 self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
                 nursery.start_soon(trio.to_thread.run_sync, give_back)
+
+    async def _begin(self) -> bool:
+        """The step up to its commit. Whoever else writes to the store is waited for, off the loop and not for long."""
+        try:
+            return self._engine.begin(system_now())
+        except Locked:
+            await self._lock()
+        return self._engine.go_on()
+
+    async def _lock(self) -> None:
+        """Raises Locked."""
+        try:
+            await trio.to_thread.run_sync(self._store.lock, LOCK_SAID_MS, limiter=self._store_limiter)
+        except Locked as error:
+            log.warning("waiting up to %d s: %s", LOCK_WAIT_MS // 1000, error)
+            rest_ms = LOCK_WAIT_MS - LOCK_SAID_MS
+            await trio.to_thread.run_sync(self._store.lock, rest_ms, limiter=self._store_limiter)
 
     async def _commit(self) -> None:
         begin_ns = time.perf_counter_ns()
@@ -308,14 +366,6 @@ class Server:
                     self._drain_s = 0
                 self._stopping = True
                 self._wake()
-
-
-def _keep_alive(stream: trio.SocketStream) -> None:
-    sock = stream.socket
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def tune_interpreter() -> None:

@@ -18,7 +18,7 @@ from periodicd import answers, ops, requests
 from periodicd.job import CRASHES_MAX, REASON_BYTES_MAX, RESTARTS_MAX, STATES
 from periodicd.peers import CONNECTION_JOBS_MAX
 from periodicd.requests import METHODS
-from periodicd.retry import BACKOFFS, Retry
+from periodicd.retry import BACKOFFS, JITTER_PERCENT, Retry
 from periodicd.scheduler import LATENESS_MAX, LISTINGS_MAX, SUBSCRIPTIONS_MAX, Settings
 from periodicd.store.sqlite import COUNT_LOOKS
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
@@ -233,9 +233,15 @@ def test_defaults_are_the_code_s() -> None:
     for key in ("priority", "lease_ms"):
         assert int(job[key][-1].replace(",", "")) == getattr(submission.job, key)
     assert job["existing"][-1] == f"`{submission.existing}`"
-    for key, default in Retry().as_map().items():
-        shown = rows("", "key of `retry`", "submit")[key][-1].replace(",", "").strip("`")
-        assert shown == str(default)
+    retry = rows("", "key of `retry`", "submit")
+    for key, default in submission.job.retry.as_map().items():
+        if key != "jitter_percent":
+            assert retry[key][-1].replace(",", "").strip("`") == str(default)
+    assert JITTER_PERCENT == {"fixed": 0, "exponential": 10, "quadratic": 0}
+    assert retry["jitter_percent"][-1] == "10 if exponential, else 0"
+    for backoff, jitter_percent in JITTER_PERCENT.items():
+        (submission,) = METHODS["submit"]([JOB | {"retry": {"backoff": backoff}}], requests.Rules(7, 1))
+        assert submission.job.retry.jitter_percent == jitter_percent
     assert METHODS["subscribe"](["f"], requests.Rules(7, 1)) == ("f", int(rows("", "option", "subscribe")["limit"][-1]))
     assert METHODS["list"]([], requests.Rules(7, 1))[0].limit == int(rows("", "key", "list")["limit"][-1])
 

@@ -15,7 +15,7 @@ from PIL import Image, JpegImagePlugin
 from image_workers import colour
 from image_workers.errors import Refused
 from image_workers.formats import exif
-from image_workers.formats.decoder import Decoder
+from image_workers.formats.codec import Codec
 from image_workers.formats.picture import Picture
 
 SOI, EOI, SOS, DRI = 0xD8, 0xD9, 0xDA, 0xDD
@@ -230,8 +230,8 @@ def _decoded(
     kind, _, _, arguments = image.tile[0]
     assert isinstance(arguments, tuple)
     pixels = Image.new(image.mode, image.size, None)
-    decoder = Decoder(pixels, kind, (*arguments, *image.decoderconfig))
-    decoder.feed(needed)
+    codec = Codec(pixels, kind, (*arguments, *image.decoderconfig))
+    codec.feed(needed)
     view = memoryview(content)
     unfinished = {(component, at) for component in frame.components for at in range(_COEFFICIENTS)}
     for scan in scans:
@@ -239,20 +239,20 @@ def _decoded(
         if not components or not frame.components.keys() >= set(components):
             raise Refused("the JPEG is damaged: a scan is of none of its colours")
         _check_restarts(view[scan.data : scan.end], frame.units(components), scan.restart_interval)
-        decoder.feed(view[scan.start : scan.end])
-        waits = decoder.feed(_TAIL)
+        codec.feed(view[scan.start : scan.end])
+        waits = codec.feed(_TAIL)
         if not frame.progressive and len(components) == len(frame.components):
-            if not decoder.done:
+            if not codec.done:
                 raise Refused("the JPEG is damaged: it ends before its last row")
             return pixels
         # Between two scans, any byte that begins no marker is taken and skipped; within one it has to wait for more.
-        if waits or decoder.feed(b"\0"):
+        if waits or codec.feed(b"\0"):
             raise Refused("the JPEG is damaged: a scan ends before its last row")
         _finish(unfinished, components, scan.header[-3:], progressive=frame.progressive)
     if unfinished:
         raise Refused("the JPEG is damaged: scans are missing")
-    decoder.feed(_END)
-    if not decoder.done:
+    codec.feed(_END)
+    if not codec.done:
         raise Refused("the JPEG is damaged: it ends before its last row")
     return pixels
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 from image_workers import colour
 from image_workers.errors import Refused
 from image_workers.formats import exif
-from image_workers.formats.decoder import Decoder
+from image_workers.formats.codec import Codec
 from image_workers.formats.picture import Picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -176,17 +176,17 @@ def _where(image: Image.Image, colour: list[int]) -> Image.Image:
 def _rows(header: _Header, data: list[Chunk], mode: str, reading: str) -> Image.Image:
     """All rows in this mode. Raises `Refused` if one is missing, or a checksum wrong."""
     image = Image.new(mode, (header.width, header.height), None)
-    decoder = Decoder(image, "zip", (reading, int(header.interlaced)))
-    decoder.feed(b"\x78\x01")
+    codec = Codec(image, "zip", (reading, int(header.interlaced)))
+    codec.feed(b"\x78\x01")
     inflater = zlib.decompressobj()
     try:
         for piece in _inflated(inflater, data):
-            if decoder.done:
+            if codec.done:
                 return image  # more data than rows: nobody looks at them, and there may be any amount of them
-            decoder.feed(struct.pack("<BHH", 0, len(piece), len(piece) ^ 0xFFFF) + piece)
+            codec.feed(struct.pack("<BHH", 0, len(piece), len(piece) ^ 0xFFFF) + piece)
     except zlib.error as error:
         raise Refused(f"the PNG is damaged: broken data stream ({error})") from None
-    if not decoder.done or not inflater.eof:
+    if not codec.done or not inflater.eof:
         raise Refused("the PNG is damaged: its data end too early")
     return image
 

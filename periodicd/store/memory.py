@@ -23,6 +23,9 @@ class MemoryStore:
         self._one_at_a_time = threading.Lock()
         """A listing in another thread must see no job half changed."""
 
+    def lock(self, wait_ms: int) -> None:
+        """Nobody else is there."""
+
     def apply(self, ops: list[Op]) -> list[Result]:
         self.uncommitted = self.uncommitted or any(type(op) not in READS for op in ops)
         with self._one_at_a_time:
@@ -96,6 +99,11 @@ class MemoryStore:
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
+    def _shift(self, op: ops.Shift) -> None:
+        for job in self._jobs.values():
+            if job.state in (State.WAITING, State.BEHIND) and not job.dated:
+                job.due_at_ms = max(0, job.due_at_ms - op.by_ms)
+
     def _claim(self, op: ops.Claim) -> bool:
         job = self._jobs.get(op.id)
         if job is None or job.state is not State.WAITING:
@@ -115,7 +123,7 @@ class MemoryStore:
         return self._end_run(op.end, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        return self._end_run(op.end, {"state": State.WAITING, **_changes(op)})
+        return self._end_run(op.end, {"state": State.WAITING, "dated": False, **_changes(op)})
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         return self._end_run(op.end, {"state": State.DEAD, **_changes(op)})
@@ -141,6 +149,7 @@ class MemoryStore:
         if behind is None:
             return None
         behind.state = State.WAITING
+        behind.dated = behind.dated and behind.due_at_ms > at_ms
         behind.due_at_ms = max(behind.due_at_ms, at_ms)
         return replace(behind, workload=None)
 
@@ -154,8 +163,10 @@ class MemoryStore:
 
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
-        dead.sort(key=lambda job: (job.ended_at_ms, job.id), reverse=True)
-        purged = [job for at, job in enumerate(dead) if at >= op.kept or (job.ended_at_ms or 0) < op.ended_at_ms]
+        dead.sort(key=lambda job: (job.ended_at_ms, job.id))
+        surplus = max(0, len(dead) - op.kept)
+        purged = [job for at, job in enumerate(dead) if at < surplus or (job.ended_at_ms or 0) < op.ended_at_ms]
+        del purged[op.limit :]
         for job in purged:
             del self._jobs[job.id]
         return len(purged)
@@ -243,6 +254,7 @@ _METHODS: dict[type[Op], Callable[[MemoryStore, Any], Result]] = {
     ops.Bury: MemoryStore._bury,
     ops.Boot: MemoryStore._boot_,
     ops.Reserve: MemoryStore._reserve,
+    ops.Shift: MemoryStore._shift,
     ops.Purge: MemoryStore._purge,
     ops.Get: MemoryStore._get,
     ops.Fetch: MemoryStore._fetch,

@@ -63,7 +63,7 @@ def jobs(db: Database) -> None:
 
 @migrations()
 def settled_words(db: Database) -> None:
-    """Points in time end in ``_at_ms``; headers, and runs cut off by a restart.
+    """Points in time end in ``_at_ms``; headers, runs cut off by a restart, and who waits for a date.
 
     The new columns stand behind the workload: to put them before it would mean to write every job anew.
     """
@@ -76,6 +76,9 @@ def settled_words(db: Database) -> None:
         db.execute(f"ALTER TABLE jobs RENAME COLUMN {old} TO {new}")
     db.execute("ALTER TABLE jobs ADD COLUMN headers TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN dated INTEGER NOT NULL DEFAULT 0")
+    # Or for the end of a delay: which of the two was not written down.
+    db.execute("UPDATE jobs SET dated = 1 WHERE attempt = 0 AND due_at_ms > submitted_at_ms")
 
 
 MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__})

@@ -26,7 +26,7 @@ import sqlite_utils
 from periodicd import ops, retry
 from periodicd.job import Job, State
 from periodicd.ops import READS, Op, Result
-from periodicd.store import StoreError
+from periodicd.store import Locked, StoreError
 from periodicd.store.counts import Counts
 from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
 
@@ -46,27 +46,33 @@ LISTING_S = 0.25
 
 _COLUMNS = (
     "id, func, name, due_at_ms, submitted_at_ms, workload, workload_bytes, priority, lease_ms, retry, state, attempt,"
-    " failures, crashes, suspect, reason, ended_at_ms, handle, lease_until_at_ms, headers, restarts"
+    " failures, crashes, suspect, reason, ended_at_ms, handle, lease_until_at_ms, headers, restarts, dated"
 )
 _COLUMNS_WITHOUT_WORKLOAD = _COLUMNS.replace(" workload,", " NULL,")
 
 _INSERT = (
     "INSERT INTO jobs"
-    " (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes, workload, headers)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    " (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes, workload, headers,"
+    " dated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 _INSERT_WORKLOAD = "INSERT INTO workloads VALUES (?, ?)"
 _DELETE = "DELETE FROM jobs WHERE id = ?"
+_WRITE_LOCK = 120
+"""The byte of the -shm file that whoever writes has locked; https://www.sqlite.org/walformat.html, section 2.3.3."""
+
 _OF_RUN = "id = ? AND handle IS coalesce(?, handle)"
 """The job, if its run has this handle; NULL stands for any."""
 _DELETE_RUN = f"DELETE FROM jobs WHERE {_OF_RUN}"
-_PROMOTE = "UPDATE jobs SET state = 0, due_at_ms = max(due_at_ms, ?) WHERE id = ?"
+_PROMOTE = (
+    "UPDATE jobs SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at WHERE id = :id"
+)
+_SHIFT = "UPDATE jobs SET due_at_ms = max(0, due_at_ms - ?) WHERE state IN (0, 3) AND NOT dated"
 _FRONT = "SELECT id, state, workload_bytes FROM jobs WHERE func = ? AND name = ? AND state <> 3"
 _CLAIM = "UPDATE jobs SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ? WHERE id = ? AND state = 0"
 _EXTEND = "UPDATE jobs SET lease_until_at_ms = ? WHERE id = ? AND state = 1"
 _RELEASE = (
-    "UPDATE jobs SET state = 0, lease_until_at_ms = NULL, due_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
-    f" crashes = ?, restarts = ?, suspect = ?, reason = ? WHERE {_OF_RUN}"
+    "UPDATE jobs SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?,"
+    f" failures = ?, crashes = ?, restarts = ?, suspect = ?, reason = ? WHERE {_OF_RUN}"
 )
 _BURY = (
     "UPDATE jobs SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?,"
@@ -74,7 +80,7 @@ _BURY = (
 )
 _REQUEUE = (
     "UPDATE jobs SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0,"
-    " suspect = 0, reason = NULL, ended_at_ms = NULL, handle = NULL WHERE id = ?"
+    " suspect = 0, dated = 0, reason = NULL, ended_at_ms = NULL, handle = NULL WHERE id = ?"
 )
 _HANDLE = "SELECT handle FROM jobs WHERE id = ?"
 _BY_ID = f"SELECT {_COLUMNS} FROM jobs WHERE id = ?"
@@ -93,8 +99,10 @@ _LISTING = (
     " ORDER BY id LIMIT :limit"
 )
 _CHUNK_END = "SELECT max(id) AS last, count(*) AS rows FROM (SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?)"
-_SURPLUS_DEAD = "SELECT id FROM jobs WHERE state = 2 ORDER BY ended_at_ms DESC, id DESC LIMIT -1 OFFSET ?"
-_OLD_DEAD = "SELECT id FROM jobs WHERE state = 2 AND ended_at_ms < ?"
+_FIRST_SURPLUS = "SELECT ended_at_ms, id FROM jobs WHERE state = 2 ORDER BY ended_at_ms DESC, id DESC LIMIT 1 OFFSET ?"
+_DEAD_UP_TO = (
+    "SELECT id, func FROM jobs WHERE state = 2 AND (ended_at_ms, id) <= (?, ?) ORDER BY ended_at_ms, id LIMIT ?"
+)
 _BEHIND_PAIRS = (
     "SELECT front.id, behind.id FROM jobs AS behind JOIN jobs AS front"
     " ON front.func = behind.func AND front.name = behind.name AND front.state <> 3 WHERE behind.state = 3"
@@ -127,6 +135,8 @@ class SqliteStore:
             self._reader.execute("SELECT count(*) FROM daemon").fetchone()
             files = map(os.fspath, (path, _beside(path, "-wal"), _beside(path, ".lock")))
             self._files = [(file, _inode(file)) for file in files]
+            # From now on nobody waits on the loop; `lock` does, elsewhere.
+            self._db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             os.close(self._lock)
             raise StoreError(_explain(path, error)) from error
@@ -142,9 +152,26 @@ class SqliteStore:
     def uncommitted(self) -> bool:
         return self._db.in_transaction
 
+    def lock(self, wait_ms: int) -> None:
+        if self._db.in_transaction:
+            return
+        self._db.execute(f"PRAGMA busy_timeout = {wait_ms:d}")
+        try:
+            self._begin()
+        finally:
+            self._db.execute("PRAGMA busy_timeout = 0")
+
+    def _begin(self) -> None:
+        try:
+            self._execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            raise Locked(f"{self.path} is locked by {_writer(self.path)}") from error
+
     def apply(self, ops: list[Op]) -> list[Result]:
         if not self._db.in_transaction and any(type(op) not in READS for op in ops):
-            self._execute("BEGIN IMMEDIATE")
+            self._begin()
         self._weight += len(ops)
         return [_METHODS[type(op)](self, op) for op in ops]
 
@@ -189,7 +216,7 @@ class SqliteStore:
             (
                 job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
                 retry.to_text(job.retry), len(workload), None if apart else workload,
-                None if job.headers is None else json.dumps(job.headers),
+                None if job.headers is None else json.dumps(job.headers), job.dated,
             ),
         )  # fmt: skip
         if self._cursor.rowcount != 1:
@@ -246,6 +273,9 @@ class SqliteStore:
     def _remove_behind(self, func: str, front_id: int) -> None:
         self._execute(_DELETE, (self._behind.pop(front_id),))
         self._counts.change(func, live=-1, behind=-1)
+
+    def _shift(self, op: ops.Shift) -> None:
+        self._execute(_SHIFT, (op.by_ms,))
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         row = self._execute(_FRONT, (op.func, op.name)).fetchone()
@@ -325,7 +355,7 @@ class SqliteStore:
     def _promote(self, ended_id: int, func: str, at_ms: int) -> Job | None:
         behind_id = self._behind.pop(ended_id)
         self._execute(_DELETE, (ended_id,))
-        self._execute(_PROMOTE, (at_ms, behind_id))
+        self._execute(_PROMOTE, {"at": at_ms, "id": behind_id})
         self._counts.change(func, live=-1, behind=-1)
         return self._load(_BY_ID_WITHOUT_WORKLOAD, behind_id)
 
@@ -339,13 +369,13 @@ class SqliteStore:
         self._execute("UPDATE daemon SET next_id = ?", (op.next_id,))
 
     def _purge(self, op: ops.Purge) -> int:
-        ids = {job_id for (job_id,) in self._execute(_OLD_DEAD, (op.ended_at_ms,))}
-        ids.update(job_id for (job_id,) in self._execute(_SURPLUS_DEAD, (op.kept,)).fetchall())
-        for job_id in sorted(ids):
-            (func,) = self._execute("SELECT func FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        surplus = self._execute(_FIRST_SURPLUS, (op.kept,)).fetchone()
+        last = max((op.ended_at_ms, -1), surplus or (-1, -1))
+        purged = self._execute(_DEAD_UP_TO, (*last, op.limit)).fetchall()
+        for job_id, func in purged:
             self._execute(_DELETE, (job_id,))
             self._counts.change(func, dead=-1)
-        return len(ids)
+        return len(purged)
 
     # -- reads ---------------------------------------------------------------------------------------------------------
 
@@ -450,7 +480,7 @@ def _job(row: tuple[Any, ...]) -> Job:
     job = Job(*row)
     job.retry = retry.from_text(row[9])
     job.state = State(row[10])
-    job.suspect = bool(row[14])
+    job.suspect, job.dated = bool(row[14]), bool(row[21])
     if job.headers is not None:
         job.headers = json.loads(row[19])
     return job
@@ -497,6 +527,21 @@ def _lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def _writer(path: Path) -> str:
+    """Who writes to the file, in words.
+
+    Asking for the lock itself would need another descriptor of the file, and closing that would drop our own locks.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        inode = _beside(path, "-shm").stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, _, _, kind, process, file, first, last = line.replace("-> ", "").split()
+            if kind == "WRITE" and file.endswith(f":{inode}") and first == last == str(_WRITE_LOCK):
+                name = Path(f"/proc/{process}/comm").read_text().strip()
+                return f"process {process} ({name}), which writes to it"
+    return "another program, which writes to it"
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -578,6 +623,7 @@ _METHODS: dict[type[Op], Callable[[SqliteStore, Any], Result]] = {
     ops.Bury: SqliteStore._bury,
     ops.Boot: SqliteStore._boot,
     ops.Reserve: SqliteStore._reserve,
+    ops.Shift: SqliteStore._shift,
     ops.Purge: SqliteStore._purge,
     ops.Get: SqliteStore._get,
     ops.Fetch: SqliteStore._fetch,

@@ -1,6 +1,7 @@
 """The ``periodic`` command against a daemon that says what each test wants: output, exit codes, and what is asked."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -19,7 +20,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from periodic_client import NewJob, Retry
 from periodic_client.cli import cli
+from periodic_client.cli_output import TABLE_ROWS_MAX
 from periodic_client.cli_values import Duration, Time, Workload
 from periodic_client.wire import Decoder, Request, encode_error, encode_response
 
@@ -125,15 +128,29 @@ def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
     run(
         "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--existing",
         "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--retry-limit",
-        "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
+        "3", "--retry-backoff", "fixed", "--retry-delay", "2s", "--retry-cap", "1m", "--retry-jitter", "20",
     )  # fmt: skip
-    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 3_600_000, "jitter_percent": 0}
+    retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 60_000, "jitter_percent": 20}
     assert scripted.asked[0][1][0] == {
         "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
         "existing": "keep_live", "headers": {"content-type": "text/plain", "q": "a=b", "empty": ""}, "retry": retry,
     }  # fmt: skip
     run("submit", "f", "n", "--at", "2030-01-31T17:00Z")
     assert scripted.asked[1][1][0]["due_at_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
+
+
+def test_every_field_of_a_job_and_of_its_retry_rule_has_an_option() -> None:
+    fields = {each.name for each in dataclasses.fields(NewJob) if each.init} - {"retry"}
+    rule = {f"retry_{each.name}" for each in dataclasses.fields(Retry)}
+    parameters = {str(parameter.name) for parameter in cli.commands["submit"].params}
+    assert parameters == fields | rule | {"as_json"}
+    page = (Path(__file__).parents[2] / "protocol.md").read_text().split("\n### submit\n")[1]
+    for header, known in (
+        ("key", fields | {"retry"}),
+        ("key of `retry`", {each.name for each in dataclasses.fields(Retry)}),
+    ):
+        table = page.split(f"| {header} | type |")[1].split("\n\n")[0]
+        assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == known
 
 
 @pytest.mark.parametrize(
@@ -309,7 +326,12 @@ def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Ru
 
     scripted.answers["remove"] = remove
     result = run("remove", "f", "a", "b", "c")
-    assert (result.exit_code, result.stdout) == (5, "a: removed\n")
+    assert (result.exit_code, result.stdout) == (7, "a: removed\n")
+    lost, which = result.stderr.splitlines()
+    assert "may or may not have happened" in lost
+    assert which == "periodic: that was f b; what comes after it was not asked for"
+    result = run("remove", "f", "b")
+    assert (result.exit_code, result.stderr.count("\n")) == (7, 1), "of one name there is nothing to add"
 
 
 def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
@@ -332,7 +354,8 @@ def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
             1,
             "periodic: INVALID path=job.name: job.name is empty\n",
         ),
-        (Closed(), 5, "may or may not have happened"),
+        (ValueError("BUSY: there is no room for another connection"), 1, "periodic: BUSY: there is no room"),
+        (Closed(), 7, "may or may not have happened"),
         (Silence(), 6, "did not answer submit in 0.5 s"),
     ],
 )
@@ -346,7 +369,8 @@ def test_exit_codes(scripted: ScriptedDaemon, run: Run, error: Exception, exit_c
 def test_no_daemon(tmp_path: Path) -> None:
     url = f"unix://{tmp_path}/nobody"
     result = CliRunner().invoke(cli, ["ping"], env={"PERIODIC_URL": url})
-    assert (result.exit_code, result.stderr) == (5, f"periodic: cannot connect to {url}: No such file or directory\n")
+    assert result.exit_code == 5
+    assert result.stderr == f"periodic: cannot connect to {url}: No such file or directory; nothing happened\n"
 
 
 @pytest.mark.parametrize(
@@ -360,6 +384,7 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["submit", "f", "n", "--in", "five"],
         ["submit", "f", "n", "--at", "tomorrow"],
         ["submit", "f", "n", "--retry-backoff", "linear"],
+        ["submit", "f", "n", "--retry-jitter", "10%"],
         ["submit", "f", "n", "--existing", "overwrite"],
         ["submit", "f", "n", "--header", "codec"],
         ["submit", "f", "n", "--header", "=x"],
@@ -380,7 +405,7 @@ def test_wrong_usage(args: list[str]) -> None:
 
 def test_help_tells_the_exit_codes_and_how_times_are_written() -> None:
     text = CliRunner().invoke(cli, ["--help"]).stdout
-    for code in (0, 1, 2, 3, 5, 6, 130):
+    for code in (0, 1, 2, 3, 5, 6, 7, 74, 130):
         assert f"\n    {code} " in text
     assert "1h30m" in text
     assert "local time" in CliRunner().invoke(cli, ["submit", "--help"]).stdout
@@ -393,12 +418,12 @@ def on_a_terminal(program: str, url: str) -> tuple[int, str, str]:
     env = os.environ | {"PERIODIC_URL": url, "COLUMNS": "150"}
     process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=subprocess.PIPE, env=env)
     os.close(theirs)
-    _, messages = process.communicate()
     output = b""
     with contextlib.suppress(OSError):  # reading from a terminal that nobody writes to any more
         while data := os.read(ours, 65536):
             output += data
     os.close(ours)
+    _, messages = process.communicate()
     return process.returncode, output.decode(), messages.decode()
 
 
@@ -413,6 +438,15 @@ def test_a_terminal_is_shown_a_table(scripted: ScriptedDaemon) -> None:
     assert "\x1b[2J" not in output
     title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.splitlines())
     assert title.index("state") == row.index("dead")
+
+
+def test_a_terminal_is_shown_lines_where_a_table_would_take_minutes(scripted: ScriptedDaemon) -> None:
+    scripted.answers["list"] = lambda _: {"jobs": [JOB] * (TABLE_ROWS_MAX + 1), "next": None}
+    exit_code, output, _ = on_a_terminal(LIST.replace("'list'", "'list', '--limit', '1001'"), scripted.url)
+    assert exit_code == 0
+    rows = output.splitlines()
+    assert len(rows) == TABLE_ROWS_MAX + 2
+    assert all(row.count("\t") == rows[0].count("\t") > 0 for row in rows)
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])

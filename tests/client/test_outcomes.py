@@ -32,6 +32,7 @@ def test_a_job_says_all_that_is_not_default() -> None:
         "retry": {"limit": 3, "backoff": "quadratic", "delay_ms": 1, "cap_ms": 2, "jitter_percent": 50},
         "existing": "keep_live",
     }
+    assert "jitter_percent" not in NewJob("f", "n", retry=Retry()).to_wire()["retry"], "left to the daemon"
     next(Decoder().feed(encode_request(1, "submit", [job.to_wire()])))
     assert NewJob("f", "n", "text", delay_ms=0).to_wire() == {
         "func": "f",

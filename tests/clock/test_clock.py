@@ -1,6 +1,6 @@
 """The real daemon when its wall clock is stepped by an hour, and when it is stopped and goes on.
 
-What is due follows the wall clock; leases follow the monotonic one.
+Dates follow the wall clock, leases the monotonic one, and waits the wall clock unless it is stepped back.
 """
 
 import os
@@ -148,3 +148,20 @@ def test_a_stopped_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
         assert [job["name"] for job in given(worker, 1)] == ["afterwards"], "the connections are still served"
         client.close()
         worker.close()
+
+
+def test_a_retry_of_two_seconds_is_not_prolonged_by_a_clock_stepped_back(
+    daemon: SteppedDaemon, client: Link, worker: Link
+) -> None:
+    begin_s = time.monotonic()
+    submit(client, "again", retry={"backoff": "fixed", "delay_ms": 2_000})
+    while not worker.performs:
+        worker.hear()
+    ((msgid, _),) = worker.performs
+    worker.performs.clear()
+    worker.raw.send([1, msgid, "not today", None])
+    assert worker.ask("ping") == {}
+    daemon.step_to(-HOUR_S)
+    (again,) = given(worker, 1)
+    assert again["failures"] == 1
+    assert 2 <= time.monotonic() - begin_s < 1_000

@@ -1,7 +1,11 @@
 """Who gets which job when: order, turns, room, time."""
 
+import pytest
+
 from periodic_client.wire import codec
 from tests.core.script import Daemon, worker
+
+HOUR_MS = 3_600_000
 
 
 def test_due_jobs_go_by_priority_then_due_time_then_id() -> None:
@@ -119,7 +123,7 @@ def test_large_jobs_given_in_one_step_stop_at_the_high_water_mark() -> None:
 def test_a_wall_clock_stepped_back_starts_nothing_early() -> None:
     daemon = Daemon()
     client, runner = daemon.connect(), worker(daemon)
-    client.submit("a", delay_ms=1_000)
+    client.submit("a", due_at_ms=daemon.now.wall_ms + 1_000)
     daemon.later(500, wall_ms=-3_600_000)
     daemon.later(1_000)
     assert not runner.runs
@@ -288,3 +292,88 @@ def test_a_connection_that_waits_for_nothing_is_closed_after_an_hour() -> None:
     assert idle.me in closed
     assert runs.me not in closed, "it has taken a run over"
     assert first.me not in closed, "its perform is unanswered"
+
+
+# -- a wall clock that is stepped --------------------------------------------------------------------------------------
+
+
+def step(daemon: Daemon, by_ms: int) -> None:
+    """The wall clock is set, and nothing else happens."""
+    daemon.now = daemon.now._replace(wall_ms=daemon.now.wall_ms + by_ms)
+    daemon.step()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_clock_stepped_back_prolongs_no_wait_and_moves_no_date(seen: bool) -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    runner = worker(daemon) if seen else None
+    date_at_ms = daemon.now.wall_ms + 5_000
+    client.submit("date", due_at_ms=date_at_ms)
+    client.submit("delay", delay_ms=5_000)
+    daemon.later(2_000)
+    step(daemon, -HOUR_MS)
+    runner = runner or worker(daemon)
+    daemon.later(2_999)
+    assert runner.names() == []
+    daemon.later(1)
+    runner.take().respond()
+    assert daemon.gone("f", "delay")
+    daemon.later(HOUR_MS - 1)
+    assert runner.names() == []
+    daemon.later(1)
+    assert (runner.names(), daemon.now.wall_ms) == (["date"], date_at_ms)
+
+
+def test_what_was_due_before_the_clock_was_stepped_back_stays_due() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon, limit=1)
+    for name in "abc":
+        client.submit(name)
+    step(daemon, -HOUR_MS)
+    for name in "abc":
+        run = runner.take()
+        assert run.name == name
+        run.respond()
+    assert client.ask("status")["functions"][0]["lateness_max_ms"] == 0
+
+
+def test_a_retry_and_a_later_end_in_time_though_the_clock_is_stepped_back_again_and_again() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("retry", retry={"backoff": "fixed", "delay_ms": 4_000})
+    runner.take().fail()
+    client.submit("later", due_at_ms=daemon.now.wall_ms + 1)
+    daemon.later(1)
+    runner.take().respond({"outcome": "later", "delay_ms": 3_999})
+    for _ in range(3):
+        daemon.later(1_000)
+        step(daemon, -700)
+    daemon.later(999)
+    # A lag of less than a second is not made up for.
+    assert runner.names() == []
+    daemon.later(701)
+    assert sorted(runner.names()) == ["later", "retry"]
+
+
+def test_a_step_back_is_told_and_leaves_runs_as_they_are() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a", lease_ms=10_000)
+    run = runner.take()
+    client.submit("a", workload=b"behind")
+    step(daemon, -HOUR_MS)
+    assert [(event.what, event.numbers) for event in daemon.engine.take_events()] == [("stepped_back", (HOUR_MS,))]
+    daemon.later(9_999)
+    assert daemon.job("f", "a")["state"] == "running"
+    run.respond()
+    assert runner.names() == ["a"]
+
+
+def test_a_clock_that_is_adjusted_by_less_than_a_second_is_no_step() -> None:
+    daemon = Daemon()
+    daemon.connect().submit("a", delay_ms=5_000)
+    step(daemon, -999)
+    assert daemon.engine.take_events() == []
+    step(daemon, -1)
+    assert [event.numbers for event in daemon.engine.take_events()] == [(1_000,)]

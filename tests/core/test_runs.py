@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from periodic_client.wire import LeaseLost, codec
+from periodic_client.wire import Decoder, LeaseLost, Notification, Response, codec
 from tests.core.script import START, Daemon, Peer, Run, worker
 
 HOUR_MS = 3_600_000
@@ -444,6 +444,27 @@ def test_a_failure_with_a_delay_of_0_waits_by_the_job_s_rule() -> None:
         assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + 7_000
 
 
+def test_jobs_that_failed_together_are_not_tried_again_together() -> None:
+    daemon = Daemon()
+    runner = worker(daemon, limit=500)
+    daemon.connect().ask("submit_batch", [{"func": "f", "name": f"{i}"} for i in range(500)])
+    for run in [runner.take() for _ in range(500)]:
+        run.fail()
+    waits = {daemon.job("f", f"{i}")["due_at_ms"] - daemon.now.wall_ms for i in range(500)}
+    assert min(waits) >= 1_000
+    assert max(waits) < 1_100
+    assert len(waits) > 90, "spread over a tenth of the wait, ms by ms"
+
+
+def test_a_wait_is_exact_where_another_backoff_than_the_default_was_chosen() -> None:
+    for backoff in ("fixed", "quadratic"):
+        daemon = Daemon()
+        _, run = one_job(daemon, retry={"backoff": backoff, "delay_ms": 5_000})
+        run.fail()
+        wait_ms = 5_000 if backoff == "fixed" else 0
+        assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + wait_ms
+
+
 def test_no_wait_exceeds_its_cap_by_the_jitter() -> None:
     for name in map(str, range(50)):
         daemon = Daemon()
@@ -706,3 +727,91 @@ def test_the_dead_are_forgotten_after_30_days_and_beyond_their_number() -> None:
     assert [daemon.gone("f", name) for name in "abcde"] == [True, True, False, False, False]
     daemon.later(HOUR_MS, wall_ms=31 * 24 * HOUR_MS)
     assert all(daemon.gone("f", name) for name in "abcde")
+
+
+# -- several messages in one step: what is said must hold at the end of it --------------------------------------------
+
+
+def test_an_extend_behind_a_remove_of_its_job_is_refused() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    client = daemon.connect()
+    daemon.later(100)  # its claim is on disk
+    client.send("remove", "f", "a")
+    asked = runner.send("extend", run.handle, {"lease_ms": 60_000})
+    daemon.step()
+    with pytest.raises(LeaseLost):
+        runner.answer(asked)
+    assert runner.notices == [(run.handle, "lost")]
+
+
+def test_an_extend_behind_a_replacing_submit_holds_since_that_waits_behind_the_run() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    client = daemon.connect()
+    client.send("submit", {"func": "f", "name": "a", "workload": b"new"})
+    asked = runner.send("extend", run.handle, {"lease_ms": 60_000})
+    daemon.step()
+    assert runner.answer(asked) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000}
+    assert runner.notices == []
+
+
+def test_a_ping_is_answered_after_the_word_that_the_response_before_it_did_not_count() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    client = daemon.connect()
+    client.send("remove", "f", "a")
+    runner.raw(codec.encode_response(run.msgid, None))
+    ping = runner.send("ping")
+    daemon.engine.begin(daemon.now)
+    heard = [message for me, data in daemon.engine.finish() if me is runner.me for message in Decoder().feed(data)]
+    assert [type(message) for message in heard] == [Notification, Response]
+    assert heard[-1] == Response(ping, None, {})
+
+
+def test_a_worker_is_told_lost_although_somebody_else_tried_to_finish_its_removed_run() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon)
+    client, other = daemon.connect(), daemon.connect()
+    client.send("remove", "f", "a")
+    asked = other.send("finish", run.handle, None)
+    daemon.step()
+    with pytest.raises(LeaseLost):
+        other.answer(asked)
+    assert runner.notices == [(run.handle, "lost")]
+
+
+# -- a worker that falls silent ----------------------------------------------------------------------------------------
+
+
+def silent_with_a_run(daemon: Daemon) -> tuple[Peer, Run]:
+    """A worker that was closed since nothing was heard of it, with a run of ten minutes."""
+    runner, run = one_job(daemon, lease_ms=600_000)
+    daemon.later(66_000)
+    ((me, error),) = daemon.engine.take_closings()[:1]
+    assert me is runner.me
+    assert error.to_wire() == "SILENT: subscribed, but silent for 60 s"
+    runner.close()
+    return runner, run
+
+
+def test_silence_costs_a_worker_its_connection_but_not_its_run() -> None:
+    daemon = Daemon()
+    _, run = silent_with_a_run(daemon)
+    other = worker(daemon)
+    daemon.later(10_000)
+    assert not other.runs
+    assert daemon.connect().ask("finish", run.handle, None) == {}
+    assert daemon.gone("f", "a")
+
+
+def test_the_run_of_a_worker_that_fell_silent_and_never_came_back_ends_by_its_lease() -> None:
+    daemon = Daemon()
+    silent_with_a_run(daemon)
+    other = worker(daemon)
+    daemon.later(533_000)
+    other.ask("ping")
+    assert not other.runs
+    daemon.later(2_000)
+    assert (daemon.job("f", "a")["failures"], daemon.job("f", "a")["crashes"]) == (1, 0)
+    assert daemon.job("f", "a")["reason"] == "its lease ran out"

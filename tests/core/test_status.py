@@ -56,7 +56,7 @@ def test_since_the_start_everything_is_counted(store: Store) -> None:
     runner.take().fail()
     client.submit("b", lease_ms=1_000, retry={"limit": 0})
     late = runner.take()
-    daemon.later(1_000)
+    daemon.later(1_100)
     runner.ask("finish", late.handle, {"outcome": "failed", "reason": "charged already"})
     runner.take().respond({"outcome": "done", "submit": [{"func": "g", "name": "x"}]})
     status = client.ask("status")

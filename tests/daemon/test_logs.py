@@ -1,20 +1,24 @@
 """What the log says and what it never says: the real formatters and handler, and what a real daemon writes."""
 
-import io
+import fcntl
 import json
 import logging
+import os
 import re
+import resource
 import socket
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
-from periodicd.logs import LINES_PER_S, JsonFormatter, LogHandler, PeopleFormatter
+from periodicd.line_writer import ROOM_LINES
+from periodicd.logs import LINES_MAX, WINDOW_S, JsonFormatter, LogHandler, PeopleFormatter
 from tests.daemon.service import Service
 from tests.daemon.test_wire import Raw
 
@@ -82,51 +86,89 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 class Written:
-    """A handler and the lines that it let through."""
+    """A handler and the lines that it let through. ``room``: how many more lines there is room for."""
 
     def __init__(self) -> None:
-        self._stream = io.StringIO()
-        self.handler = LogHandler(self._stream)
+        self.room = 10_000
+        self._lines: list[str] = []
+        self.handler = LogHandler(self)
         self.handler.setFormatter(JsonFormatter())
+
+    def write(self, line: str) -> bool:
+        self.room -= 1
+        if self.room >= 0:
+            self._lines.append(line)
+        return self.room >= 0
+
+    def flush(self) -> None:
+        pass
 
     def log(self, *records: logging.LogRecord) -> None:
         for each in records:
             self.handler.handle(each)
 
-    @property
-    def messages(self) -> list[str]:
-        return [json.loads(line)["message"] for line in self._stream.getvalue().splitlines()]
+    def take(self) -> list[str]:
+        """The messages since they were last taken."""
+        lines, self._lines = self._lines, []
+        assert all(line.endswith("\n") for line in lines)
+        return [json.loads(line)["message"] for line in lines]
 
 
 def test_what_is_repeated_too_often_is_counted_instead() -> None:
     written = Written()
     written.log(*(record("closed: %s", number, connection=number) for number in range(1_000)))
-    assert written.messages == [f"closed: {number}" for number in range(LINES_PER_S)]
+    assert written.take() == [f"closed: {number}" for number in range(LINES_MAX)]
     written.log(record("stopped%s", ""))
-    assert written.messages[LINES_PER_S:] == ["stopped"], "other lines are not held back"
-    written.log(record("closed: %s", "next", at_s=NOON_S + 1))
-    assert written.messages[LINES_PER_S + 1 :] == ["and 990 more in that second: closed: %s", "closed: next"]
+    assert written.take() == ["stopped"], "other lines are not held back"
+    written.log(record("closed: %s", "next", at_s=NOON_S + 2 * WINDOW_S))
+    assert written.take() == ["and 990 more within 5 s: closed: %s", "closed: next"]
 
 
 def test_what_was_held_back_is_told_though_no_more_lines_come() -> None:
     written = Written()
     written.log(*(record() for _ in range(25)))
-    written.handler.tell_held_back(NOON_S + 0.5)
-    assert len(written.messages) == LINES_PER_S, "the second is not over"
-    written.handler.tell_held_back(NOON_S + 1)
-    assert written.messages[LINES_PER_S:] == ["and 15 more in that second: closed: %s"]
-    written.handler.tell_held_back(NOON_S + 2)
-    assert len(written.messages) == LINES_PER_S + 1
-    written.log(*(record(at_s=NOON_S + 3) for _ in range(12)))
+    assert len(written.take()) == LINES_MAX
+    written.handler.tell(NOON_S + WINDOW_S - 1)
+    assert written.take() == [], "the time is not over"
+    written.handler.tell(NOON_S + WINDOW_S)
+    assert written.take() == ["and 15 more within 5 s: closed: %s"]
+    written.handler.tell(NOON_S + 2 * WINDOW_S)
+    assert written.take() == []
+    written.log(*(record(at_s=NOON_S + 3 * WINDOW_S) for _ in range(12)))
     written.handler.close()
-    assert written.messages[-1] == "and 2 more in that second: closed: %s"
+    assert written.take()[-1] == "and 2 more within 5 s: closed: %s"
 
 
-def test_ten_a_second_may_go_on_for_ever() -> None:
+def test_of_a_flood_only_its_count_is_written_until_it_is_over() -> None:
     written = Written()
-    for second in range(50):
-        written.log(*(record(at_s=NOON_S + second) for _ in range(LINES_PER_S)))
-    assert written.messages == ["closed: why"] * 500
+    for second in range(10 * WINDOW_S):
+        written.log(*(record(at_s=NOON_S + second) for _ in range(90)))
+    # At the start of each window but the first what was held back in the one before is told.
+    counts = ["and 440 more within 5 s: closed: %s", *["and 450 more within 5 s: closed: %s"] * 8]
+    assert written.take() == ["closed: why"] * LINES_MAX + counts
+    for window in (11, 12):
+        written.log(*(record(at_s=NOON_S + window * WINDOW_S) for _ in range(3)))
+    assert written.take() == ["and 450 more within 5 s: closed: %s", *["closed: why"] * 6]
+
+
+def test_ten_in_five_seconds_may_go_on_for_ever() -> None:
+    written = Written()
+    for window in range(50):
+        written.log(*(record(at_s=NOON_S + window * WINDOW_S) for _ in range(LINES_MAX)))
+    assert written.take() == ["closed: why"] * 500
+
+
+def test_lines_that_there_was_no_room_for_are_counted_and_told_once_there_is() -> None:
+    written = Written()
+    written.room = 2
+    written.log(*(record(f"line {number}%s", "") for number in range(5)))
+    assert written.take() == ["line 0", "line 1"]
+    written.room = 1
+    written.handler.tell(NOON_S)
+    assert written.take() == ["log lines lost, since nobody took them: 3"]
+    written.room = 9
+    written.log(record("line 5%s", ""))
+    assert written.take() == ["line 5"]
 
 
 def test_debug_lines_are_all_wanted() -> None:
@@ -135,7 +177,7 @@ def test_debug_lines_are_all_wanted() -> None:
         made = record()
         made.levelno = logging.DEBUG
         written.log(made)
-    assert len(written.messages) == 100
+    assert len(written.take()) == 100
 
 
 # -- the daemon --------------------------------------------------------------------------------------------------------
@@ -241,7 +283,7 @@ def test_a_flood_of_bad_connections_leaves_few_lines_and_a_true_count(tmp_path: 
         """The times of the lines that were written, and how many were held back."""
         written = [json.loads(line) for line in service.log.splitlines()]
         closed = [line["time"] for line in written if line["message"].startswith("closed: BAD_MESSAGE")]
-        told = [re.fullmatch(r"and (\d+) more in that second: closed: %s", line["message"]) for line in written]
+        told = [re.fullmatch(r"and (\d+) more within 5 s: closed: %s", line["message"]) for line in written]
         return closed, sum(int(found[1]) for found in told if found)
 
     with Service(tmp_path, "--log-format", "json") as service:
@@ -251,11 +293,92 @@ def test_a_flood_of_bad_connections_leaves_few_lines_and_a_true_count(tmp_path: 
             assert raw.ends_with().startswith("BAD_MESSAGE")
             raw.socket.close()
         while len(lines()[0]) + lines()[1] < 200:
-            # The loop's second comes without any further line.
+            # The end of the window comes without any further line.
             service.wait_for("WATCHDOG=1")
         closed, held_back = lines()
     assert len(closed) + held_back == 200
-    assert max(Counter(time[:19] for time in closed).values()) <= LINES_PER_S
+    windows = Counter(int(datetime.fromisoformat(time).timestamp()) // WINDOW_S for time in closed)
+    assert max(windows.values()) <= LINES_MAX
+
+
+class Unread(Service):
+    """A daemon whose standard error is a pipe of one page that nobody reads. It logs all that it can."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "--log-level", "debug")
+        self.pipe, self._write_end = os.pipe()
+        fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, 4096)
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "periodicd", "--listen", self.url, *self._arguments]
+        self.process = subprocess.Popen(command, cwd=self._folder, env=self.environ, stderr=self._write_end)
+        os.close(self._write_end)
+
+    def fill(self) -> None:
+        """More lines than the pipe, and what waits behind it, have room for."""
+        for _ in range(ROOM_LINES):
+            connection = Connection(self)
+            connection.ask("ping")
+            connection.socket.close()
+
+
+def test_a_log_that_nobody_reads_stops_neither_the_daemon_nor_its_end(tmp_path: Path) -> None:
+    with Unread(tmp_path) as service:
+        service.fill()
+        connection = Connection(service)
+        assert connection.ask("ping") == {}
+        connection.socket.close()
+        assert service.stop() == 0
+        os.close(service.pipe)
+
+
+def test_what_was_lost_of_the_log_is_told_when_it_is_read_again(tmp_path: Path) -> None:
+    with Unread(tmp_path) as service:
+        service.fill()
+        said = b""
+        while (
+            lost := re.search(rb"WARNING periodicd.logs: log lines lost, since nobody took them: (\d+)\n", said)
+        ) is None:
+            said += os.read(service.pipe, 65_536)
+        assert int(lost[1]) > 500
+        assert said.count(b" connected ") > 400
+        os.close(service.pipe)  # and a reader that has gone is no reason to end
+        connection = Connection(service)
+        assert connection.ask("ping") == {}
+        connection.socket.close()
+
+
+class Closed(Service):
+    """A daemon that was started with no standard input, output and error at all."""
+
+    def _start(self) -> None:
+        daemon = f"exec {sys.executable} -m periodicd --listen {self.url} --log-level debug 0<&- 1>&- 2>&-"
+        self.process = subprocess.Popen(["sh", "-c", daemon], cwd=self._folder, env=self.environ)
+
+
+def test_a_daemon_without_a_standard_error_writes_its_lines_into_no_other_file(tmp_path: Path) -> None:
+    with Closed(tmp_path) as service:
+        connection = Connection(service)
+        connection.ask("submit", {"func": "f", "name": "a"})
+        connection.socket.close()
+        assert service.stop() == 0
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"listening on" not in written
+    assert b"disconnected" not in written
+
+
+def test_a_flood_without_descriptors_is_one_line_with_a_count(tmp_path: Path) -> None:
+    with Service(tmp_path, "--log-format", "json") as service:
+        used = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (used, used))
+        waits = socket.socket(socket.AF_UNIX)
+        waits.connect(service.url.removeprefix("unix://"))
+        while "more within" not in service.log:
+            service.wait_for("WATCHDOG=1")
+        waits.close()
+        lines = [json.loads(line) for line in service.log.splitlines() if "accept returned" in line]
+    assert 1 < len(lines) <= 2 * LINES_MAX + 1
+    assert not any("exception" in line for line in lines)
 
 
 def test_a_bug_is_told_in_the_format_asked_for() -> None:

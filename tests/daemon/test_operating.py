@@ -17,6 +17,8 @@ import trio
 
 from bench.daemon import Daemon
 from periodic_client import Client, ConnectionLost, NewJob
+from periodic_client.cli import ABSENT, EXIT_CODES, INTERRUPTED, LOST, REFUSED, TIMED_OUT, UNREACHABLE
+from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
@@ -43,8 +45,15 @@ def test_the_configuration_table_is_the_code_s() -> None:
 
 
 def test_the_exit_codes_are_the_command_s() -> None:
-    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED}
+    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
     assert [int(row[0]) for row in rows("exit code")] == [0, 1, *sorted(codes)]
+
+
+def test_the_exit_codes_of_periodic_are_those_of_its_help() -> None:
+    shown = re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE)
+    assert [row[0] for row in rows("`periodic` ends with")] == shown
+    constants = {REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, EXIT_UNWRITTEN, INTERRUPTED}
+    assert {int(code) for code in shown} == {0, 2} | constants
 
 
 async def test_the_figures_to_watch_are_those_of_status(daemon: Daemon) -> None:

@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import trio
+
 from bench.daemon import Daemon
+from periodic_client.session import open_stream
 from periodicd import cli, server
 from tests.daemon.test_wire import Raw
 
@@ -16,10 +19,9 @@ JOB = {"func": "f", "name": "a"}
 KEEPALIVE_TIMER = "02"
 
 
-def timer_of(mine: socket.socket) -> str:
-    """Which timer runs at the daemon's end of my connection; proc_net_tcp of the kernel's documentation."""
-    (host, port), (_, theirs) = mine.getsockname(), mine.getpeername()
-    ends = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{each:04X}" for each in (theirs, port)]
+def timer_of(near: tuple[str, int], far: tuple[str, int]) -> str:
+    """Which timer runs at the near end of a connection of this machine; proc_net_tcp of the kernel's documentation."""
+    ends = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}" for host, port in (near, far)]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     (row,) = (row for row in rows if row[1:3] == ends)
     return row[5].split(":")[0]
@@ -75,7 +77,17 @@ def test_connections_are_kept_alive_by_the_system(tmp_path: Path) -> None:
         other = Raw(daemon)
         other.ask("ping")  # whoever came before it is served too
         other.socket.close()
-        assert timer_of(mine) == KEEPALIVE_TIMER
+        assert timer_of(mine.getpeername(), mine.getsockname()) == KEEPALIVE_TIMER
+
+
+def test_the_client_s_end_is_kept_alive_too(tmp_path: Path) -> None:
+    async def timer(url: str) -> str:
+        async with await open_stream(url) as stream:
+            assert isinstance(stream, trio.SocketStream)
+            return timer_of(stream.socket.getsockname(), stream.socket.getpeername())
+
+    with Daemon(tmp_path) as daemon:
+        assert trio.run(timer, daemon.url) == KEEPALIVE_TIMER
 
 
 def test_without_descriptors_listings_and_steps_go_on(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ class World:
     def _take_events(self) -> None:
         for event in self.engine.take_events():
             if event.what == "lease_ran_out":
-                self.promises.ran_out(event.run)
+                # What a peer says waits for as long as it does not read its answers: its leases go on meanwhile.
+                self.promises.ran_out(event.run, heard=not (event.peer and event.peer.deferred))
 
     def _note_perform(self, link: Link, data: bytes) -> None:
         message = msgpack.unpackb(data)
@@ -196,7 +197,7 @@ class World:
     def _receive(self, link: Link) -> None:
         link.peer.heard_ms = self.now.mono_ms
         for message in link.next_up():
-            if isinstance(message, Response) and not link.peer.deferred and link.peer.is_reading:
+            if isinstance(message, Response):
                 self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
             self.engine.receive(link.peer, message)
 

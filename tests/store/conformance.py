@@ -98,6 +98,7 @@ class Conformance:
             priority=-100,
             lease_ms=86_400_000,
             retry=RETRY,
+            dated=True,
             headers={"ä": "ö", "": ""},
         )
         assert self.do(store, ops.Put(put)) == ops.PutResult("created", 7)
@@ -110,7 +111,7 @@ class Conformance:
         self.do(store, ops.Release(end(7, "fünc"), 2**53 + 1, "2-3-7", 1, 2, 3, 4, True, "why"))
         released = replace(
             put, due_at_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, restarts=4, suspect=True,
-            reason="why",
+            reason="why", dated=False,
         )  # fmt: skip
         assert self.fetch(store, 7) == released
         self.do(store, ops.Bury(end(7, "fünc"), 400, "2-4-7", 2, 3, 3, 5, "ende"))
@@ -266,6 +267,23 @@ class Conformance:
         assert self.do(store, delete(1)).successor.due_at_ms == 250
         assert self.fetch(store, 2).due_at_ms == 250
 
+    def test_a_shift_moves_what_waits_for_no_date(self, store: Store) -> None:
+        self.do(store, *(ops.Put(job(number, name, due_at_ms=5_000)) for number, name in enumerate("abcd", 1)))
+        self.do(store, ops.Put(job(5, "dated", due_at_ms=5_000, dated=True)))
+        self.do(store, ops.Put(job(6, "behind a date", due_at_ms=5_000, dated=True)), claim(6), release(6))
+        self.do(store, claim(2), claim(3), bury(3), claim(4), ops.Put(job(7, "d", due_at_ms=6_000)))
+        assert self.do(store, ops.Shift(1_500)) is None
+        due = {number: self.fetch(store, number).due_at_ms for number in range(1, 8)}
+        assert due == {1: 3_500, 2: 5_000, 3: 5_000, 4: 5_000, 5: 5_000, 6: 0, 7: 4_500}, "6 waits by its release"
+
+    def test_who_takes_a_place_after_its_date_waits_for_it_no_more(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=200, dated=True)))
+        assert not self.do(store, delete(1)).successor.dated
+        self.do(store, ops.Put(job(3, "b")), claim(3), ops.Put(job(4, "b", due_at_ms=700, dated=True)))
+        assert self.do(store, delete(3)).successor.dated
+        self.do(store, claim(4), bury(4), ops.Requeue("f", "b", 5, 800))
+        assert not self.fetch(store, 5).dated
+
     def test_requeue_starts_the_dead_anew(self, store: Store) -> None:
         assert self.do(store, ops.Requeue("f", "a", 2, 500)) == ops.RequeueResult("absent")
         self.do(store, ops.Put(job(1, priority=3, retry=RETRY, workload=b"x" * 9_000)))
@@ -368,9 +386,9 @@ class Conformance:
     def test_purge_forgets_the_old_and_the_many(self, store: Store) -> None:
         for job_id in range(1, 7):
             self.do(store, ops.Put(job(job_id, str(job_id))), bury(job_id, ended_at_ms=100 * job_id))
-        assert self.do(store, ops.Purge(250, 3)) == 3
+        assert self.do(store, ops.Purge(250, 3, 9)) == 3
         assert [found.job.id for found in store.list_jobs(ops.Listing()).jobs] == [4, 5, 6]
-        assert self.do(store, ops.Purge(0, 3)) == 0
+        assert self.do(store, ops.Purge(0, 3, 9)) == 0
 
     def test_reads_alone_need_no_commit_and_writes_do(self, store: Store) -> None:
         store.apply([ops.Get("f", "a"), EVERYTHING, ops.Lanes("f")])

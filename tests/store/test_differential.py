@@ -55,7 +55,7 @@ steps = st.lists(
     | st.builds(ops.Delete, ends)
     | st.builds(ops.Release, ends, millis, kept_handles, counts, counts, counts, counts, st.booleans(), texts)
     | st.builds(ops.Bury, ends, millis, kept_handles, counts, counts, counts, counts, st.text(max_size=5))
-    | st.builds(ops.Purge, millis, counts)
+    | st.builds(ops.Purge, millis, counts, counts)
     | st.just(ops.Boot())
     | st.builds(lambda key, i, work: ops.Get(key[0], key[1], i, work), identities, st.none() | ids, st.booleans())
     | st.builds(ops.Fetch, ids)

@@ -116,8 +116,9 @@ def test_a_file_of_the_first_version_becomes_one_of_today(path: Path) -> None:
     waits, runs, behind, dead, again = (listed[number].job for number in range(1, 6))
     assert waits == Job(
         1, "f", "waits", due_at_ms, submitted_at_ms, None, 5, -5, 2_000,
-        Retry(limit=3, backoff="quadratic", jitter_percent=7),
+        Retry(limit=3, backoff="quadratic", jitter_percent=7), dated=True,
     )  # fmt: skip
+    assert runs.retry == Retry(jitter_percent=0), "what was submitted under another default keeps it"
     assert (runs.handle, runs.lease_until_at_ms, listed[2].successor) == ("1-1-2", 1_700_000_600_000, True)
     assert (behind.name, behind.state) == ("runs", State.BEHIND)
     assert (dead.ended_at_ms, dead.reason, dead.failures) == (1_700_000_050_000, "not a picture", 1)
@@ -179,8 +180,8 @@ def test_the_hot_statements_use_their_indexes(path: Path) -> None:
         (module._NEXT_PRIORITY, "jobs_waiting"),
         (module._FIRST_DUE, "jobs_waiting"),
         (module._RUNNING, "jobs_running"),
-        (module._OLD_DEAD, "jobs_dead"),
-        (module._SURPLUS_DEAD, "jobs_dead"),
+        (module._FIRST_SURPLUS, "jobs_dead"),
+        (module._DEAD_UP_TO, "jobs_dead"),
         (module._DELETE_RUN, "INTEGER PRIMARY KEY"),
         (module._RELEASE, "INTEGER PRIMARY KEY"),
         (module._DELETE, "INTEGER PRIMARY KEY"),

@@ -1,4 +1,4 @@
-"""Pillow's decoder of a picture's data, fed by hand, which tells how much of it was taken.
+"""Pillow's codec for the data of a picture, fed by hand, which tells how much of it was taken.
 
 Pillow's own loop of loading hides just that, and with it whether all rows were there. Knows no format: what is fed, and
 what an early end means, is the business of the one who feeds.
@@ -12,12 +12,12 @@ _OUT_OF_MEMORY = -9
 """IMAGING_CODEC_MEMORY."""
 
 
-class Decoder:
+class Codec:
     """Fills `image` with what is fed; `kind` and `arguments` are those of the tile that Pillow would decode."""
 
     def __init__(self, image: Image.Image, kind: str, arguments: tuple[object, ...]) -> None:
-        self._decoder = Image._getdecoder(image.mode, kind, arguments)
-        self._decoder.setimage(image.im, (0, 0, *image.size))
+        self._codec = Image._getdecoder(image.mode, kind, arguments)
+        self._codec.setimage(image.im, (0, 0, *image.size))
         self._left = b""
         self.done = False
         """Whether every pixel was decoded."""
@@ -31,10 +31,8 @@ class Decoder:
             return len(data)
         if self._left:
             data = self._left + data
-        taken, error = self._decoder.decode(data)
+        taken, error = self._codec.decode(data)
         self.done = taken < 0
-        if self.done:
-            self._decoder.cleanup()
         if error == _OUT_OF_MEMORY:
             raise MemoryError("the decoder is out of memory")
         if error < 0:
