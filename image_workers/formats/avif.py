@@ -13,9 +13,6 @@ _PIXELS = frozenset({b"av01", b"grid", b"sato"})
 """Kinds of items; a tone map (tmap), EXIF (Exif) and XMP (mime) are others."""
 _DROPPED = frozenset({b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"reve"})
 _PROFILES = (b"prof", b"rICC")
-_ZEROS = 64
-"""So many are at the end of no AV1 data, which close with a one: a sender or the file system only kept the place. (The
-data of a WebP may well end so: white below a photograph.)"""
 _TURNED = {0: 1, 1: 8, 2: 3, 3: 6}
 """EXIF's orientation for a turn by so many quarters against the clock (irot)."""
 _MIRRORED = {(0, 0): 4, (0, 1): 2, (1, 0): 5, (1, 1): 7, (2, 0): 2, (2, 1): 4, (3, 0): 7, (3, 1): 5}
@@ -24,7 +21,9 @@ _MIRRORED = {(0, 0): 4, (0, 1): 2, (1, 0): 5, (1, 1): 7, (2, 0): 2, (2, 1): 4, (
 
 def opened(content: bytes) -> Picture:
     essence = bmff.essence(content, _PIXELS, _DROPPED)
-    if any(len(data) > _ZEROS and not any(data[-_ZEROS:]) for data in essence.data):
+    if any(len(end) == bmff.END_BYTES and not any(end) for end in essence.ends):
+        # AV1 data close with a one; of these, a sender or the file system only kept the place. (The data of a WebP may
+        # well end so: white below a photograph.)
         raise Refused("the AVIF is damaged: its data end in zeros, so not all of it arrived")
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(essence.content))
     properties = dict(essence.properties)

@@ -19,6 +19,7 @@ _HEADER_BYTES = 8
 _EXTENTS_MAX = 10_000
 _BRANDS_BYTES_MAX = 512
 _COLR_BYTES_MIN = 11
+END_BYTES = 64
 _SKIPPED = b"skip"
 
 
@@ -35,8 +36,10 @@ class _Box:
 def _following() -> Iterator[None]:
     try:
         yield
-    except (struct.error, KeyError, IndexError, ValueError) as error:
-        raise Refused(f"the boxes of the AVIF cannot be followed: {error!r}") from None
+    except KeyError as error:
+        raise Refused(f"the boxes of the AVIF cannot be followed: there is none of {error}") from None
+    except (struct.error, IndexError, ValueError) as error:
+        raise Refused(f"the boxes of the AVIF cannot be followed: {error}") from None
 
 
 def overwritten(content: bytes, exif: Edit, xmp: Edit) -> bytes:
@@ -63,12 +66,12 @@ def brands(start: bytes) -> list[bytes]:
 @dataclass(frozen=True, slots=True)
 class Essence:
     """`content` without what the picture does not need; `properties` are the kind and the data of each that the
-    primary item has; `data` are those of the items that are left.
+    primary item has; `ends` are the last bytes, `END_BYTES` at the most, of each item that is left.
     """
 
     content: bytes
     properties: tuple[tuple[bytes, bytes], ...]
-    data: tuple[bytes, ...]
+    ends: tuple[bytes, ...]
 
 
 def essence(content: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) -> Essence:
@@ -81,7 +84,7 @@ def essence(content: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) 
         # What follows it is not looked at, so it decides nothing.
         meta = next((box for box in _boxes(content, 0, len(content)) if box.kind == b"meta"), None)
         if meta is None:
-            raise ValueError("there is none of meta")
+            raise KeyError(b"meta")
         boxes = _within(content, meta, 4)
         kept = set()
         for number, kind, at, end in _items(content, boxes[b"iinf"]):
@@ -97,12 +100,8 @@ def essence(content: bytes, items: frozenset[bytes], dropped: frozenset[bytes]) 
         primary = _primary(content, boxes[b"pitm"])
         indices = _associated(content, properties[b"ipma"], primary)
         mine = [shared[index - 1] for index in indices if 0 < index <= len(shared)]
-        data = [
-            b"".join(content[start:end] for start, end in pieces)
-            for number, pieces in _locations(content, boxes)
-            if number in kept
-        ]
-    return Essence(bytes(changed), tuple((box.kind, content[box.start : box.end]) for box in mine), tuple(data))
+        ends = [_end(content, pieces) for number, pieces in _locations(content, boxes) if number in kept and pieces]
+    return Essence(bytes(changed), tuple((box.kind, content[box.start : box.end]) for box in mine), tuple(ends))
 
 
 def _within(content: bytes, box: _Box, skipped: int) -> dict[bytes, _Box]:
@@ -148,7 +147,7 @@ def _overwrite_items(content: bytearray, boxes: dict[bytes, _Box], exif: Edit, x
     kinds = {number: kind for number, kind, *_ in _items(bytes(content), boxes[b"iinf"])}
     for item, pieces in _locations(bytes(content), boxes):
         if kinds.get(item) in (b"Exif", b"mime"):
-            data = b"".join(bytes(content[start:end]) for start, end in pieces)
+            data = _joined(bytes(content), pieces)
             data = _with_exif(data, exif) if kinds[item] == b"Exif" else xmp(data)
             for start, end in pieces:
                 content[start:end], data = data[: end - start], data[end - start :]
@@ -179,6 +178,7 @@ def _locations(content: bytes, boxes: dict[bytes, _Box]) -> Iterator[tuple[int, 
     sizes = reader.take(2)
     offset_bytes, length_bytes, base_bytes = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_bytes = sizes & 15 if version else 0
+    total = 0
     for _ in range(reader.take(2 if version < 2 else 4)):
         item = reader.take(2 if version < 2 else 4)
         in_idat = (reader.take(2) & 15) == 1 if version else False
@@ -186,16 +186,32 @@ def _locations(content: bytes, boxes: dict[bytes, _Box]) -> Iterator[tuple[int, 
         base = reader.take(base_bytes) + (boxes[b"idat"].start if in_idat else 0)
         pieces = []
         count = reader.take(2)
-        if count > _EXTENTS_MAX:
-            raise ValueError("too many pieces")
+        total += 1 + count  # each may take no byte of the file
+        if total > _EXTENTS_MAX:
+            raise ValueError(f"there are more than {_EXTENTS_MAX} items and pieces of them")
         for _ in range(count):
             reader.take(index_bytes)
             start = base + reader.take(offset_bytes)
-            end = start + reader.take(length_bytes)
-            if end > len(content):
-                raise ValueError(f"a piece ends at {end}, outside of the file")
-            pieces.append((start, end))
+            pieces.append((start, start + reader.take(length_bytes)))
         yield item, pieces
+
+
+def _end(content: bytes, pieces: list[tuple[int, int]]) -> bytes:
+    _check_pieces(content, pieces)
+    start, end = pieces[-1]
+    return content[max(start, end - END_BYTES) : end]
+
+
+def _joined(content: bytes, pieces: list[tuple[int, int]]) -> bytes:
+    _check_pieces(content, pieces)
+    return b"".join(content[start:end] for start, end in pieces)
+
+
+def _check_pieces(content: bytes, pieces: list[tuple[int, int]]) -> None:
+    if any(end > len(content) for _, end in pieces):
+        raise Refused("the AVIF is damaged: it ends before its data do")
+    if sum(end - start for start, end in pieces) > len(content):
+        raise Refused("the AVIF is damaged: an item is larger than the file")
 
 
 class _Reader:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from image_workers import formats
+from image_workers import formats, metadata
 from image_workers.errors import Refused
 from image_workers.formats import gif, webp
 from image_workers.pictures import content_type, thumbnail
@@ -205,3 +205,26 @@ def test_a_heic_is_named_and_not_opened(brands: tuple[bytes, ...]) -> None:
 )
 def test_a_video_is_no_picture(start: bytes) -> None:
     assert content_type(start) == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"), [(40, "larger than the file"), (11_000, "more than 10000 items and pieces")]
+)
+@pytest.mark.parametrize("use", [formats.opened, lambda content: metadata.stripped(content, "gps")])
+def test_an_avif_whose_items_are_said_to_be_larger_than_the_file_is_refused_and_not_read(
+    use: Callable[[bytes], object], pieces: int, reason: str
+) -> None:
+    output = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(output, "AVIF", exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0")
+    content = bytearray(output.getvalue()) + bytes(1000)
+    whole = bytes(4) + len(content).to_bytes(4, "big")
+    entries = b"".join(bytes((0, item, 0, 0)) + pieces.to_bytes(2, "big") + whole * pieces for item in (1, 2))
+    at = content.index(b"iloc") - 4
+    size = int.from_bytes(content[at : at + 4], "big")
+    location = content[at + 4 : at + 14] + (2).to_bytes(2, "big") + entries
+    content[at : at + size] = (len(location) + 4).to_bytes(4, "big") + location
+    meta = content.index(b"meta") - 4
+    grown = int.from_bytes(content[meta : meta + 4], "big") + len(location) + 4 - size
+    content[meta : meta + 4] = grown.to_bytes(4, "big")
+    with pytest.raises(Refused, match=reason):
+        use(bytes(content))

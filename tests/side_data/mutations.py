@@ -199,6 +199,9 @@ def avif(dice: random.Random) -> bytes:
         at, start = plain("AVIF").index(side), dice.randrange(len(side))
         data = broken(side[start:], dice)[: len(side) - start]
         content[at + start : at + start + len(data)] = data
+    if dice.random() < 0.2:  # where the file says that its EXIF (the second item) or XMP (the third) is
+        entry = content.index(b"iloc") + 12 + 14 * dice.randint(1, 2)
+        content[entry + 6 : entry + 14] = dice.choice([bytes(8), b"\xff" * 8, dice.randbytes(8)])
     if dice.random() < 0.5:
         data = broken(bytes(16) + XMP, dice)
         content += struct.pack(">I4s", len(data) + 8, dice.choice([b"uuid", b"free", b"udta"])) + data
