@@ -10,7 +10,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := tests/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test sim storm mutants crashloop power check format clean
+.PHONY: help setup demo bench profile test sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -53,6 +53,9 @@ crashloop: setup  ## kill the real daemon again and again under load: KILLS=300 
 
 storm: setup  ## pictures of all kinds through the chain while workers are killed: PICTURES=2000 SEED=
 	$(BIN)/python -m tests.storm --pictures $(or $(PICTURES),2000) $(if $(SEED),--seed $(SEED))
+
+sidedata: setup  ## pictures with broken side data, which must open all the same: MUTATIONS=10000 of each format, SEED=
+	$(BIN)/python -m tests.side_data --mutations $(or $(MUTATIONS),10000) $(if $(SEED),--seed $(SEED))
 
 power: setup  ## the same with power cuts, on a file system that forgets what was not synced: CUTS=50 SEED= (needs FUSE)
 	@$(BIN)/python -c 'import pyfuse3' 2>/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends \

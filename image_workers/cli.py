@@ -18,6 +18,7 @@ import click
 import trio
 
 from image_workers.config import Config, OssConfig, load
+from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Unavailable
 from image_workers.files import Root
 from image_workers.functions import ImageFunctions
@@ -105,14 +106,16 @@ async def serve(config: Config, prepared: Prepared) -> None:
         client = Client(config.url)
     except ValueError as error:  # a url in the file has been checked, so this one is the environment's
         raise ConfigError(f"PERIODIC_URL: {error}") from error
-    functions = ImageFunctions(config, prepared.root, prepared.bucket, prepared.guetzli, client.get)
+    decoder = Decoder(min(config.thread, len(os.sched_getaffinity(0))), config.decoding)
+    functions = ImageFunctions(config, prepared.root, prepared.bucket, prepared.guetzli, client.get, decoder)
     for function in functions.served():
         worker.function(function.func, limit=function.limit)(function.call)
-    async with client, trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            nursery.start_soon(_stop_on_signal, signals, worker)
-            await worker.run()
-            nursery.cancel_scope.cancel()
+    with decoder:
+        async with client, trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                nursery.start_soon(_stop_on_signal, signals, worker)
+                await worker.run()
+                nursery.cancel_scope.cancel()
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], worker: Worker) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from image_workers.guetzli import MIN_QUALITY
 from image_workers.names import MAX_NAME_BYTES, Layout
@@ -118,6 +119,7 @@ class Config:
     cache_ms: int
     max_pixels: int
     max_bytes: int
+    decoding: Limits
     layout: Layout
     compress_originals: bool
     strip: Strip
@@ -154,6 +156,7 @@ def parse(yaml_text: str) -> Config:
         cache_ms=top.take("cache", 5 * _DAY_S * 1000, duration_ms(1, 3650 * _DAY_S)),
         max_pixels=top.take("max-megapixels", 64_000_000, megapixels(1000)),
         max_bytes=top.take("max-megabytes", 64, integer(1, 1024)) * 1_000_000,
+        decoding=_decoding(top.section("decoding")),
         layout=_layout(guetzli, resizes),
         compress_originals=top.take("compress-originals", False, boolean),
         strip=top.take("strip-originals", "no", _strip),
@@ -174,6 +177,17 @@ def _resize(section: Section, default_quality: int) -> ResizeConfig:
     )
     section.finish()
     return resize
+
+
+def _decoding(section: Section) -> Limits:
+    default = Limits()
+    limits = Limits(
+        memory_bytes=section.take("memory-megabytes", default.memory_bytes // 10**6, integer(100, 1_000_000)) * 10**6,
+        cpu_seconds=section.take("cpu-seconds", default.cpu_seconds, integer(1, 3600)),
+        seconds=section.take("seconds", default.seconds, integer(1, 3600)),
+    )
+    section.finish()
+    return limits
 
 
 def _guetzli(section: Section) -> GuetzliConfig:

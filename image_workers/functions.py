@@ -38,6 +38,7 @@ import trio
 
 from image_workers import metadata, pictures
 from image_workers.config import Config, ResizeConfig
+from image_workers.decoder import Decoder
 from image_workers.errors import Refused
 from image_workers.files import Root
 from image_workers.guetzli import Guetzli
@@ -123,13 +124,16 @@ def _function(func: str, limit: int, step: AsyncStep) -> Function:
 class ImageFunctions:
     """The steps of the chain over one root and one bucket. `guetzli` may be None if it is not run here."""
 
-    def __init__(self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look) -> None:
+    def __init__(
+        self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look, decoder: Decoder
+    ) -> None:
         self._config = config
         self._layout = config.layout
         self._root = root
         self._bucket = bucket
         self._guetzli = guetzli
         self._look = look
+        self._decoder = decoder
         self._threads = trio.CapacityLimiter(config.thread)
 
     def served(self) -> list[Function]:
@@ -142,9 +146,8 @@ class ImageFunctions:
         }
         if config.save == "here":
             steps["save"] = self.save
-        for resize in config.resizes:
-            steps[resize.func] = partial(self.resize, resize)
         functions = [_function(func, config.thread, partial(self._in_thread, step)) for func, step in steps.items()]
+        functions += [_function(each.func, config.thread, partial(self.resize, each)) for each in config.resizes]
         if config.remove == "here":
             functions.append(_function("remove", config.thread, self.remove))
         if self._guetzli:
@@ -163,15 +166,15 @@ class ImageFunctions:
             f"{len(workload)} bytes", (self._job("upload-next-guetzli", name), *resizes, *self._removal(name, version))
         )
 
-    def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
+    async def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
-        content, _ = self._root.read(name, self._config.max_bytes, progress.moved)
+        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress.moved)
         with progress.working():
-            thumbnail = pictures.thumbnail(
+            thumbnail = await self._decoder.thumbnail(
                 content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
             )
         output = self._layout.thumbnail(name, resize.suffix)
-        version = self._root.write(output, thumbnail, progress.moved)
+        version = await self._in_thread(self._root.write, output, thumbnail, progress.moved)
         return Step(
             f"{len(content)} -> {len(thumbnail)} bytes",
             (self._job("upload-next-guetzli", output), *self._removal(output, version)),
@@ -189,10 +192,11 @@ class ImageFunctions:
 
     async def guetzli(self, guetzli: Guetzli, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
+            source = await self._in_thread(self._to_compress, name, progress)
             with progress.working():
-                source = await trio.to_thread.run_sync(self._compressible, name)
-                result = await guetzli.compress(source.picture)
-                return await trio.to_thread.run_sync(self._keep_smaller, name, source, result)
+                picture = await self._compressible(name, source.content)
+                result = await guetzli.compress(picture, self._decoder.check_jpeg)
+            return await self._in_thread(self._keep_smaller, name, source, result, progress)
         except LeftAsIs as reason:
             return Step(f"left as it is: {reason}")
 
@@ -256,18 +260,21 @@ class ImageFunctions:
     def _may_compress(self, name: str) -> bool:
         return self._config.compress_originals or not self._layout.is_original(name)
 
-    def _compressible(self, name: str) -> "_Source":
+    def _to_compress(self, name: str, progress: Progress) -> "_Source":
         self._layout.compressed(name)
         if not self._may_compress(name):
             raise LeftAsIs("an original keeps its bytes; compress-originals is not set")
+        if self._layout.is_original(name):
+            return _Source(*self._original(name, progress))
+        return _Source(*self._root.read(name, self._config.max_bytes, progress.moved))
+
+    async def _compressible(self, name: str, content: bytes) -> Compressible:
         max_pixels = self._config.guetzli_run.max_pixels
         if self._layout.is_original(name):
-            content, version = self._original(name, UNWATCHED)
-            return _Source(metadata.compressible(content, max_pixels), content, version)
-        content, version = self._root.read(name, self._config.max_bytes)
-        return _Source(pictures.compressible(content, max_pixels), content, version)
+            return await self._decoder.compressible_original(content, max_pixels)
+        return await self._decoder.compressible(content, max_pixels)
 
-    def _keep_smaller(self, name: str, source: "_Source", result: bytes) -> Step:
+    def _keep_smaller(self, name: str, source: "_Source", result: bytes, progress: Progress) -> Step:
         if self._layout.is_original(name):
             result = metadata.carried_over(source.content, result)
         size = len(source.content)
@@ -279,7 +286,7 @@ class ImageFunctions:
         upload = self._job("upload-next-remove", compressed, source.version.encode())
         return Step(
             f"{size} -> {len(result)} bytes",
-            (upload, *self._removal(compressed, self._root.write(compressed, result))),
+            (upload, *self._removal(compressed, self._root.write(compressed, result, progress.moved))),
         )
 
     def _changed(self, name: str, version: bytes) -> bool:
@@ -321,9 +328,8 @@ class _Put:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What guetzli is given, and the published content and the version of the file that it was made of."""
+    """What is published of the file that guetzli is to compress, and the version of the file."""
 
-    picture: Compressible
     content: bytes
     version: str
 
@@ -334,7 +340,7 @@ def _picture_type(name: str, content: bytes) -> str:
     A bucket is public, and a page in it runs in the name of its domain.
     """
     kind = pictures.content_type(content[:_START_BYTES])
-    if not kind.startswith("image/"):
+    if kind not in pictures.OPENED:
         raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
     said = type_of_name(name)
     if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):

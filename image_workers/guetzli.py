@@ -4,7 +4,8 @@ guetzli takes about 30 s and 260 MB a megapixel, can loop for ever on some input
 limit. So each run has limits of ours that the kernel holds: address space, processor time, size of its output; and its
 own process group, which is killed when the time is over or the worker stops.
 
-Its files have no names (they are open files, handed down), so a killed worker leaves nothing behind.
+Its files have no names (they are open files, handed down) and the kernel ends it with the worker, so a killed worker
+leaves nothing behind.
 """
 
 import logging
@@ -13,13 +14,15 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import IO
 
 import trio
 
+from image_workers.children import Child, ending
 from image_workers.errors import Refused
-from image_workers.pictures import Compressible, check_jpeg
+from image_workers.pictures import Compressible
 
 MIN_QUALITY = 84
 """guetzli refuses less."""
@@ -31,14 +34,8 @@ _OUTPUT_BYTES = 64 * 2**20
 _MESSAGE_BYTES = 500
 _VERBOSE_BYTES = 16_384
 
-_WITH_LIMITS = [
-    "/bin/sh",
-    "-c",
-    'ulimit -v "$1" && ulimit -t "$2" && ulimit -f "$3" && ulimit -c 0 && shift 3 && exec nice "$@"',
-    "sh",
-]
-"""Kilobytes of address space, seconds, blocks of 512 bytes, command. The shell becomes the command, which so has its
-limits from the start; Python could only set them after it, or by running code between fork and exec."""
+Check = Callable[[bytes, int, int], Awaitable[None]]
+"""Raises `Refused` unless the content is a whole JPEG of this width and height."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +50,8 @@ class Guetzli:
     time_limit_s: float = 600
     verbose: bool = False
 
-    async def compress(self, picture: Compressible) -> bytes:
-        """The compressed picture: a JPEG that was decoded once to see that it is whole.
+    async def compress(self, picture: Compressible, check: Check) -> bytes:
+        """The compressed picture: a JPEG that `check` has found whole.
 
         Raises `Refused` if guetzli cannot do it within its limits (it would end the same again), and `OSError` if the
         run was cut off from outside, as by the kernel when the whole machine is short of memory.
@@ -69,11 +66,11 @@ class Guetzli:
             if returncode == -signal.SIGKILL:
                 raise OSError(f"guetzli was killed, perhaps because the machine is out of memory: {message}")
             if returncode != 0:
-                raise Refused(f"guetzli failed, {_ending(returncode)}: {message}")
+                raise Refused(f"guetzli failed, {ending(returncode)}: {message}")
             result.seek(0)
             content = result.read(_OUTPUT_BYTES)
         try:
-            await trio.to_thread.run_sync(check_jpeg, content, picture.width, picture.height)
+            await check(content, picture.width, picture.height)
         except Refused as error:
             raise Refused(f"guetzli's result is not the picture: {error}") from error
         return content
@@ -83,35 +80,28 @@ class Guetzli:
         command = [self.program, "--quality", str(self.quality), "--memlimit", str(self.memlimit_mb)]
         if self.verbose:
             command.append("--verbose")
-        process = await trio.lowlevel.open_process(
-            [*_WITH_LIMITS, *self._limits(pixels), *command, *files],
+        # The processor time ends it if this process is stopped for as long.
+        limits = [self._memory_bytes(pixels), math.ceil(self.time_limit_s) + 1, _OUTPUT_BYTES]
+        child = Child(
+            "image_workers.confined",
+            *map(str, limits),
+            *command,
+            *files,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=(source.fileno(), result.fileno()),
-            start_new_session=True,
         )
         try:
             with trio.fail_after(self.time_limit_s):
-                return await process.wait()
+                return await child.wait()
         except trio.TooSlowError:
             raise Refused(f"guetzli did not end within {self.time_limit_s:g} s") from None
         finally:
-            # The group is there as long as the process was not waited for, so this cannot hit a stranger.
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                with trio.CancelScope(shield=True):
-                    await process.wait()
+            await child.kill()
 
-    def _limits(self, pixels: int) -> list[str]:
-        memory = min(self.memlimit_mb * 1_000_000, _BASE_BYTES + _BYTES_PER_PIXEL * pixels)
-        # The processor time ends the process if this one is killed and cannot.
-        seconds = math.ceil(self.time_limit_s) + 1
-        return [str(memory // 1024), str(seconds), str(_OUTPUT_BYTES // 512)]
-
-
-def _ending(returncode: int) -> str:
-    return f"exit status {returncode}" if returncode > 0 else f"killed by {signal.Signals(-returncode).name}"
+    def _memory_bytes(self, pixels: int) -> int:
+        return min(self.memlimit_mb * 1_000_000, _BASE_BYTES + _BYTES_PER_PIXEL * pixels)
 
 
 def _tail(log: IO[bytes], limit: int) -> str:

@@ -5,14 +5,20 @@ case: orientation, colour profile, transparency, animation. Raises `Refused` for
 what was to be taken out must not be published because nobody found it.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from image_workers import bmff, exif, jpeg, pictures
-from image_workers.config import Strip
+from image_workers import pictures
 from image_workers.errors import Refused
-from image_workers.jpeg import Jpeg, Segment
+from image_workers.formats import bmff, exif, gif, jpeg, png, webp
+from image_workers.formats.jpeg import Jpeg, Segment
 from image_workers.pictures import Compressible, LeftAsIs
+
+if TYPE_CHECKING:  # it would bring all that the configuration needs into each decoding child
+    from image_workers.config import Strip
 
 
 def stripped(content: bytes, strip: Strip) -> bytes:
@@ -42,7 +48,7 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
     parsed = jpeg.parse(content)
     if parsed.rest.strip(b"\0\xff") or any(_lists_more_pictures(segment) for segment in parsed.segments):
         raise LeftAsIs("more than one picture is in it, and guetzli would keep the first alone")
-    bare = jpeg.join((each for each in parsed.segments if _tells_colours(each)), parsed.scans)
+    bare = jpeg.join((each for each in parsed.segments if jpeg.tells_colours(each)), parsed.scans)
     picture = pictures.compressible(bare, max_pixels)
     if picture.content != bare:
         raise LeftAsIs("guetzli does not read this kind of JPEG as it is, and an original is not converted")
@@ -66,22 +72,27 @@ def _lists_more_pictures(segment: Segment) -> bool:
 # -- JPEG --------------------------------------------------------------------------------------------------------------
 
 _JFIF_BYTES = 14
+_FURTHER_MAX = 200
+"""A phone's burst or depth map has some; each costs a look at all that follows it."""
 
 
 def _jpeg(content: bytes, strip: Strip) -> bytes:
     parsed = jpeg.parse(content)
     if strip == "all":
         return jpeg.join(_shown_segments(parsed), parsed.scans)
+    # The JPEGs that follow stay where they were, so that what lists them stays true; a video is not among them.
+    stripped = [_jpeg_without_place(parsed)]
+    while (start := parsed.rest.find(b"\xff\xd8\xff")) >= 0:
+        if len(stripped) > 2 * _FURTHER_MAX:
+            raise Refused(f"more than {_FURTHER_MAX} pictures follow the first, and strip-originals looks into each")
+        parsed = jpeg.parse(parsed.rest[start:])
+        stripped += [bytes(start), _jpeg_without_place(parsed)]
+    return b"".join(stripped)
+
+
+def _jpeg_without_place(parsed: Jpeg) -> bytes:
     segments = tuple(Segment(each.marker, _without_place(each.payload)) for each in parsed.segments)
-    return Jpeg(segments, parsed.scans, b"").to_bytes() + _further_pictures(parsed.rest)
-
-
-def _further_pictures(rest: bytes) -> bytes:
-    """The JPEGs that follow, each where it was, so that what lists them stays true; a video is not among them."""
-    start = rest.find(b"\xff\xd8\xff")
-    if start < 0:
-        return b""
-    return bytes(start) + _jpeg(rest[start:], "gps")
+    return Jpeg(segments, parsed.scans, b"").to_bytes()
 
 
 def _without_place(payload: bytes) -> bytes:
@@ -98,20 +109,15 @@ def _shown_segments(parsed: Jpeg) -> Iterator[Segment]:
         if segment.marker == jpeg.APP0 and segment.payload.startswith(jpeg.JFIF):
             yield Segment(jpeg.APP0, segment.payload[: _JFIF_BYTES - 2] + bytes(2))  # without its thumbnail
         elif segment.marker == jpeg.APP1 and segment.payload.startswith(jpeg.EXIF):
-            if (orientation := exif.orientation(segment.payload)) != 1:
-                yield Segment(jpeg.APP1, jpeg.EXIF + exif.telling_only(orientation))
-        elif segment.payload.startswith(jpeg.ICC) or _tells_colours(segment):
+            orientation, adobe_rgb = exif.orientation(segment.payload), exif.is_adobe_rgb(segment.payload)
+            if orientation != 1 or adobe_rgb:
+                yield Segment(jpeg.APP1, jpeg.EXIF + exif.telling_only(orientation, adobe_rgb=adobe_rgb))
+        elif segment.payload.startswith(jpeg.ICC) or jpeg.tells_colours(segment):
             yield segment
-
-
-def _tells_colours(segment: Segment) -> bool:
-    """Whether a decoder needs it: JFIF and Adobe's segment tell YCbCr from RGB, and CMYK from YCCK."""
-    return not segment.is_metadata() or segment.payload.startswith((jpeg.JFIF, jpeg.ADOBE))
 
 
 # -- PNG ---------------------------------------------------------------------------------------------------------------
 
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_SHOWS = {
     b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"sBIT", b"bKGD", b"pHYs",
     b"acTL", b"fcTL", b"fdAT",
@@ -121,11 +127,16 @@ _PNG_XMP = b"XML:com.adobe.xmp"
 
 
 def _png(content: bytes, strip: Strip) -> bytes:
-    parts = [_PNG_START]
-    for kind, data in _png_chunks(content):
-        kept = _png_chunk(kind, data, strip)
+    parts, last = [png.SIGNATURE], b""
+    for chunk in png.chunks(content):
+        if chunk.is_critical() and not chunk.is_intact():
+            raise Refused(f"the PNG is damaged: the checksum of {chunk.kind.decode('latin-1')!r} is wrong")
+        last, kept = chunk.kind, _png_chunk(chunk.kind, bytes(chunk.data), strip)
         if kept is not None:
-            parts.append(len(kept).to_bytes(4, "big") + kind + kept + zlib.crc32(kind + kept).to_bytes(4, "big"))
+            checksum = zlib.crc32(kept, zlib.crc32(chunk.kind))
+            parts += [len(kept).to_bytes(4, "big"), chunk.kind, kept, checksum.to_bytes(4, "big")]
+    if last != b"IEND":
+        raise Refused("the PNG ends before its last chunk")
     return b"".join(parts)
 
 
@@ -148,51 +159,23 @@ def _png_chunk(kind: bytes, data: bytes, strip: Strip) -> bytes | None:
     return data
 
 
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = len(_PNG_START)
-    while at + 12 <= len(content):
-        length = int.from_bytes(content[at : at + 4], "big")
-        kind, data, crc = content[at + 4 : at + 8], content[at + 8 : at + 8 + length], content[at + 8 + length :][:4]
-        if len(data) < length or len(crc) < 4:
-            break
-        if int.from_bytes(crc, "big") != zlib.crc32(kind + data) and not kind[0] & 0x20:
-            raise Refused(f"the PNG is damaged: the checksum of {kind.decode('latin-1')!r} is wrong")
-        yield kind, data
-        if kind == b"IEND":
-            return
-        at += 12 + length
-    raise Refused("the PNG ends before its last chunk")
-
-
 # -- WebP --------------------------------------------------------------------------------------------------------------
 
 _WEBP_SHOWS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP")
-_WEBP_HAS_EXIF, _WEBP_HAS_XMP = 0x08, 0x04
 
 
 def _webp(content: bytes, strip: Strip) -> bytes:
-    end = 8 + int.from_bytes(content[4:8], "little")
-    if end > len(content) + 1:  # the last padding byte is often missing
+    if 8 + int.from_bytes(content[4:8], "little") > len(content) + 1:  # the last padding byte is often missing
         raise Refused("the WebP ends before its last chunk")
-    chunks: list[tuple[bytes, bytes]] = []
-    at = 12
-    while at + 8 <= min(end, len(content)):
-        kind, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
-        data = content[at + 8 : at + 8 + length]
-        if len(data) < length:
-            raise Refused("the WebP ends in the middle of a chunk")
-        kept = _webp_chunk(kind, data, strip)
-        if kept is not None:
-            chunks.append((kind, kept))
-        at += 8 + length + length % 2
-    kinds = {kind for kind, _ in chunks}
-    flags = (_WEBP_HAS_EXIF if b"EXIF" in kinds else 0) | (_WEBP_HAS_XMP if b"XMP " in kinds else 0)
-    body = b"WEBP"
-    for kind, data in chunks:
+    parts = [
+        (kind, kept) for kind, data in webp.chunks(content) if (kept := _webp_chunk(kind, data, strip)) is not None
+    ]
+    kinds = {kind for kind, _ in parts}
+    flags = (webp.HAS_EXIF if b"EXIF" in kinds else 0) | (webp.HAS_XMP if b"XMP " in kinds else 0)
+    for at, (kind, data) in enumerate(parts):
         if kind == b"VP8X" and data:
-            data = bytes([data[0] & ~(_WEBP_HAS_EXIF | _WEBP_HAS_XMP) | flags]) + data[1:]
-        body += kind + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
-    return b"RIFF" + len(body).to_bytes(4, "little") + body
+            parts[at] = kind, bytes([data[0] & ~(webp.HAS_EXIF | webp.HAS_XMP) | flags]) + data[1:]
+    return webp.join(parts)
 
 
 def _webp_chunk(kind: bytes, data: bytes, strip: Strip) -> bytes | None:
@@ -208,47 +191,20 @@ def _webp_chunk(kind: bytes, data: bytes, strip: Strip) -> bytes | None:
 
 # -- GIF ---------------------------------------------------------------------------------------------------------------
 
-_GIF_EXTENSION, _GIF_IMAGE, _GIF_END = 0x21, 0x2C, 0x3B
-_GIF_COMMENT, _GIF_APPLICATION = 0xFE, 0xFF
 _GIF_SHOWS = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
 _GIF_XMP = b"XMP DataXMP"
 
 
 def _gif(content: bytes, strip: Strip) -> bytes:
-    try:
-        return _gif_blocks(content, strip)
-    except IndexError:
-        raise Refused("the GIF ends before its end mark") from None
+    kept = [block.content for block in gif.blocks(content) if not _gif_drops(block, strip)]
+    return b"".join([gif.screen(content), *kept, gif.END])
 
 
-def _gif_blocks(content: bytes, strip: Strip) -> bytes:
-    at = 13 + _gif_colours(content[10])
-    parts = [content[:at]]
-    while content[at] != _GIF_END:
-        start = at
-        if content[at] == _GIF_EXTENSION:
-            label, at = content[at + 1], at + 2
-        elif content[at] == _GIF_IMAGE:
-            label, at = 0, at + 11 + _gif_colours(content[at + 9])
-        else:
-            raise Refused(f"the GIF is broken: a block of kind {content[at]}")
-        name = content[at + 1 : at + 12]
-        while content[at]:
-            at += 1 + content[at]
-        at += 1
-        if not _gif_drops(label, name, strip):
-            parts.append(content[start:at])
-    return b"".join([*parts, bytes([_GIF_END])])
-
-
-def _gif_drops(label: int, name: bytes, strip: Strip) -> bool:
+def _gif_drops(block: gif.Block, strip: Strip) -> bool:
+    is_application = block.label == gif.APPLICATION
     if strip == "gps":
-        return label == _GIF_APPLICATION and name == _GIF_XMP
-    return label == _GIF_COMMENT or (label == _GIF_APPLICATION and name not in _GIF_SHOWS)
-
-
-def _gif_colours(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+        return is_application and block.name == _GIF_XMP
+    return block.label == gif.COMMENT or (is_application and block.name not in _GIF_SHOWS)
 
 
 # -- AVIF --------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ _TYPES = mimetypes.MimeTypes(filenames=())
 """Python's table, and not the machine's."""
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, bytes_max: int = MAX_NAME_BYTES) -> None:
     """Raise `Refused` unless `name` is a relative path made of plain parts that stays below its root."""
     if not name:
         raise Refused("the name is empty; it must be the path of a file below root")
@@ -52,8 +52,11 @@ def check_name(name: str) -> None:
         encoded = name.encode()
     except UnicodeEncodeError:
         raise Refused(f"the name {name!r} is not valid Unicode") from None
-    if len(encoded) > MAX_NAME_BYTES:
-        raise Refused(f"the name {name!r} is {len(encoded)} bytes long; {MAX_NAME_BYTES} are allowed")
+    if len(encoded) > bytes_max:
+        room = ", its folders included, so that the names of its results fit too" if bytes_max < MAX_NAME_BYTES else ""
+        raise Refused(
+            f"the name {name!r} is {len(encoded)} bytes long; {bytes_max} are allowed{room} (a Chinese character has 3)"
+        )
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise Refused(f"the name {name!r} contains a control character")
     if "\\" in name:
@@ -103,13 +106,7 @@ class Layout:
 
     def check_original(self, name: str) -> None:
         """Raise `Refused` unless `name` may be an uploaded picture, with room for the names of all its results."""
-        check_name(name)
-        size = len(name.encode())
-        if (spare := MAX_NAME_BYTES - self._longest_result_bytes(name)) < 0:
-            raise Refused(
-                f"the name {name!r} is {size} bytes long; {size + spare} are allowed, its folders included, so that "
-                "the names of its results fit too (a Chinese character has 3 bytes)"
-            )
+        check_name(name, MAX_NAME_BYTES - self._added_bytes(name))
         if folder := self._folder(name):
             raise Refused(f"the name {name!r} is inside {folder}, which holds results only")
         self.compressed(name)  # refuses the name of a thumbnail too
@@ -167,12 +164,13 @@ class Layout:
             base, made = name + _WHOLE_NAME_MARK, suffix
         return f"{self.thumbnail_folders[suffix]}/{base}{made}"
 
-    def _longest_result_bytes(self, name: str) -> int:
+    def _added_bytes(self, name: str) -> int:
+        """By how much the longest name of a result is longer."""
         results = [f"{self.compressed_folder}/{name}"]
         for suffix, folder in self.thumbnail_folders.items():
             thumbnail = self._thumbnail(name, suffix)
             results += [thumbnail, f"{self.compressed_folder}/{thumbnail.removeprefix(f'{folder}/')}"]
-        return max(len(result.encode()) for result in results)
+        return max(_bytes(result) for result in results) - _bytes(name)
 
     def is_original(self, name: str) -> bool:
         """Whether it is not the name of a result."""
@@ -191,6 +189,10 @@ class Layout:
         if suffix.endswith(_USUAL_ENDING) and (match := _JPEG_ENDING.search(name)):
             return name[: match.start()].endswith(suffix.removesuffix(_USUAL_ENDING))
         return name.endswith(suffix)
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode(errors="surrogatepass"))
 
 
 def _spellings(suffix: str) -> tuple[str, ...]:

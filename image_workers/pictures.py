@@ -1,8 +1,9 @@
 """From the bytes of a picture to a thumbnail, and to what guetzli can read. Pure: no files, no network, no settings.
 
-The bytes come from strangers. What decides is the content, never the name: five formats are opened, and the number of
-pixels is checked before anything is decoded (also before `draft`, which changes the size that Pillow tells). Every
-error in decoding is `Refused`: the bytes are in memory, so trying again would end the same. `MemoryError` is not.
+The bytes come from strangers. What decides is the content, never the name, and of the content the pixels: all of them
+must be there and undamaged, as far as a format can tell, and nothing else spoils a picture. The number of pixels is
+checked before anything is decoded. Every error in decoding is `Refused`: the bytes are in memory, so trying again would
+end the same. `MemoryError` is not.
 
 A result is what a viewer would show: turned upright, in sRGB, transparency on white, the first frame of an animation,
 and without any metadata.
@@ -12,25 +13,21 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 
-from PIL import Image, ImageChops, ImageCms, ImageStat, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image
 
+from image_workers import colour, formats
 from image_workers.errors import Refused
+from image_workers.formats.picture import Picture
 
 # Pillow's own guard is for the whole process and only warns at first; here each picture is checked by itself.
 Image.MAX_IMAGE_PIXELS = None
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-_JPEGS = ("JPEG", "MPO")
-"""MPO is Pillow's word for a JPEG with more pictures after the first, as many phones write them."""
 
 _MAX_JPEG_SIDE = 65_500
 _FULL_COLOUR_QUALITY = 90
 """From here on colours are kept at full resolution (4:4:4): who asks for such quality wants to see it, and guetzli,
 which compresses what it is given, saves several times as much of such a picture."""
 _PROGRESSIVE_WIDTH = 500
-_ORIENTATION_TAG = 0x0112
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,19 +52,13 @@ class Compressible:
     height: int
 
 
+OPENED = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"})
+"""The media types of what can be opened."""
+
+
 def content_type(start: bytes) -> str:
-    """The media type of a file by its first bytes (16 suffice)."""
-    if start.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return "image/webp"
-    if start[4:12] in (b"ftypavif", b"ftypavis"):
-        return "image/avif"
-    return "application/octet-stream"
+    """The media type of a file by its first bytes: 4096 suffice. `image/heic` is told, but not opened."""
+    return formats.media_type(start)
 
 
 def thumbnail(content: bytes, *, width: int, quality: int, max_pixels: int) -> bytes:
@@ -75,13 +66,13 @@ def thumbnail(content: bytes, *, width: int, quality: int, max_pixels: int) -> b
 
     Raises `Refused` if the content is not a picture that can be decoded, or has more than `max_pixels` pixels.
     """
-    with _decoding(content, max_pixels) as image:
-        shown_width, shown_height = _shown_size(image)
+    with _decoding(content, max_pixels) as picture:
+        shown_width, shown_height = _shown_size(picture)
         width = min(width, shown_width)
         height = max(1, round(shown_height * width / shown_width))
         if height > _MAX_JPEG_SIDE:
             raise Refused(f"the thumbnail would be {height} pixels high; a JPEG has {_MAX_JPEG_SIDE} at most")
-        shown = _rendered(image, (width, height))
+        shown = _rendered(picture, (width, height))
         output = io.BytesIO()
         shown.save(
             output,
@@ -103,18 +94,20 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
     Raises `LeftAsIs` if the picture has more than `max_pixels` pixels, is neither JPEG nor PNG, or has transparency or
     several frames, which a JPEG has not; `Refused` if it cannot be decoded.
     """
-    with _decoding(content, None) as image:
-        if image.format not in (*_JPEGS, "PNG"):
-            raise LeftAsIs(f"{image.format} is not compressed, only JPEG and PNG are")
-        if image.width * image.height > max_pixels:
-            raise LeftAsIs(f"{image.width} x {image.height} pixels are more than the {max_pixels} to be compressed")
-        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+    with _decoding(content, None) as picture:
+        width, height = picture.size
+        if picture.kind not in ("JPEG", "PNG"):
+            raise LeftAsIs(f"{picture.kind} is not compressed, only JPEG and PNG are")
+        if width * height > max_pixels:
+            raise LeftAsIs(f"{width} x {height} pixels are more than the {max_pixels} to be compressed")
+        if picture.animated:
             raise LeftAsIs("an animation is not compressed")
-        if image.format in _JPEGS and _readable_by_guetzli(image):
-            return Compressible(content, image.width, image.height)
-        if _has_transparency(image):
+        pixels = picture.decode(picture.size)
+        if picture.fit_for_guetzli and picture.orientation == 1 and colour.is_srgb(picture.profile):
+            return Compressible(content, width, height)
+        if pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getextrema() != (255, 255):
             raise LeftAsIs("a picture with transparency is not compressed")
-        shown = _rendered(image, _shown_size(image))
+        shown = _shown(pixels, picture)
         output = io.BytesIO()
         shown.save(output, "PNG", compress_level=1)
         return Compressible(output.getvalue(), shown.width, shown.height)
@@ -122,69 +115,50 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
 
 def check_jpeg(content: bytes, width: int, height: int) -> None:
     """Raise `Refused` unless the content is a whole JPEG of this size."""
-    with _decoding(content, width * height) as image:
-        if image.format != "JPEG" or image.size != (width, height):
-            raise Refused(f"it is a {image.format} of {image.width} x {image.height} pixels")
-        image.load()
+    with _decoding(content, width * height) as picture:
+        if picture.kind != "JPEG" or picture.size != (width, height):
+            raise Refused(f"it is a {picture.kind} of {picture.size[0]} x {picture.size[1]} pixels")
+        picture.decode(picture.size)
 
 
 @contextmanager
-def _decoding(content: bytes, max_pixels: int | None) -> Iterator[Image.Image]:
+def _decoding(content: bytes, max_pixels: int | None) -> Iterator[Picture]:
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise Refused(f"{image.width} x {image.height} pixels are more than the {max_pixels} allowed")
-            yield image
+        picture = formats.opened(content)
+        width, height = picture.size
+        if max_pixels is not None and width * height > max_pixels:
+            raise Refused(f"{width} x {height} pixels are more than the {max_pixels} allowed")
+        colour.check_range(picture.profile)
+        yield picture
     except (Refused, LeftAsIs, MemoryError):
         raise
-    except UnidentifiedImageError:
-        raise Refused("the content is not a JPEG, PNG, WebP, GIF or AVIF picture") from None
     except Exception as error:
         # Decoders raise many kinds of errors on hostile bytes: OSError, SyntaxError, ValueError, struct.error, ...
-        raise Refused(f"the picture cannot be decoded: {error}") from error
+        raise Refused(f"the picture cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF, of which there are many kinds, does not spoil a picture
-        return 1
-    return orientation if orientation in _TRANSPOSITIONS else 1
+def _shown_size(picture: Picture) -> tuple[int, int]:
+    width, height = picture.size
+    return (height, width) if picture.orientation >= 5 else (width, height)
 
 
-def _shown_size(image: Image.Image) -> tuple[int, int]:
-    lying = _orientation(image) >= 5
-    return (image.height, image.width) if lying else image.size
-
-
-def _rendered(image: Image.Image, shown_size: tuple[int, int]) -> Image.Image:
-    """The picture as it is shown, in RGB, without metadata."""
-    orientation, profile = _orientation(image), image.info.get("icc_profile")
-    lying = orientation >= 5
+def _rendered(picture: Picture, shown_size: tuple[int, int]) -> Image.Image:
+    """The picture as it is shown, in this size, in RGB, without metadata."""
+    lying = picture.orientation >= 5
     size = shown_size[::-1] if lying else shown_size
-    if image.format in _JPEGS:
-        # Decodes at 1/2, 1/4 or 1/8. 1 for the other side: rounding there must not forbid a scale that fits the width.
-        image.draft(None, (1, size[1]) if lying else (size[0], 1))
-    shown = _plain(image)
-    if shown.size != size:
-        shown = shown.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if orientation != 1:
-        shown = shown.transpose(_TRANSPOSITIONS[orientation])
-    shown = _in_srgb(_opaque(shown), profile)
+    # 1 for the other side: rounding there must not forbid a scale of decoding that fits the width.
+    pixels = picture.decode((1, size[1]) if lying else (size[0], 1))
+    if pixels.size != size:
+        pixels = pixels.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _shown(pixels, picture)
+
+
+def _shown(pixels: Image.Image, picture: Picture) -> Image.Image:
+    if picture.orientation != 1:
+        pixels = pixels.transpose(_TRANSPOSITIONS[picture.orientation])
+    shown = colour.to_srgb(_opaque(pixels), picture.profile)
     shown.info.clear()
     return shown
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The decoded picture in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
-    image.load()
-    if image.mode.startswith("I"):  # 16 bits of gray; a plain conversion cuts off at 255 and so turns it white
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if image.mode in ("1", "L"):
-        return image.convert("LA" if image.has_transparency_data else "L")
-    if image.mode in ("LA", "RGBA", "CMYK"):
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -193,38 +167,3 @@ def _opaque(image: Image.Image) -> Image.Image:
     background = Image.new(image.mode.removesuffix("A"), image.size, "white")
     background.paste(image, mask=image.getchannel("A"))
     return background
-
-
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one for another kind of picture: viewers ignore it too
-        else:
-            assert converted is not None  # only None when asked to change the picture in place
-            return converted
-    return image.convert("RGB")
-
-
-def _has_transparency(image: Image.Image) -> bool:
-    plain = _plain(image)
-    return plain.mode in ("LA", "RGBA") and plain.getchannel("A").getextrema() != (255, 255)
-
-
-def _readable_by_guetzli(image: Image.Image) -> bool:
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.mode != "RGB":
-        return False
-    stored_as_rgb = image.info.get("adobe_transform") == 0 or [layer[0] for layer in image.layer] == [*b"RGB"]
-    full_or_half_colour = JpegImagePlugin.get_sampling(image) in (0, 2)  # 4:4:4, 4:2:0
-    looks_the_same = _orientation(image) == 1 and _is_srgb(image.info.get("icc_profile"))
-    return full_or_half_colour and not stored_as_rgb and looks_the_same
-
-
-def _is_srgb(profile: bytes | None) -> bool:
-    """By what it does: no profile, a broken one, or one that changes colours by less than can be seen."""
-    levels = (0, 85, 170, 255)
-    colours = Image.frombytes("RGB", (64, 1), bytes(level for colour in product(levels, repeat=3) for level in colour))
-    change = ImageStat.Stat(ImageChops.difference(colours, _in_srgb(colours, profile)))
-    return max(most for _, most in change.extrema) <= 3

@@ -4,11 +4,14 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from demo.chain import SUFFIXES, Chain, idle
+from tests.image_workers.hostile import progressive
+from tests.image_workers.processes import all_end, children, hang
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 100.0
@@ -134,3 +137,49 @@ def test_a_name_that_begins_with_a_dash(chain: Chain, pictures: list[Path]) -> N
     assert chain.periodic("submit", "save", "-w", content, "--", "-x.jpg").returncode == 0
     chain.wait(idle, TIMEOUT_S)
     assert {path.name for path in objects(chain)} == {f"-x{suffix}" for suffix in (".jpg", *SUFFIXES)}
+
+
+def test_a_picture_of_too_much_work_is_given_up_with_the_reason_and_what_comes_after_it_is_done(
+    chain: Chain, pictures: list[Path], tmp_path: Path
+) -> None:
+    with (chain.folder / "config.yml").open("a") as config:
+        config.write("decoding: {cpu-seconds: 1}\n")
+    hostile = tmp_path / "hostile.jpg"
+    hostile.write_bytes(progressive(8000, 8000, 95))
+    chain.start_daemon()
+    chain.start_worker()
+    for picture in (hostile, pictures[0]):
+        chain.submit(picture)
+    chain.wait(idle, TIMEOUT_S, may_fail=True)
+    given_up = {(job["func"], job["reason"], job["failures"]) for job in chain.jobs(None, "dead")}
+    assert given_up == {
+        (f"resize-{width}", "decoding took more than 1 s of CPU time", 1) for width in (1024, 500, 192, 64)
+    }
+    assert len(chain.rows(pictures[:1])) == 5
+    assert chain.stop() == []
+
+
+@pytest.mark.parametrize("ends", ["stopped", "killed"])
+def test_a_worker_ends_while_its_children_hang_and_takes_them_with_it(
+    chain: Chain, pictures: list[Path], ends: str
+) -> None:
+    config = (chain.folder / "config.yml").read_text().replace("enable-guetzli: true", "enable-guetzli: false")
+    (chain.folder / "config.yml").write_text(config + "decoding: {seconds: 3000}\n")
+    chain.start_daemon()
+    chain.start_worker()
+    chain.submit(pictures[0])
+    chain.wait(lambda status: started(status, "resize-64") == 1 and idle(status), TIMEOUT_S)
+    decoding = children(chain._processes["image-workers"].pid)
+    assert decoding
+    hang(decoding)
+    chain.submit(pictures[1])
+    chain.wait(lambda status: started(status, "resize-64") == 2, TIMEOUT_S)
+    if ends == "killed":
+        chain.kill("image-workers")
+    else:
+        assert chain.stop() == []
+    all_end(decoding)
+
+
+def started(status: dict[str, Any], func: str) -> int:
+    return sum(each["started"] for each in status["functions"] if each["func"] == func)

@@ -1,8 +1,10 @@
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from image_workers.decoder import Decoder, Limits
 
 PICTURES = Path(__file__).parent.parent / "pictures"
 
@@ -23,3 +25,10 @@ def guetzli_program() -> str:
     if program is None:
         pytest.fail("there is no guetzli: apt-get install guetzli", pytrace=False)
     return program
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    """Two children for all tests that have nothing to say about them."""
+    with Decoder(2, Limits()) as decoder:
+        yield decoder

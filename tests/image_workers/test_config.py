@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from image_workers.config import Config, DirectoryConfig, OssConfig, ResizeConfig, load, parse
+from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
@@ -54,6 +55,7 @@ def test_an_empty_file_is_the_original_s_defaults() -> None:
     assert config.resizes == ()
     assert config.bucket == DirectoryConfig(Path("bucket"), "")
     assert (config.cache_ms, config.max_pixels, config.max_bytes) == (432_000_000, 64_000_000, 64_000_000)
+    assert config.decoding == Limits(memory_bytes=1_500_000_000, cpu_seconds=30, seconds=120)
 
 
 def test_the_original_s_file_is_understood() -> None:
@@ -73,6 +75,11 @@ def test_a_resize_needs_a_function_only() -> None:
 def test_a_resize_may_have_a_quality_of_its_own() -> None:
     config = parse("quality: 90\nresizes: [{func: a, suffix: a}, {func: b, suffix: b, quality: 98}]")
     assert [resize.quality for resize in config.resizes] == [90, 98]
+
+
+def test_the_limits_of_decoding_may_be_set() -> None:
+    config = parse("decoding: {memory-megabytes: 800, cpu-seconds: 10, seconds: 40}")
+    assert config.decoding == Limits(memory_bytes=800_000_000, cpu_seconds=10, seconds=40)
 
 
 def test_a_step_may_be_run_elsewhere() -> None:
@@ -179,6 +186,10 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
             "bucket.object-acl: must be default, private, public-read or public-read-write",
         ),
         ('bucket: {cache-control: "a\\nb"}', "bucket.cache-control: must be a text of ASCII characters, as in max-age"),
+        ("decoding: {memory-megabytes: 99}", "decoding.memory-megabytes: must be a whole number from 100 to 1000000"),
+        ("decoding: {cpu-seconds: 0}", "decoding.cpu-seconds: must be a whole number from 1 to 3600, not 0"),
+        ("decoding: {seconds: 2m}", "decoding.seconds: must be a whole number from 1 to 3600, not '2m'"),
+        ("decoding: {memory: 500}", "decoding.memory: is not a known key; did you mean memory-megabytes?"),
         ("bucket: {own-domain: cdn.example.com}", "bucket.own-domain: must be true or false, not 'cdn.example.com'"),
         (
             "bucket: {access_id: a, access_key: b, name: abc, endpoint: oss-cn-x.aliyuncs.com, own-domain: true}",

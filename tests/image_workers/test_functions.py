@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from image_workers.config import Config, parse
+from image_workers.decoder import Decoder
 from image_workers.errors import Refused
 from image_workers.files import Root
 from image_workers.functions import ImageFunctions, Step, perform
@@ -55,6 +56,7 @@ class Place:
     folder: Path
     config: Config
     guetzli: Guetzli | None
+    decoder: Decoder
     functions: ImageFunctions = field(init=False)
     root: Root = field(init=False)
     bucket: DirectoryBucket = field(init=False)
@@ -64,7 +66,7 @@ class Place:
     def __post_init__(self) -> None:
         self.root = Root(self.folder / "root")
         self.bucket = DirectoryBucket(self.folder / "bucket", "photos")
-        self.functions = ImageFunctions(self.config, self.root, self.bucket, self.guetzli, self.look)
+        self.functions = ImageFunctions(self.config, self.root, self.bucket, self.guetzli, self.look, self.decoder)
 
     async def look(self, func: str, name: str) -> dict[str, Any] | None:
         state = self.jobs.get((func, name))
@@ -78,18 +80,18 @@ class Place:
         assert self.guetzli is not None
         return await self.functions.guetzli(self.guetzli, name, b"")
 
-    def resize(self, func: str, name: str) -> Step:
+    async def resize(self, func: str, name: str) -> Step:
         resize = next(resize for resize in self.config.resizes if resize.func == func)
-        return self.functions.resize(resize, name, b"")
+        return await self.functions.resize(resize, name, b"")
 
 
 MakePlace = Callable[..., Place]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> MakePlace:
+def make(tmp_path: Path, decoder: Decoder) -> MakePlace:
     def make_place(text: str = ALL, guetzli: Guetzli | None = None) -> Place:
-        return Place(tmp_path, parse(text), guetzli)
+        return Place(tmp_path, parse(text), guetzli, decoder)
 
     return make_place
 
@@ -115,10 +117,10 @@ def test_save_writes_the_file_and_starts_the_chain(make: MakePlace) -> None:
     ]
 
 
-def test_resize_writes_the_thumbnail_and_uploads_it(make: MakePlace, picture: Picture) -> None:
+async def test_resize_writes_the_thumbnail_and_uploads_it(make: MakePlace, picture: Picture) -> None:
     place = make()
     place.root.write("a/x.png", picture("palette-transparent.png"))
-    step = place.resize("resize-96", "a/x.png")
+    step = await place.resize("resize-96", "a/x.png")
     assert Image.open(io.BytesIO(place.files()["resize-image/a/x.png~_fw96.jpg"])).size == (96, 54)
     assert follow_ons(step) == [
         "upload-next-guetzli resize-image/a/x.png~_fw96.jpg",
@@ -151,7 +153,7 @@ async def test_guetzli_writes_a_smaller_file_and_uploads_it(
 ) -> None:
     place = make(guetzli=Guetzli(guetzli_program))
     place.root.write("x.jpg", picture("progressive-444.jpg"))
-    place.resize("resize-64", "x.jpg")
+    await place.resize("resize-64", "x.jpg")
     step = await place.run_guetzli("resize-image/x_fw64.jpg")
     files = place.files()
     assert 0 < len(files["guetzli/x_fw64.jpg"]) < len(files["resize-image/x_fw64.jpg"])
@@ -230,7 +232,7 @@ async def test_a_job_that_ends_and_submits_the_next_while_the_removal_looks_is_s
             there = chain[0 if looks <= moves_after else 1]
             return {"state": "waiting"} if (func, name) == there else None
 
-        functions = ImageFunctions(place.config, place.root, place.bucket, None, look)
+        functions = ImageFunctions(place.config, place.root, place.bucket, None, look, place.decoder)
         assert (await functions.remove(thumbnail, version)).submit
 
 
@@ -338,7 +340,7 @@ class TestTheWholeChain:
             assert isinstance(outcome, Failed)
             assert outcome.final
             assert not outcome.submit
-        assert "truncated" in failed["resize-96 truncated.jpg"].reason
+        assert "it ends before its last row" in failed["resize-96 truncated.jpg"].reason
         assert len(place.files("bucket")) == 4, "truncated.jpg, photo.webp and its two thumbnails"
 
 
@@ -372,7 +374,7 @@ class TestNothingOldWins:
         place = make()
 
         class SavedAnewMeanwhile(Guetzli):
-            async def compress(self, _: object) -> bytes:
+            async def compress(self, _: object, check: object) -> bytes:
                 place.root.write(THUMBNAIL, b"new")
                 return b"small"
 
@@ -404,7 +406,7 @@ class TestNothingOldWins:
                 place.functions.upload_next_guetzli("x.jpg", b"")
                 place.bucket.put(key, content, content_type)
 
-        slow = ImageFunctions(place.config, place.root, SlowBucket(), None, place.look)
+        slow = ImageFunctions(place.config, place.root, SlowBucket(), None, place.look, place.decoder)
         step = slow.upload_next_remove("guetzli/x.jpg", version)
         assert place.files("bucket") == {"photos/x.jpg": jpeg(b"old compressed")}
         assert follow_ons(step) == ["upload-next-guetzli x.jpg"]
@@ -424,7 +426,7 @@ class TestNothingOldWins:
 async def test_a_result_that_is_not_smaller_is_dropped(make: MakePlace, picture: Picture, guetzli_program: str) -> None:
     place = make(ALL.replace("quality: 98", "quality: 20"), Guetzli(guetzli_program))
     place.root.write("x.jpg", picture("gray.jpg"))
-    place.resize("resize-64", "x.jpg")
+    await place.resize("resize-64", "x.jpg")
     once = await place.run_guetzli("resize-image/x_fw64.jpg")
     if once.submit:  # guetzli gained a little; of its own result it gains nothing
         place.root.write("resize-image/x_fw64.jpg", place.files()["guetzli/x_fw64.jpg"])
@@ -458,7 +460,7 @@ def test_the_bucket_is_told_the_type_of_the_content(
             put.append((key, content.read(), content_type))
 
     place.root.write("x.jpg", picture(name))
-    ImageFunctions(place.config, place.root, NotingBucket(), None, place.look).upload("x.jpg", b"")
+    ImageFunctions(place.config, place.root, NotingBucket(), None, place.look, place.decoder).upload("x.jpg", b"")
     assert put == [("x.jpg", picture(name), content_type)]
 
 
@@ -548,7 +550,7 @@ def test_whatever_the_name_only_root_and_bucket_are_touched(make: MakePlace, pic
     (place.folder / "x.jpg").write_bytes(b"beside root")
     steps = [
         partial(place.functions.save, name, picture("one-pixel.png")),
-        partial(place.resize, "resize-64", name),
+        partial(trio.run, place.resize, "resize-64", name),
         partial(place.functions.upload_next_guetzli, name, b""),
         partial(place.functions.upload_next_remove, name, b""),
         partial(place.functions.upload, name, b""),
@@ -573,6 +575,7 @@ def test_whatever_the_name_only_root_and_bucket_are_touched(make: MakePlace, pic
         ("evil.html", b"<html><script>alert(1)</script>", "does not begin as a JPEG"),
         (".htaccess", b"Options +Indexes", "does not begin as a JPEG"),
         ("x.jpg", b"<svg onload=alert(1)>", "does not begin as a JPEG"),
+        ("x.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "does not begin as a JPEG"),
         ("evil.html", b"GIF89a=1;<script>alert(1)</script>", "the name 'evil.html' is that of text/html"),
         ("evil.SVG", jpeg(b""), "is that of image/svg"),
         ("evil.php", jpeg(b"<?php"), "is that of application/x-php"),

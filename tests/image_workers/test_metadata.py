@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from image_workers import exif, jpeg, metadata
+from image_workers import metadata
+from image_workers.decoder import Decoder
 from image_workers.errors import Refused
+from image_workers.formats import exif, jpeg
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import LeftAsIs
 
@@ -149,8 +151,8 @@ def test_what_is_cut_off_is_refused(kind: str, cut: int) -> None:
 
 
 def test_a_format_that_is_not_known_is_refused_and_not_published() -> None:
-    with pytest.raises(Refused, match="cannot be taken out of application/octet-stream"):
-        metadata.stripped(b"\0\0\0\x18ftypheic", "gps")
+    with pytest.raises(Refused, match="cannot be taken out of image/heic"):
+        metadata.stripped(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "gps")
 
 
 @given(data=st.data())
@@ -179,9 +181,9 @@ class TestCompressedOriginals:
     def original(self, **options: Any) -> bytes:
         return saved("JPEG", quality=99, subsampling="4:4:4", comment=b"a comment", dpi=(300, 300), **options)
 
-    async def test_metadata_is_carried_over_byte_by_byte(self, guetzli_program: str) -> None:
+    async def test_metadata_is_carried_over_byte_by_byte(self, guetzli_program: str, decoder: Decoder) -> None:
         original = self.original()
-        result = await Guetzli(guetzli_program).compress(metadata.compressible(original, 1_000_000))
+        result = await Guetzli(guetzli_program).compress(metadata.compressible(original, 1_000_000), decoder.check_jpeg)
         compressed = metadata.carried_over(original, result)
         kept = [segment for segment in jpeg.parse(original).segments if segment.is_metadata()]
         assert [segment for segment in jpeg.parse(compressed).segments if segment.is_metadata()] == kept
@@ -214,3 +216,11 @@ class TestCompressedOriginals:
     def test_a_png_stays(self) -> None:
         with pytest.raises(LeftAsIs, match="only JPEGs"):
             metadata.compressible(saved("PNG"), 1_000_000)
+
+
+def test_many_pictures_behind_the_first_are_looked_into_one_after_the_other_up_to_a_number() -> None:
+    one = metadata.stripped(saved("JPEG"), "gps")
+    some = one * 200
+    assert metadata.stripped(some, "gps") == some
+    with pytest.raises(Refused, match="more than 200 pictures follow the first"):
+        metadata.stripped(one * 2_000, "gps")

@@ -86,6 +86,7 @@ def test_the_files_and_keys_of_a_picture(name: str, thumbnail: str) -> None:
         ("x_fw64.jpeg", "marks a thumbnail"),
         ("x" * 232 + ".jpg", "is 236 bytes long; 235 are allowed, its folders included"),
         ("照" * 77 + ".png", "is 235 bytes long; 230 are allowed"),
+        ("照" * 100 + ".jpg", "is 304 bytes long; 235 are allowed, its folders included"),
     ],
 )
 def test_a_name_that_belongs_to_results_is_no_original(name: str, reason: str) -> None:

@@ -193,7 +193,7 @@ def test_more_quality_is_more_bytes_and_full_colour_from_90_on(picture: Picture)
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("truncated.jpg", "truncated"),
+        ("truncated.jpg", "the JPEG is damaged: it ends before its last row"),
         ("bomb-900mp.png", "30000 x 30000 pixels are more than the 64000000 allowed"),
         ("bomb-header.png", "2147483647 x 2147483647 pixels are more"),
         ("not-an-image.jpg", "not a JPEG, PNG, WebP, GIF or AVIF"),
@@ -223,14 +223,13 @@ def test_other_formats_of_pillow_are_not_opened(kind: str) -> None:
         thumb(saved(Image.new("RGB", (16, 16)), kind))
 
 
-def test_a_png_whose_text_is_a_bomb_is_refused() -> None:
+def test_a_text_that_is_a_bomb_is_not_looked_at() -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     png = saved(Image.new("RGB", (8, 8)), "PNG")
     bomb = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000)))
-    with pytest.raises(Refused, match="cannot be decoded"):
-        thumb(png[:33] + bomb + png[33:])
+    assert thumb(png[:33] + bomb + png[33:]).size == (8, 8)
 
 
 @given(st.data())
@@ -303,7 +302,7 @@ class TestCompressible:
         ("name", "reason"),
         [
             ("extreme-desert-hike.jpg", "3840 x 2560 pixels are more than the 2000000"),
-            ("photo.webp", "WEBP is not"),
+            ("photo.webp", "WebP is not"),
             ("animated.gif", "GIF is not"),
             ("photo.avif", "AVIF is not"),
             ("alpha.png", "transparency"),

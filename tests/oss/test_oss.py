@@ -18,6 +18,7 @@ import trio
 from demo.oss import ACCESS_KEY, BUCKET, OssServer
 from image_workers.cli import prepare
 from image_workers.config import OssConfig, parse
+from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Refused
 from image_workers.files import Root
 from image_workers.functions import ImageFunctions
@@ -172,7 +173,7 @@ class Uploads:
         self.content = b"\xff\xd8\xff\xe0" + os.urandom(1_000_000)
         root.write("x.jpg", self.content)
         bucket = OssBucket(configured(server), connections=2, timeout_s=timeout_s)
-        functions = ImageFunctions(config, root, bucket, None, nothing).served()
+        functions = ImageFunctions(config, root, bucket, None, nothing, Decoder(1, config.decoding)).served()
         self._call = next(function.call for function in functions if function.func == "upload")
 
     async def outcome(self) -> Done | Failed:

@@ -14,6 +14,7 @@ from PIL import Image, ImageStat
 
 from demo.chain import Chain
 from periodic_client import Client, NewJob, Retry
+from tests.image_workers.processes import all_end, children
 from tests.storm.pictures import Picture, picture
 
 CONFIG = """
@@ -56,6 +57,8 @@ class Storm:
         self._wanted: dict[str, Picture] = {}
         self._memory: list[tuple[float, dict[str, int]]] = []
         self._kills = 0
+        self._children = 0
+        self._orphans: list[str] = []
         self._seconds = 0.0
 
     def run(self) -> list[str]:
@@ -70,7 +73,7 @@ class Storm:
         finally:
             self._chain.stop()
         self._seconds = time.monotonic() - began_s
-        return unwell + list(self._faults())
+        return unwell + self._orphans + list(self._faults())
 
     def summary(self) -> str:
         third = len(self._memory) // 3
@@ -79,7 +82,8 @@ class Storm:
             for name in ("periodicd", *WORKERS)
         ]
         return (
-            f"{self._count} pictures in {self._seconds:.0f} s, {self._kills} kills; "
+            f"{self._count} pictures in {self._seconds:.0f} s, {self._kills} kills, "
+            f"of workers that had {self._children} children; "
             f"largest memory in the first and the last third: {'; '.join(peaks)}"
         )
 
@@ -142,8 +146,14 @@ class Storm:
         while True:
             await trio.sleep(self._rng.expovariate(1 / self._kill_every_s))
             worker = self._rng.choice(WORKERS)
+            left = children(self._chain._processes[worker].pid)
             self._chain.kill(worker)
             self._kills += 1
+            self._children += len(left)
+            try:
+                await trio.to_thread.run_sync(all_end, left)
+            except AssertionError as error:
+                self._orphans.append(f"{worker} was killed, and its child lives: {error}")
             self._start(worker)
 
     async def _watch_memory(self) -> None:

@@ -1,4 +1,4 @@
-"""EXIF and XMP as bytes: the orientation that they tell, and the place, which can be taken out.
+"""EXIF and XMP as bytes: the orientation and colours that they tell, and the place, which can be taken out.
 
 The place where a picture was made is blanked byte by byte: nothing else changes or moves. What cannot be understood is
 blanked as a whole: who asks for this wants the place gone, whatever else goes with it.
@@ -9,7 +9,9 @@ import struct
 
 _GPS_TAG = 0x8825
 _ORIENTATION_TAG = 0x0112
-_SHORT = 3
+_EXIF_TAG, _INTEROPERABILITY_TAG, _INTEROPERABILITY_INDEX_TAG = 0x8769, 0xA005, 1
+_ASCII, _SHORT, _LONG = 2, 3, 4
+_ADOBE_RGB = b"R03\0"
 _EXIF_PREFIX = b"Exif\0\0"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ENTRY_BYTES = 12
@@ -26,25 +28,67 @@ _XMP_PLACES = (
 
 def orientation(exif: bytes) -> int:
     """1 to 8; 1, which is upright, if the data, with or without its prefix, does not tell."""
+    number, _ = _at(exif, ()).get(_ORIENTATION_TAG, (1, b""))
+    return number if 1 <= number <= 8 else 1
+
+
+def is_adobe_rgb(exif: bytes) -> bool:
+    """Whether a camera says so in the one way that it has without a profile: DCF's interoperability index "R03"."""
+    _, letters = _at(exif, (_EXIF_TAG, _INTEROPERABILITY_TAG)).get(_INTEROPERABILITY_INDEX_TAG, (0, b""))
+    return letters == _ADOBE_RGB
+
+
+def _at(exif: bytes, path: tuple[int, ...]) -> dict[int, tuple[int, bytes]]:
+    """The first directory, or the one that the tags of `path` lead to: by tag, the value as a number and its 4 bytes.
+
+    What is broken, or not there, is left out.
+    """
     tiff = exif.removeprefix(_EXIF_PREFIX)
-    if (order := _ORDERS.get(tiff[:4])) is None:
-        return 1
+    order = _ORDERS.get(tiff[:4])
+    if order is None or len(tiff) < 8:
+        return {}
+    entries: dict[int, tuple[int, bytes]] = {}
+    (start,) = struct.unpack_from(order + "I", tiff, 4)
+    for tag in (*path, None):
+        entries = _directory(tiff, order, start)
+        if tag is not None:
+            start, _ = entries.get(tag, (len(tiff), b""))
+    return entries
+
+
+def _directory(tiff: bytes, order: str, start: int) -> dict[int, tuple[int, bytes]]:
+    entries: dict[int, tuple[int, bytes]] = {}
     try:
-        (at,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, at)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
         for index in range(count):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, at + 2 + index * _ENTRY_BYTES)
-            if (tag, kind) == (_ORIENTATION_TAG, _SHORT) and 1 <= value <= 8:
-                return int(value)
+            tag, kind, _, value = struct.unpack_from(order + "HHI4s", tiff, start + 2 + index * _ENTRY_BYTES)
+            entries.setdefault(tag, (*struct.unpack_from(order + ("H" if kind == _SHORT else "I"), value), value))
     except struct.error:
         pass
-    return 1
+    return entries
 
 
-def telling_only(orientation: int) -> bytes:
+def telling_only(orientation: int, *, adobe_rgb: bool = False) -> bytes:
     """EXIF data without its prefix."""
-    entry = struct.pack("<HHIHH", _ORIENTATION_TAG, _SHORT, 1, orientation, 0)
-    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    entries = [struct.pack("<HHIHxx", _ORIENTATION_TAG, _SHORT, 1, orientation)]
+    if not adobe_rgb:
+        return b"II*\0" + struct.pack("<I", 8) + _directory_of(entries)
+    first = 8 + len(_directory_of([*entries, bytes(_ENTRY_BYTES)]))
+    second = first + len(_directory_of([bytes(_ENTRY_BYTES)]))
+    return b"".join(
+        [
+            b"II*\0",
+            struct.pack("<I", 8),
+            _directory_of([*entries, struct.pack("<HHII", _EXIF_TAG, _LONG, 1, first)]),
+            _directory_of([struct.pack("<HHII", _INTEROPERABILITY_TAG, _LONG, 1, second)]),
+            _directory_of([struct.pack("<HHI4s", _INTEROPERABILITY_INDEX_TAG, _ASCII, 4, _ADOBE_RGB)]),
+        ]
+    )
+
+
+def _directory_of(entries: list[bytes]) -> bytes:
+    """A directory that no other follows."""
+    return struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
 
 
 def nothing(size: int) -> bytes:

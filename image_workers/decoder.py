@@ -1,0 +1,109 @@
+"""Decodes pictures of strangers outside of this process: the calls of `pictures`, each in a child with limits.
+
+How much memory a picture may take follows from what it declares. So much is taken from the budget of all that decode at
+once, and the child gets not a byte more: what is promised together is never exceeded.
+"""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from image_workers.declared import Declared, declared
+from image_workers.errors import Refused
+from image_workers.pictures import Compressible, LeftAsIs
+from image_workers.pool import Pool
+
+_BASE_BYTES = 64 * 10**6
+"""What small pictures need, several times over; the stacks of a decoder's threads are in it."""
+_BYTES_PER_PIXEL = {"image/webp": 20, "image/avif": 13, "image/png": 12, "image/gif": 11}
+"""Measured at 12 megapixels, as the least address space in which each kind of picture (palettes, 16 bits, transparency,
+animations) is decoded and made small: 18.4, 10.4, 10.1 and 9.4."""
+_BYTES_PER_SHOWN_PIXEL = 12
+"""For copies in four bytes a pixel: turned, in another colour space, on white. Measured at full size: 5 to 8 more."""
+_KEPT_AT_MOST = 8.0
+"""Bytes a pixel of a progressive CMYK JPEG in full resolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of decoding: bytes for all pictures that are decoded at once; seconds of processor and of wall time for one."""
+
+    memory_bytes: int = 1_500_000_000
+    cpu_seconds: int = 30
+    seconds: int = 120
+
+
+def memory_bytes(content: bytes, said: Declared, shown_width: int | None = None) -> int:
+    """How much memory is enough to decode a picture and to render it `shown_width` wide, or as it is."""
+    shown = said.pixels
+    if shown_width is not None and shown_width < min(said.width, said.height):
+        # The side that is shown as the width is not known without the orientation.
+        shown = shown_width * shown_width * max(said.width, said.height) // min(said.width, said.height)
+    if said.kind == "image/jpeg":  # decoded at the next larger of 1/1, 1/2, 1/4, 1/8
+        decoding = said.kept_bytes_per_pixel * said.pixels + 4 * min(said.pixels, 4 * shown)
+    else:
+        decoding = _BYTES_PER_PIXEL.get(said.kind, 0) * said.pixels
+    return _BASE_BYTES + 2 * len(content) + round(decoding) + _BYTES_PER_SHOWN_PIXEL * shown
+
+
+class Decoder:
+    """At most `at_once` children, which are started as they are needed, and end with the block or with `close`.
+
+    To be used in the thread that runs trio. Beside what is said of each method, all raise `Refused` for a picture that
+    exceeds a limit; `MemoryError` if the machine has not the memory that the picture may take; and `OSError` if the
+    child was ended from outside. These may be over the next time.
+    """
+
+    def __init__(self, at_once: int, limits: Limits) -> None:
+        self._pool = Pool(at_once, limits.memory_bytes, limits.cpu_seconds, limits.seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    async def thumbnail(self, content: bytes, *, width: int, quality: int, max_pixels: int) -> bytes:
+        """See `pictures.thumbnail`."""
+        said = declared(content)
+        if said.pixels > max_pixels:
+            raise Refused(f"{said.width} x {said.height} pixels are more than the {max_pixels} allowed")
+        need = memory_bytes(content, said, width)
+        thumbnail = await self._ask(
+            "thumbnail", need, content=content, width=width, quality=quality, max_pixels=max_pixels
+        )
+        return bytes(thumbnail)
+
+    async def compressible(self, content: bytes, max_pixels: int) -> Compressible:
+        """See `pictures.compressible`."""
+        return await self._compressible("compressible", content, max_pixels)
+
+    async def compressible_original(self, content: bytes, max_pixels: int) -> Compressible:
+        """See `metadata.compressible`."""
+        return await self._compressible("compressible_original", content, max_pixels)
+
+    async def _compressible(self, call: str, content: bytes, max_pixels: int) -> Compressible:
+        said = declared(content)
+        if said.pixels > max_pixels:
+            said = Declared(said.kind)  # it will not be decoded
+        picture = await self._ask(call, memory_bytes(content, said), content=content, max_pixels=max_pixels)
+        return Compressible(*picture)
+
+    async def check_jpeg(self, content: bytes, width: int, height: int) -> None:
+        """See `pictures.check_jpeg`."""
+        need = memory_bytes(content, Declared("image/jpeg", width, height, _KEPT_AT_MOST))
+        await self._ask("check_jpeg", need, content=content, width=width, height=height)
+
+    async def _ask(self, call: str, need: int, **arguments: Any) -> Any:
+        answer = await self._pool.ask(call, need, **arguments)
+        return answer["result"] if "result" in answer else _raise(answer)
+
+
+def _raise(answer: dict[str, Any]) -> NoReturn:
+    for kind, error in (("refused", Refused), ("left as it is", LeftAsIs), ("short of memory", MemoryError)):
+        if kind in answer:
+            raise error(answer[kind])
+    raise OSError(f"decoding failed: {answer.get('failed', 'the child said nothing')}")
