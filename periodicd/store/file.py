@@ -16,6 +16,8 @@ from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
 
 log = logging.getLogger("periodicd.store")
 
+INCREMENTAL = 2
+"""Of ``PRAGMA auto_vacuum``: pages that nothing uses can be given back to the file system, when asked to."""
 _WRITE_LOCK = 120
 """The byte of the -shm file that whoever writes has locked; https://www.sqlite.org/walformat.html, section 2.3.3."""
 
@@ -89,6 +91,11 @@ def open_(path: Path, durability: Literal["full", "relaxed"]) -> sqlite3.Connect
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreError(f"{path} is a database of another program; choose another file with --store")
+        if db.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+            # Known from a file's birth only; an older one is written anew, once.
+            db.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+            if tables:
+                db.execute("VACUUM")
         db.execute("PRAGMA journal_mode = WAL")
         # FULL syncs the WAL at each commit: what was acknowledged survives a power cut. NORMAL syncs at checkpoints.
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")

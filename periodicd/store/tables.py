@@ -36,8 +36,15 @@ class Tables:
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
         self.counts = Counts()
-        for func, live, behind, dead in self._execute(SQL["counts"]):
+        (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
+        for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
+
+    def keep_counts(self) -> None:
+        """At a stop in order, so that the next start need not count. They cost nothing while the daemon runs."""
+        self._execute(SQL["forget_counts"])
+        self._cursor.executemany(SQL["keep_count"], self.counts.page("", ""))
+        self._execute(SQL["counted"])
 
     # -- writes --------------------------------------------------------------------------------------------------------
 
