@@ -1,0 +1,82 @@
+"""What the pages name exists: files, other pages and their headings, tests, targets of make, decisions."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DECISIONS = ROOT / "docs" / "decisions"
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "tests/*/README.md")
+    for path in ROOT.glob(pattern)
+    if ".venv" not in path.parts
+)
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+MADE_BY_RUNNING = {"demo/bucket", "tests/oss/node_modules"}
+each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+def headings(page: Path) -> set[str]:
+    """As a link within the page names them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+@cache
+def all_tests() -> dict[str, str]:
+    """Every test, and the file that it is in."""
+    return {
+        name: path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        name, _, heading = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), target
+        assert not heading or heading in headings(path), target
+
+
+@each_page
+def test_the_tests_that_it_names_exist(page: Path) -> None:
+    for path, name in re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)(?:\(\))?`", page.read_text()):
+        assert name in all_tests(), name
+        assert not path or all_tests()[name] == path, f"{name} is in {all_tests()[name]}"
+
+
+@each_page
+def test_the_files_that_it_names_exist(page: Path) -> None:
+    """Of this project, which is told by where their path begins."""
+    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", page.read_text()):
+        assert (ROOT / name).exists() or name in MADE_BY_RUNNING, name
+
+
+@each_page
+def test_the_modules_and_commands_that_it_names_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"python -m ((?:tests|bench|demo|periodic\w+|image_workers)[\w.]*)", text):
+        path = ROOT / name.rstrip(".").replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for name in re.findall(r"(?:^    |`)make ([a-z]+)\b", text, re.MULTILINE):
+        assert name in targets, name
+
+
+def test_every_decision_is_listed_by_its_heading() -> None:
+    decisions = sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
+    expected = []
+    for number, path in enumerate(decisions, 1):
+        heading = path.read_text().split("\n", 1)[0]
+        assert path.name.startswith(f"{number:04}-"), path.name
+        assert heading.startswith(f"# {number}. "), heading
+        expected.append((path.name, heading.partition(". ")[2]))
+    rows = re.findall(r"^\| \[\d+\]\((.*?)\) \| (.*?) \| .+ \|$", (DECISIONS / "README.md").read_text(), re.MULTILINE)
+    assert rows == expected
