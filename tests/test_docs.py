@@ -35,6 +35,13 @@ def all_tests() -> dict[str, str]:
     }
 
 
+@cache
+def sources() -> list[str]:
+    """Every Python file, from a slash before its path on."""
+    folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [f"/{path.relative_to(ROOT).as_posix()}" for folder in folders for path in folder.rglob("*.py")]
+
+
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
@@ -46,17 +53,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_the_tests_that_it_names_exist(page: Path) -> None:
-    for path, name in re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)(?:\(\))?`", page.read_text()):
+    """Where it says that they are: `tests/...::test_name`, or `test_name` (`tests/...`)."""
+    found = re.findall(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`(?: \(`(tests/[\w/.]+)`\))?", page.read_text())
+    for before, name, behind in found:
         assert name in all_tests(), name
-        assert not path or all_tests()[name] == path, f"{name} is in {all_tests()[name]}"
+        assert all_tests()[name].startswith(before or behind), f"{name} is in {all_tests()[name]}"
 
 
 @each_page
 def test_the_files_that_it_names_exist(page: Path) -> None:
     """Of this project, which is told by where their path begins."""
     folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for name in re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", page.read_text()):
+    text = page.read_text()
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", text):
         assert (ROOT / name).exists() or name in MADE_BY_RUNNING, name
+    for name in re.findall(r"`([\w./]+\.py)`", text):
+        assert any(source.endswith(f"/{name}") for source in sources()), name
 
 
 @each_page
@@ -68,6 +80,22 @@ def test_the_modules_and_commands_that_it_names_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for name in re.findall(r"(?:^    |`)make ([a-z]+)\b", text, re.MULTILINE):
         assert name in targets, name
+
+
+def test_the_parts_that_a_message_passes_exist() -> None:
+    """`part.method` and `Class.method` in what architecture.md says of a message."""
+    text = (ROOT / "docs" / "architecture.md").read_text().split("\nA message, followed")[1].split("\n### ")[0]
+    found = re.findall(r"`(\w+)\.(\w+)`", text)
+    assert len(found) > 8
+    for part, name in found:
+        files = [ROOT / source[1:] for source in sources() if source.startswith("/periodicd/")]
+        if any(path.stem == name and path.parent.name == part for path in files):
+            continue
+        homes = [path for path in files if path.stem == part or f"class {part}:" in path.read_text()]
+        assert any(re.search(rf"^\s*(def|class) {name}\b", path.read_text(), re.MULTILINE) for path in homes), (
+            part,
+            name,
+        )
 
 
 def test_every_decision_is_listed_by_its_heading() -> None:
