@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from periodicd import __version__
+
 ROOT = Path(__file__).parent.parent
 DECISIONS = ROOT / "docs" / "decisions"
 PAGES = sorted(
@@ -108,3 +110,9 @@ def test_every_decision_is_listed_by_its_heading() -> None:
         expected.append((path.name, heading.partition(". ")[2]))
     rows = re.findall(r"^\| \[\d+\]\((.*?)\) \| (.*?) \| .+ \|$", (DECISIONS / "README.md").read_text(), re.MULTILINE)
     assert rows == expected
+
+
+def test_the_changelog_begins_with_the_version() -> None:
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading is not None
+    assert heading[1].rstrip(",") == __version__
