@@ -1,12 +1,16 @@
-"""What the pages name exists: files, other pages and their headings, tests, targets of make, decisions."""
+"""What the pages name exists: files, other pages and their headings, tests, commands, targets of make, decisions."""
 
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
+from periodic_client.cli import cli as periodic
 from periodicd import __version__
+from periodicd.cli import periodicd
 
 ROOT = Path(__file__).parent.parent
 DECISIONS = ROOT / "docs" / "decisions"
@@ -82,6 +86,21 @@ def test_the_modules_and_commands_that_it_names_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for name in re.findall(r"(?:^    |`)make ([a-z]+)\b", text, re.MULTILINE):
         assert name in targets, name
+
+
+@each_page
+def test_the_commands_that_it_shows_can_be_given_so(page: Path) -> None:
+    text = page.read_text()
+    shown = re.findall(r"^    (periodicd? .+)$|`(periodicd? [^`]+)`", text, re.MULTILINE)
+    for line in (indented or quoted for indented, quoted in shown):
+        program, *words = shlex.split(line.removesuffix(" ..."), comments=True)
+        command: click.Command = {"periodic": periodic, "periodicd": periodicd}[program]
+        while True:
+            _, words, _ = command.make_parser(click.Context(command)).parse_args(words)
+            if not (isinstance(command, click.Group) and words):
+                break
+            assert words[0] in command.commands, line
+            command, *words = command.commands[words[0]], *words[1:]
 
 
 def test_the_parts_that_a_message_passes_exist() -> None:
