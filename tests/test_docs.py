@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +87,13 @@ def test_the_modules_and_commands_that_it_names_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for name in re.findall(r"(?:^    |`)make ([a-z]+)\b", text, re.MULTILINE):
         assert name in targets, name
+
+
+@each_page
+def test_the_extras_that_it_names_exist(page: Path) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for names in re.findall(r"periodicd\[([\w,]+)\]", page.read_text()):
+        assert set(names.split(",")) <= set(extras), names
 
 
 @each_page
