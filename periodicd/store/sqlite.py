@@ -17,7 +17,7 @@ from typing import Any, Literal
 from periodicd.store import Locked, StoreError, StoreFailed, file
 from periodicd.store.ops import Listing, ListingResult, Op, Read
 from periodicd.store.reader import Reader
-from periodicd.store.tables import METHODS, Tables
+from periodicd.store.tables import Tables
 
 log = logging.getLogger("periodicd.store")
 
@@ -78,7 +78,7 @@ class SqliteStore:
             self._begin()
         self._weight += len(ops)
         try:
-            return [METHODS[type(op)](self._tables, op) for op in ops]
+            return self._tables.apply(ops)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

@@ -18,6 +18,14 @@ WHERE id = ?;
 DELETE FROM jobs
 WHERE id = ? AND handle IS coalesce(?, handle);
 
+-- delete_runs: The same of many runs that were never claimed.
+DELETE FROM jobs
+WHERE id IN ({ids});
+
+-- delete_claimed_runs: The same of many that were.
+DELETE FROM jobs
+WHERE id IN ({ids}) AND handle IN ({handles});
+
 -- promote: The job behind an ended run waits from now on, due at the time :at or later.
 UPDATE jobs
 SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
