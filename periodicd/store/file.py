@@ -129,6 +129,9 @@ def lay_out(wal: Path) -> None:
         return
     try:
         with wal.open("r+b") as file:
+            # That it is empty must be on disk first: old frames of which a power cut leaves only the first would be
+            # taken for the latest state of their pages.
+            os.fsync(file.fileno())
             for _ in range(WAL_BYTES // 2**20):
                 file.write(bytes(2**20))
             file.flush()
