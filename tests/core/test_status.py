@@ -74,6 +74,7 @@ def test_behind_is_not_waiting(store: Store) -> None:
     (f,) = client.ask("status")["functions"]
     assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 1, 0)
     runner.take().respond({"outcome": "failed", "final": True})
+    assert runner.names() == ["a"]
     (f,) = client.ask("status")["functions"]
     assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 0, 0)
 
