@@ -138,6 +138,8 @@ class Promises:
         """What is promised for as long as the daemon runs."""
         self._leases: dict[int, int] = {}
         """By run: until when, on the monotonic clock."""
+        self._ran_out: set[int] = set()
+        """Runs whose leases did."""
         self._waits: dict[int, Wait] = {}
         """By job."""
         self._stepped_back_ms = 0
@@ -186,6 +188,12 @@ class Promises:
             elif connection in pinged:
                 raise Broken(f"connection {connection}: a ping was answered before {method}")
 
+    def only_lost_runs_are_replaced(self, handle: str, kind: str, why: str, ran_out: set[int]) -> None:
+        """By a submit, which waits behind a run that counts. ``ran_out``: the leases of these did, in this step."""
+        run = int(handle.split("-")[1])
+        if kind == "lost" and why.endswith("replaced") and run not in ran_out | self._ran_out:
+            raise Broken(f"the job of run {run} was replaced while it ran")
+
     def no_wait_is_prolonged(self, store: FaultyStore, now: Now) -> None:
         """By a wall clock that was stepped back, that is."""
         before, self._waits = self._waits, {}
@@ -208,6 +216,7 @@ class Promises:
     def ran_out(self, run: int | None, heard: bool, mono_ms: int) -> None:
         """A lease did, says the daemon. ``heard``: its worker's messages do not wait."""
         assert run is not None
+        self._ran_out.add(run)
         if mono_ms < self._leases.get(run, 0):
             raise Broken(f"the lease of run {run} ran out {self._leases[run] - mono_ms} ms early")
         if heard and run in self.book.heard:

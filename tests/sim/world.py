@@ -131,6 +131,7 @@ class World:
 
     def _judge_said(self, said: Said) -> None:
         """What a step says, whether or not it arrives."""
+        ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
         methods = []
         for peer, message in said.messages:
             link = self._link_of[peer]
@@ -145,6 +146,9 @@ class World:
                 if isinstance(message, Request):
                     (job,) = message.params
                     self.promises.lease_begins(job["run"], self.now.mono_ms + job["lease_ms"])
+                else:
+                    handle, kind, why = message.params
+                    self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
             methods.append((link.number, method))
         self.promises.pings_are_answered_last(methods)
 
