@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
 # a look at system calls.
 DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
-# The vendor's own signing code, for the tests with OSS. Node and npm are in the virtual environment.
-NODE_MODULES := tests/oss/node_modules
+# The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
+NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench profile test sim storm sidedata mutants crashloop power check format clean
@@ -26,7 +26,7 @@ $(VENV)/ready: pyproject.toml
 		|| echo 'not all could be installed: as root, apt-get install $(DEBIAN)'
 	@touch $@
 
-$(NODE_MODULES): tests/oss/package-lock.json | $(VENV)/ready
+$(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ \
 		|| echo 'not all could be installed: $(BIN)/npm ci --prefix $(@D)'
 

@@ -1,6 +1,6 @@
 """What a new user sees: four photographs, twenty objects, and what guetzli saved.
 
-python -m demo [--bucket directory|oss]      the folder demo/bucket, or a bucket of the server in tests/oss
+python -m demo [--bucket directory|oss]      the folder demo/bucket, or a bucket of the server in demo/oss
 """
 
 import argparse

@@ -40,7 +40,6 @@ class Listener(Peer):
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon)
         self.heard: list[bytes] = []
-        daemon.peers[self.number] = self
 
     def hear(self, message: Message) -> None:
         self.heard.append(encode(message))

@@ -147,3 +147,40 @@ def test_no_leftovers(name: str) -> None:
 def test_packages_are_typed() -> None:
     for package in PACKAGES:
         assert (ROOT / package / "py.typed").exists()
+
+
+# -- tests stand on the product, never the other way ------------------------------------------------------------------
+
+PRODUCT = (*PACKAGES, "bench", "demo", "examples")
+SOURCES = {
+    str(path.relative_to(ROOT)): path
+    for folder in (*PRODUCT, "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "node_modules" not in path.parts
+}
+
+
+def named(path: Path) -> Iterator[str]:
+    """What a file may import: each module, and each name in it, which may be a module too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_nothing_imports_a_test_module_or_a_command_of_the_tests(source: str) -> None:
+    for name in named(SOURCES[source]):
+        parts = name.split(".")
+        if parts[0] == "tests":
+            assert not any(part.startswith("test_") or part == "__main__" for part in parts), f"{source} imports {name}"
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if not source.startswith("tests/")])
+def test_only_tests_know_of_tests(source: str) -> None:
+    for name in named(SOURCES[source]):
+        assert name.split(".")[0] != "tests", f"{source} imports {name}"
+    for node in ast.walk(ast.parse(SOURCES[source].read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not re.fullmatch(r"(\.{0,2}/)*tests(/\S*)?", node.value), f"{source} has the path {node.value}"

@@ -14,6 +14,7 @@ import heapq
 from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from periodicd.job import Job
 from periodicd.store.ops import Key, Page, PageResult
@@ -32,6 +33,16 @@ class Budget:
     """Workloads larger than this stay on disk until their job is given out."""
     page_jobs: int = 256
     page_bytes: int = 1024 * 1024
+
+
+class Window(NamedTuple):
+    """What memory holds of one lane, for whoever compares it with the store."""
+
+    func: str
+    priority: int
+    horizon: Key | None
+    jobs: list[Job]
+    """First come first."""
 
 
 class Lane:
@@ -120,8 +131,13 @@ class Queues:
     def held_bytes(self) -> int:
         return self._bytes
 
-    def functions(self) -> Iterator[str]:
-        return iter(self._functions)
+    def snapshot(self) -> list[Window]:
+        """All windows, those without jobs too."""
+        return [
+            Window(func, priority, lane.horizon, sorted(lane.jobs(), key=lambda job: (job.due_at_ms, job.id)))
+            for func, function in self._functions.items()
+            for priority, lane in function.lanes.items()
+        ]
 
     def is_open(self, func: str) -> bool:
         return func in self._functions

@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, Done, GiveUp, Job, NewJob, Retry, Worker
 from periodic_client.session import open_stream
-from tests.client.test_main import PROGRAM, program
+from tests.client.program import PROGRAM, program
 
 ONCE = Retry(limit=0)
 

@@ -1,13 +1,10 @@
 """``worker.main()``: a worker as a program of its own, with real signals, the real daemon, and from other loops."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +13,8 @@ import trio
 
 from bench.daemon import Daemon
 from periodic_client import Client, Job, NewJob, Worker
+from tests.client.program import PROGRAM, program
 
-PROGRAM = """
-import time, trio
-from periodic_client import Job, Worker
-worker = Worker(disconnect_grace_ms=0, drain_s={drain_s})
-@worker.function("interrupt")
-async def interrupt(job: Job) -> None:
-    raise KeyboardInterrupt
-@worker.function("f")
-async def in_task(job: Job) -> None:
-    print("begun", flush=True)
-    await trio.sleep(float(job.workload))
-@worker.function("t")
-def in_thread(job: Job) -> None:
-    print("begun", flush=True)
-    time.sleep(float(job.workload))
-@worker.function("vandal")
-async def vandal(job: Job) -> None:
-    print("begun", flush=True)
-    del job.handle
-worker.main()
-"""
 FOR_EVER = "3600"
 
 
@@ -45,17 +22,6 @@ FOR_EVER = "3600"
 def real(tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(tmp_path) as daemon:
         yield daemon
-
-
-@contextmanager
-def program(source: str, url: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-c", source]
-    env = os.environ | {"PERIODIC_URL": url}
-    with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 async def begun(process: "subprocess.Popen[str]") -> None:

@@ -2,8 +2,6 @@
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -18,23 +16,8 @@ from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
 from periodic_client.runs import Function
 from periodic_client.wire import Request, Response, encode_notification, encode_request
 from periodic_client.worker import share
-from tests.client.peer import EXTENDED, HELLO, Daemon, Peer
-
-
-def new_worker(daemon: Daemon, **options: Any) -> Worker:
-    return Worker(open_stream=daemon.open_stream, rng=Random(1), **options)
-
-
-@asynccontextmanager
-async def running(worker: Worker, daemon: Daemon, *subscriptions: tuple[str, int]) -> AsyncIterator[Peer]:
-    """The worker, connected and subscribed; in the end its connection is closed and it is cancelled."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(worker.run)
-        peer = await daemon.accept()
-        await peer.serve_worker(*subscriptions)
-        yield peer
-        await peer.close()
-        nursery.cancel_scope.cancel()
+from tests.client.peer import EXTENDED, HELLO, Daemon
+from tests.client.workers import KINDS, add, new_worker, running, serve_to_the_end
 
 
 class Gate:
@@ -170,15 +153,6 @@ async def test_a_draining_daemon_and_a_senseless_hello_are_tried_again(
 
 
 # -- how runs end ------------------------------------------------------------------------------------------------------
-
-KINDS = ["async", "thread", "inline"]
-
-
-def add(worker: Worker, kind: str, function: Callable[[Job], Any], limit: int = 1) -> None:
-    async def in_task(job: Job) -> Any:
-        return function(job)
-
-    worker.function("f", limit=limit, inline=kind == "inline")(in_task if kind == "async" else function)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -1122,16 +1096,6 @@ async def test_stop_without_runs(daemon: Daemon, nursery: trio.Nursery) -> None:
     worker.stop()
     await serve_to_the_end(peer)
     await over.wait()
-
-
-async def serve_to_the_end(peer: Peer) -> list[Any]:
-    """Answer all requests until the worker closes; what it said."""
-    said = []
-    while (message := await peer.receive()) is not None:
-        said.append(message)
-        if isinstance(message, Request):
-            await peer.answer(message, {})
-    return said
 
 
 async def test_stop_hands_back_what_is_not_begun_and_lets_the_rest_finish(

@@ -14,7 +14,7 @@ from periodic_client import Client, Done, Job, Later, NewJob, Retry, Worker
 from periodic_client.session import Session
 from periodic_client.wire import Request
 from tests.client.peer import Daemon
-from tests.client.test_worker import KINDS, add, new_worker, running, serve_to_the_end
+from tests.client.workers import KINDS, add, new_worker, running, serve_to_the_end
 
 
 class Panic(BaseException):

@@ -2,11 +2,14 @@
 
 ``Daemon`` is one life after another of a daemon on one store; ``Peer`` is what a connected program says and hears. Each
 ``ask`` is a step of the engine, as if nothing else had arrived meanwhile; ``send`` lets several things arrive at once.
+
+Scripts are strict: whatever a daemon said must have been looked at when the test ends (``conftest.py``), or be allowed,
+``daemon.allow("run")``, by a test that is about something else.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from periodic_client.wire import ClosingError, Decoder, Message, Notification, Request, Response, codec, error_from_wire
 from periodicd.clock import Now
@@ -20,6 +23,18 @@ from periodicd.store.memory import MemoryStore
 
 START = Now(1_700_000_000_000, 5_000)
 
+Kind = Literal["answer", "run", "notice", "closing"]
+"""What a daemon may say to a peer. Events are for an operator, and a script about leases would be full of them."""
+
+SHOWN = 100
+
+stage: list["Daemon"] = []
+"""All daemons of the test that runs."""
+
+
+class NotLookedAt(AssertionError):
+    """A daemon said something that the script passed over."""
+
 
 class Daemon:
     def __init__(self, store: Store | None = None, **settings: Any) -> None:
@@ -27,13 +42,16 @@ class Daemon:
         self.settings = replace(Settings(), **settings)
         self.now = START
         self.peers: dict[int, Peer] = {}
+        self._cast: list[Peer] = []
+        self._closings: list[tuple[ServerPeer, ClosingError]] = []
+        self._events: list[Event] = []
+        self._allowed: set[Kind] = set()
         self.start()
+        stage.append(self)
 
     def start(self) -> None:
         """A new life on the same store: whatever was only in memory is gone."""
         self.engine = start(self.store, self.now, self.chance, self.settings)
-        self._closings: list[tuple[ServerPeer, ClosingError]] = []
-        self._events: list[Event] = []
         self.peers = {}
 
     def chance(self, size: int) -> bytes:
@@ -41,9 +59,24 @@ class Daemon:
         return b"".join(number.to_bytes(HANDLE_BYTES, "big") for number in range(1, size // HANDLE_BYTES + 1))
 
     def connect(self) -> "Peer":
-        peer = Peer(self)
+        return Peer(self)
+
+    def enter(self, peer: "Peer") -> None:
         self.peers[peer.number] = peer
-        return peer
+        self._cast.append(peer)
+
+    def allow(self, *kinds: Kind) -> None:
+        """The script does not care for what is said of these kinds."""
+        self._allowed.update(kinds)
+
+    def end(self) -> None:
+        """Raises NotLookedAt."""
+        unseen: list[tuple[Kind, str]] = [(kind, what) for peer in self._cast for kind, what in peer.unseen()]
+        unseen += [("closing", f"{peer.number}: {why}") for peer, why in self._closings]
+        unseen = [(kind, what) for kind, what in unseen if kind not in self._allowed]
+        if unseen:
+            shown = "; ".join(f"{kind} {what}" for kind, what in unseen[:5])
+            raise NotLookedAt(f"{dict(Counter(kind for kind, _ in unseen))} were said and not looked at: {shown}")
 
     def said(self) -> Said:
         """What one step says; nobody hears it."""
@@ -51,11 +84,13 @@ class Daemon:
 
     def step(self) -> None:
         said = self.said()
-        self._closings += said.closings
         self._events += said.events
         for me, message in said.messages:
             if me.number in self.peers:
                 self.peers[me.number].hear(message)
+        self._closings += said.closings
+        for peer, _ in said.closings:
+            self.peers[peer.number].detach()
         for peer, msgid, listing in said.listings:
             self.engine.tell(peer, Listed(msgid, self.store.list_jobs(listing)))
         if self.engine.busy:
@@ -86,12 +121,18 @@ class Daemon:
 
     def job(self, func: str, name: str) -> dict[str, Any]:
         """The job as ``get`` shows it."""
-        found = self.connect().ask("get", func, name, {"workload": True})
+        found = self._get(func, name)
         assert found["result"] == "found", f"{func} {name} is {found}"
         return dict(found["job"])
 
     def gone(self, func: str, name: str) -> bool:
-        return bool(self.connect().ask("get", func, name) == {"result": "absent", "job": None})
+        return bool(self._get(func, name) == {"result": "absent", "job": None})
+
+    def _get(self, func: str, name: str) -> dict[str, Any]:
+        peer = self.connect()
+        found: dict[str, Any] = peer.ask("get", func, name, {"workload": True})
+        peer.detach()
+        return found
 
 
 @dataclass
@@ -123,18 +164,48 @@ class Peer:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.me = daemon.engine.attach(daemon.now)
-        self.runs: deque[Run] = deque()
-        self.answers: dict[int, Response] = {}
-        self.notices: list[tuple[str, str]] = []
-        """Handle and kind."""
+        self._runs: deque[Run] = deque()
+        self._answers: dict[int, Response] = {}
+        self._notices: list[tuple[str, str]] = []
+        self._unseen: dict[tuple[Kind, int], object] = {}
         self._out = Decoder()
         self._msgid = 0
         self.reads = True
         """Whether it takes what is sent to it at once, as a connection would report."""
+        daemon.enter(self)
 
     @property
     def number(self) -> int:
         return self.me.number
+
+    # -- what it heard -------------------------------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> deque[Run]:
+        """Given, and not yet taken."""
+        self._look("run")
+        return self._runs
+
+    @property
+    def answers(self) -> dict[int, Response]:
+        """By msgid, those that ``answer`` has not given."""
+        self._look("answer")
+        return self._answers
+
+    @property
+    def notices(self) -> list[tuple[str, str]]:
+        """Handle and kind of each, from the first."""
+        self._look("notice")
+        return self._notices
+
+    def _look(self, kind: Kind) -> None:
+        self._unseen = {key: what for key, what in self._unseen.items() if key[0] != kind}
+
+    def unseen(self) -> list[tuple[Kind, str]]:
+        """What was said to it that nobody looked at."""
+        return [(kind, f"{what}"[:SHOWN]) for (kind, _), what in self._unseen.items()]
+
+    # -- what it says --------------------------------------------------------------------------------------------------
 
     def raw(self, data: bytes) -> None:
         self.daemon.engine.tell(self.me, Heard(self.daemon.now.mono_ms))
@@ -153,11 +224,14 @@ class Peer:
             self.read()
         match message:
             case Request(msgid, "perform", [job]):
-                self.runs.append(Run(self, msgid, job))
+                self._runs.append(Run(self, msgid, job))
+                self._unseen["run", msgid] = (job["func"], job["name"])
             case Response(int(msgid)):
-                self.answers[msgid] = message
+                self._answers[msgid] = message
+                self._unseen["answer", msgid] = message
             case Notification("notice", [handle, kind, str()]):
-                self.notices.append((handle, kind))
+                self._notices.append((handle, kind))
+                self._unseen["notice", len(self._notices)] = (handle, kind)
             case _:
                 raise AssertionError(message)
 
@@ -169,7 +243,8 @@ class Peer:
 
     def answer(self, msgid: int) -> Any:
         """The result of an answered request; raises its error."""
-        response = self.answers.pop(msgid)
+        response = self._answers.pop(msgid)
+        self._unseen.pop(("answer", msgid), None)
         if response.error is not None:
             raise error_from_wire(response.error)
         return response.result
@@ -184,8 +259,10 @@ class Peer:
 
     def take(self) -> Run:
         """The next job that was given to this peer."""
-        assert self.runs, "was given no job"
-        return self.runs.popleft()
+        assert self._runs, "was given no job"
+        run = self._runs.popleft()
+        self._unseen.pop(("run", run.msgid), None)
+        return run
 
     def names(self) -> list[str]:
         """Of the jobs given and not yet taken."""
@@ -197,8 +274,13 @@ class Peer:
         self.daemon.step()
 
     def close(self) -> None:
-        self.daemon.engine.tell(self.me, Detached())
+        self.detach()
         self.daemon.step()
+
+    def detach(self) -> None:
+        """The connection is gone; nothing is done about it yet."""
+        del self.daemon.peers[self.number]
+        self.daemon.engine.tell(self.me, Detached())
 
 
 def worker(daemon: Daemon, func: str = "f", limit: int = 10, **hello: Any) -> Peer:

@@ -56,8 +56,9 @@ def test_the_claim_is_written_before_the_store_is_asked_about_the_job() -> None:
     for ask in asks:
         store = Watched()
         daemon = Daemon(store)
-        client, _ = daemon.connect(), worker(daemon)
+        client, runner = daemon.connect(), worker(daemon)
         client.submit("a")
+        assert runner.names() == ["a"]
         store.seen.clear()
         ask(client)
         assert store.seen[0] == "Claim"

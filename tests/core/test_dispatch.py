@@ -123,12 +123,15 @@ def test_large_jobs_given_in_one_step_stop_at_the_high_water_mark() -> None:
 
 def test_a_wall_clock_stepped_back_starts_nothing_early() -> None:
     daemon = Daemon()
-    client, runner = daemon.connect(), worker(daemon)
+    client, runner = daemon.connect(), worker(daemon, silence_ms=HOUR_MS)
     client.submit("a", due_at_ms=daemon.now.wall_ms + 1_000)
     daemon.later(500, wall_ms=-3_600_000)
     daemon.later(1_000)
     assert not runner.runs
-    daemon.later(3_600_000)
+    daemon.later(HOUR_MS // 2)
+    for peer in (client, runner):
+        peer.ask("ping")
+    daemon.later(HOUR_MS // 2)
     assert runner.names() == ["a"]
 
 
@@ -153,7 +156,9 @@ def test_nothing_is_given_out_while_draining_and_submits_are_still_kept() -> Non
     assert client.submit("b") == "created"
     assert runner.names() == ["a"]
     assert daemon.engine.scheduler.runs.with_workers
-    runner.take().respond()
+    run = runner.take()
+    assert runner.notices == [(run.handle, "stop")]
+    run.respond()
     assert not runner.runs
     assert not daemon.engine.scheduler.runs.with_workers
     daemon.start()
@@ -180,6 +185,7 @@ def test_status_counts_and_measures() -> None:
     daemon.later(13)
     runner = worker(daemon)
     runner.take().respond({"outcome": "failed", "final": True})
+    assert runner.names() == ["b"]
     client.submit("b")
     status = client.ask("status")
     assert status["connections"] == 2
@@ -252,10 +258,12 @@ def test_lateness_is_measured_from_when_the_job_was_free_to_run() -> None:
     client.submit("crashes")
     client.submit("ends")
     client.submit("ends")
-    daemon.later(60_000)
-    worker(daemon)
+    daemon.later(50_000)
+    second = worker(daemon)
     next(run for run in first.runs if run.name == "ends").respond()
+    assert first.names() == ["crashes", "ends", "ends"], "the first to end, and what waited behind it"
     first.close()
+    assert sorted(second.names()) == ["crashes", "ends"]
     assert client.ask("status")["functions"][0]["lateness_max_ms"] == 0
 
 
@@ -308,19 +316,22 @@ def step(daemon: Daemon, by_ms: int) -> None:
 def test_a_clock_stepped_back_prolongs_no_wait_and_moves_no_date(seen: bool) -> None:
     daemon = Daemon()
     client = daemon.connect()
-    runner = worker(daemon) if seen else None
+    runner = worker(daemon, silence_ms=HOUR_MS) if seen else None
     date_at_ms = daemon.now.wall_ms + 5_000
     client.submit("date", due_at_ms=date_at_ms)
     client.submit("delay", delay_ms=5_000)
     daemon.later(2_000)
     step(daemon, -HOUR_MS)
-    runner = runner or worker(daemon)
+    runner = runner or worker(daemon, silence_ms=HOUR_MS)
     daemon.later(2_999)
     assert runner.names() == []
     daemon.later(1)
     runner.take().respond()
     assert daemon.gone("f", "delay")
-    daemon.later(HOUR_MS - 1)
+    daemon.later(HOUR_MS // 2)
+    for peer in (client, runner):
+        peer.ask("ping")
+    daemon.later(HOUR_MS // 2 - 1)
     assert runner.names() == []
     daemon.later(1)
     assert (runner.names(), daemon.now.wall_ms) == (["date"], date_at_ms)

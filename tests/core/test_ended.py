@@ -63,8 +63,9 @@ def test_a_connection_that_is_lost_after_its_end_was_lost_once() -> None:
     daemon.connect().submit("a")
     run = runner.take()
     runner.me.note_outbox(8 * MB)
-    runner.send("ping")
+    asked = runner.send("ping")
     runner.end()
+    assert asked not in runner.answers, "it waits until it can be read"
     runner.close()
     assert daemon.connect().ask("finish", run.handle, None) == {}
     assert runner.me not in daemon.engine.scheduler.connections

@@ -59,6 +59,7 @@ def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
     peer.submit("a")
     assert peer.submit("a") == "queued_behind"
     peer.take().respond({"outcome": "failed", "final": True})
+    assert peer.names() == ["a"]
     assert daemon.job("f", "a")["state"] == "running"
     assert daemon.take_events() == []
 
@@ -69,6 +70,7 @@ def test_a_worker_that_is_lost_with_its_jobs() -> None:
     for name in "abc":
         peer.submit(name)
     peer.take().respond()
+    assert peer.names() == ["b", "c"]
     peer.close()
     assert daemon.take_events() == [WorkerLost(peer.me, 2)]
 
@@ -78,6 +80,7 @@ def test_a_worker_that_has_no_jobs_or_says_goodbye_is_no_loss() -> None:
     worker(daemon).close()
     peer = worker(daemon)
     peer.submit("a")
+    assert peer.names() == ["a"]
     peer.ask("unsubscribe_all")
     peer.close()
     assert daemon.job("f", "a")["state"] == "waiting"
@@ -101,6 +104,7 @@ def test_events_are_bounded_and_the_rest_are_counted() -> None:
     for func in ("f", "g"):
         peer = worker(daemon, func, limit=1000)
         peer.ask("submit_batch", [{"func": func, "name": str(number), "lease_ms": 1_000} for number in range(1000)])
+        assert len(peer.runs) == 1_000
     daemon.later(1_000)
     events = daemon.take_events()
     assert len(events) == EVENTS_MAX + 1

@@ -82,8 +82,9 @@ def test_what_a_lost_connection_sent_is_still_done() -> None:
     run = runner.take()
     runner.reads = False
     runner.me.note_outbox(8 * MB)
-    runner.send("ping")
+    asked = runner.send("ping")
     run.respond()
     assert daemon.job("f", "a")["state"] == "running"
+    assert asked not in runner.answers
     runner.close()
     assert daemon.gone("f", "a")

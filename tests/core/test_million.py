@@ -44,6 +44,7 @@ def test_a_million_due_jobs_and_a_high_priority_one_on_disk(tmp_path: Path) -> N
         run.respond()
     assert order[1_001][2] == "second"
     del order[1_001]
+    assert len(runner.runs) == 1
     assert order == sorted(order)
     assert len(daemon.engine.scheduler.dispatch.queues) <= 2 * daemon.settings.budget.page_jobs
     assert client.ask("status")["functions"][0]["waiting"] == MILLION - 2_000

@@ -45,6 +45,7 @@ def test_a_failure_is_tried_again_by_the_job_s_rule() -> None:
 def test_the_image_server_s_rule_gives_up_after_17_runs_and_2440_seconds() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon, retry={"limit": 16, "backoff": "quadratic"})
+    runner.ask("hello", {"silence_ms": HOUR_MS})
     starts = [0]
     while True:
         run.fail()
@@ -282,7 +283,8 @@ def test_the_follow_ons_of_a_refused_report_are_not_stored() -> None:
     for report in ("finish", "respond"):
         daemon = Daemon()
         runner, run = one_job(daemon)
-        daemon.connect().send("remove", "f", "a")
+        client = daemon.connect()
+        removed = client.send("remove", "f", "a")
         if report == "finish":
             finish = runner.send("finish", run.handle, follow_on)
             daemon.step()
@@ -292,6 +294,7 @@ def test_the_follow_ons_of_a_refused_report_are_not_stored() -> None:
         else:
             run.respond(follow_on)
             assert runner.notices == [(run.handle, "lost")]
+        assert client.answer(removed) == {"result": "removed"}
         assert daemon.gone("g", "x")
         assert daemon.gone("f", "a")
 
@@ -367,6 +370,7 @@ def test_the_worker_of_a_late_run_is_told_at_once_when_it_no_longer_counts() -> 
         assert runner.notices == [(run.handle, "lost")]
         run.respond()
         assert runner.notices == [(run.handle, "lost")], "it is told once"
+        assert runner.names() == (["a"] if happens is given_out_again else [])
 
 
 def test_a_dead_run_that_is_late_is_told_when_its_job_gets_a_new_life() -> None:
@@ -379,6 +383,7 @@ def test_a_dead_run_that_is_late_is_told_when_its_job_gets_a_new_life() -> None:
         else:
             assert daemon.connect().submit("a") == "created"
         assert runner.notices == [(run.handle, "lost")]
+        assert runner.names() == ["a"]
 
 
 def test_a_run_whose_place_was_taken_when_its_lease_ran_out_is_told() -> None:
@@ -428,8 +433,9 @@ def test_keys_of_another_outcome_are_not_looked_at() -> None:
     whole = {"data": b"", "reason": "", "final": False, "delay_ms": 0, "submit": None}
     for outcome, state in (("done", None), ("later", "running"), ("failed", "waiting")):
         daemon = Daemon()
-        _, run = one_job(daemon)
+        runner, run = one_job(daemon)
         run.respond(whole | {"outcome": outcome})
+        assert runner.names() == (["a"] if state == "running" else [])
         if state is None:
             assert daemon.gone("f", "a")
         else:
@@ -459,10 +465,11 @@ def test_jobs_that_failed_together_are_not_tried_again_together() -> None:
 def test_a_wait_is_exact_where_another_backoff_than_the_default_was_chosen() -> None:
     for backoff in ("fixed", "quadratic"):
         daemon = Daemon()
-        _, run = one_job(daemon, retry={"backoff": backoff, "delay_ms": 5_000})
+        runner, run = one_job(daemon, retry={"backoff": backoff, "delay_ms": 5_000})
         run.fail()
         wait_ms = 5_000 if backoff == "fixed" else 0
         assert daemon.job("f", "a")["due_at_ms"] == daemon.now.wall_ms + wait_ms
+        assert len(runner.runs) == (0 if wait_ms else 1)
 
 
 def test_no_wait_exceeds_its_cap_by_the_jitter() -> None:
@@ -548,6 +555,7 @@ def test_after_the_grace_the_job_is_given_out_again() -> None:
     daemon = Daemon()
     runner = worker(daemon, disconnect_grace_ms=5_000)
     daemon.connect().submit("a")
+    assert runner.names() == ["a"]
     runner.close()
     other = worker(daemon)
     daemon.later(5_000)
@@ -573,6 +581,7 @@ def test_goodbye_is_no_crash_and_needs_no_grace() -> None:
     daemon = Daemon()
     runner = worker(daemon, disconnect_grace_ms=5_000)
     daemon.connect().submit("a")
+    assert runner.names() == ["a"]
     runner.ask("unsubscribe_all")
     runner.close()
     other = worker(daemon)
@@ -581,6 +590,7 @@ def test_goodbye_is_no_crash_and_needs_no_grace() -> None:
 
 def test_a_crash_is_charged_to_a_job_that_was_alone_or_a_suspect() -> None:
     daemon = Daemon()
+    daemon.allow("run")
     client = daemon.connect()
     client.submit("bad")
     client.submit("good")
@@ -599,7 +609,9 @@ def test_a_job_that_takes_its_worker_down_five_times_is_dead() -> None:
     daemon = Daemon()
     daemon.connect().submit("poison")
     for crashes in range(1, 6):
-        worker(daemon).close()
+        runner = worker(daemon)
+        assert runner.names() == ["poison"]
+        runner.close()
         assert daemon.job("f", "poison")["crashes"] == crashes
     job = daemon.job("f", "poison")
     assert (job["state"], job["failures"]) == ("dead", 0)
@@ -625,6 +637,7 @@ def test_a_run_taken_over_there_and_back_is_lost_once() -> None:
     again.ask("extend", run.handle, {"own": True})
     runner.ask("extend", run.handle, {"own": True})
     runner.close()
+    assert again.names() == ["a"]
     assert daemon.job("f", "a")["crashes"] == 1
 
 
@@ -683,7 +696,7 @@ def test_after_a_restart_the_worker_may_come_back_and_finish_or_extend() -> None
     daemon.start()
     again = worker(daemon)
     again.ask("extend", run.handle, {"own": True})
-    daemon.later(60_000)
+    daemon.later(50_000)
     assert not again.runs
     assert again.ask("finish", run.handle, None) == {}
     assert daemon.gone("f", "a")
@@ -737,9 +750,10 @@ def test_an_extend_behind_a_remove_of_its_job_is_refused() -> None:
     runner, run = one_job(daemon)
     client = daemon.connect()
     daemon.later(100)  # its claim is on disk
-    client.send("remove", "f", "a")
+    removed = client.send("remove", "f", "a")
     asked = runner.send("extend", run.handle, {"lease_ms": 60_000})
     daemon.step()
+    assert client.answer(removed) == {"result": "removed"}
     with pytest.raises(LeaseLost):
         runner.answer(asked)
     assert runner.notices == [(run.handle, "lost")]
@@ -749,9 +763,10 @@ def test_an_extend_behind_a_replacing_submit_holds_since_that_waits_behind_the_r
     daemon = Daemon()
     runner, run = one_job(daemon)
     client = daemon.connect()
-    client.send("submit", {"func": "f", "name": "a", "workload": b"new"})
+    submitted = client.send("submit", {"func": "f", "name": "a", "workload": b"new"})
     asked = runner.send("extend", run.handle, {"lease_ms": 60_000})
     daemon.step()
+    assert client.answer(submitted)["result"] == "queued_behind"
     assert runner.answer(asked) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000}
     assert runner.notices == []
 
@@ -772,9 +787,10 @@ def test_a_worker_is_told_lost_although_somebody_else_tried_to_finish_its_remove
     daemon = Daemon()
     runner, run = one_job(daemon)
     client, other = daemon.connect(), daemon.connect()
-    client.send("remove", "f", "a")
+    removed = client.send("remove", "f", "a")
     asked = other.send("finish", run.handle, None)
     daemon.step()
+    assert client.answer(removed) == {"result": "removed"}
     with pytest.raises(LeaseLost):
         other.answer(asked)
     assert runner.notices == [(run.handle, "lost")]
@@ -787,10 +803,9 @@ def silent_with_a_run(daemon: Daemon) -> tuple[Peer, Run]:
     """A worker that was closed since nothing was heard of it, with a run of ten minutes."""
     runner, run = one_job(daemon, lease_ms=600_000)
     daemon.later(66_000)
-    ((me, error),) = daemon.take_closings()[:1]
+    ((me, error),) = daemon.take_closings()
     assert me is runner.me
     assert error.to_wire() == "SILENT: subscribed, but silent for 60 s"
-    runner.close()
     return runner, run
 
 
@@ -807,9 +822,8 @@ def test_silence_costs_a_worker_its_connection_but_not_its_run() -> None:
 def test_the_run_of_a_worker_that_fell_silent_and_never_came_back_ends_by_its_lease() -> None:
     daemon = Daemon()
     silent_with_a_run(daemon)
-    other = worker(daemon)
+    other = worker(daemon, silence_ms=HOUR_MS)
     daemon.later(533_000)
-    other.ask("ping")
     assert not other.runs
     daemon.later(2_000)
     assert (daemon.job("f", "a")["failures"], daemon.job("f", "a")["crashes"]) == (1, 0)

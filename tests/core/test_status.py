@@ -74,6 +74,7 @@ def test_behind_is_not_waiting(store: Store) -> None:
     (f,) = client.ask("status")["functions"]
     assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 1, 0)
     runner.take().respond({"outcome": "failed", "final": True})
+    assert runner.names() == ["a"]
     (f,) = client.ask("status")["functions"]
     assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 0, 0)
 
@@ -90,7 +91,8 @@ def test_names_that_users_choose_are_not_remembered_for_ever(monkeypatch: pytest
         runner.take().respond()
         runner.ask("unsubscribe", f"f{number}")
     assert len(store._tables.counts) <= 51
-    assert len(daemon.engine.scheduler.figures._lateness_ms) == 60
+    remembered = [daemon.engine.scheduler.figures.lateness(f"f{number}")["started"] for number in range(300)]
+    assert remembered == [0] * 240 + [1] * 60
     assert runner.ask("status")["functions"] == []
     runner.submit("again", func="f299", delay_ms=1_000)
     assert runner.ask("status")["functions"][0]["started"] == 1

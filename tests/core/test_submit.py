@@ -125,6 +125,7 @@ def test_refuse_is_a_result_and_no_error() -> None:
     assert answer["ids"][0] == 1, "the id of the one that is there"
     runner.take().respond(DEAD)
     assert client.submit("a", existing="refuse") == "refused"
+    assert runner.names() == ["b"]
 
 
 def test_kept_tells_the_id_of_the_one_that_was_kept() -> None:
@@ -149,6 +150,7 @@ def test_nil_is_absent_everywhere() -> None:
     assert client.ask("get", "f", "b", {"id": None, "workload": None})["job"]["workload"] is None
     assert len(client.ask("list", None)["jobs"]) == len(client.ask("list", {"func": None})["jobs"]) == 1
     assert client.ask("subscribe", "f", None) == {}
+    assert client.names() == ["b"]
     assert client.ask("hello", None)["protocol"] == 1
     assert client.ask("hello", dict.fromkeys(("client", "credit", "silence_ms", "features")))["features"] == []
 
@@ -176,6 +178,7 @@ def test_one_acts_on_what_one_saw() -> None:
     runner.take().fail()
     assert client.ask("requeue", "f", "a", {"id": first + 99})["result"] == "changed"
     assert client.ask("requeue", "f", "a", {"id": first})["result"] == "requeued"
+    assert runner.names() == ["a"]
 
 
 def test_removing_a_run_by_its_id_leaves_what_waits_behind_it() -> None:
@@ -197,11 +200,12 @@ def test_headers_travel_with_the_job() -> None:
     daemon = Daemon()
     headers = {"content-type": "image/jpeg", "traceparent": "00-ä"}
     daemon.connect().submit("a", headers=headers, retry={"limit": 0})
-    run = worker(daemon).take()
+    runner = worker(daemon)
+    run = runner.take()
     assert run.job["headers"] == daemon.job("f", "a")["headers"] == headers
     run.fail()
     daemon.connect().ask("requeue", "f", "a")
-    assert daemon.job("f", "a")["headers"] == headers
+    assert runner.take().job["headers"] == daemon.job("f", "a")["headers"] == headers
 
 
 @pytest.mark.parametrize(
@@ -325,9 +329,10 @@ def test_list_pages_through_all_jobs_by_function_and_state() -> None:
         after = page["next"]
     assert names == [str(number) for number in range(1, 25, 2)]
     assert client.ask("list", {"state": "dead"}) == {"jobs": [], "next": None}
-    worker(daemon, "even", 2)
+    runner = worker(daemon, "even", 2)
     running = client.ask("list", {"state": "waiting", "func": "even"})["jobs"]
     daemon.later(100)
+    assert runner.names() == ["0", "2"]
     assert len(running) == 13, "a claim may be written a little after its job was given out"
     assert len(client.ask("list", {"state": "running"})["jobs"]) == 2
 
@@ -335,9 +340,10 @@ def test_list_pages_through_all_jobs_by_function_and_state() -> None:
 def test_list_shows_what_has_a_successor() -> None:
     daemon = Daemon()
     client = daemon.connect()
-    worker(daemon, limit=1)
+    runner = worker(daemon, limit=1)
     for name in "aab":
         client.submit(name)
+    assert runner.names() == ["a"]
     daemon.later(100)
     listed = [(job["name"], job["state"], job["successor"]) for job in client.ask("list")["jobs"]]
     assert listed == [("a", "running", True), ("a", "behind", False), ("b", "waiting", False)]

@@ -65,6 +65,7 @@ def test_a_function_without_subscriber_costs_no_memory(store: Store) -> None:
     assert len(daemon.engine.scheduler.dispatch.queues) == 0
     runner = worker(daemon, limit=1)
     assert 0 < len(daemon.engine.scheduler.dispatch.queues) <= SMALL.jobs
+    assert len(runner.names()) == 1
     runner.ask("unsubscribe_all")
     assert (len(daemon.engine.scheduler.dispatch.queues), daemon.engine.scheduler.dispatch.queues.held_bytes) == (0, 0)
 
@@ -98,12 +99,14 @@ def test_what_changes_in_the_step_that_reads_a_page_wins_over_the_page(store: St
     for number in range(30):
         client.submit(f"{number:02}")
     runner = daemon.connect()
-    runner.send("subscribe", "f", {"limit": 100})
+    subscribed = runner.send("subscribe", "f", {"limit": 100})
     client.send("submit", {"func": "f", "name": "00", "workload": "new"})
     client.send("submit", {"func": "f", "name": "01", "delay_ms": 1_000})
     client.send("submit", {"func": "f", "name": "first", "priority": -1})
     client.send("remove", "f", "02")
     daemon.step()
+    assert len(client.answers) == 4
+    assert runner.answer(subscribed) == {}
     names = runner.names()
     assert names[0] == "first"
     assert len(names) == len(set(names)) == 29
@@ -183,6 +186,7 @@ def test_ten_thousand_functions_share_the_budget(tmp_path: Path) -> None:
     for number in range(10_000):
         peers[number % 10].send("subscribe", f"f{number}", {"limit": 1})
     daemon.step()
+    assert sum(len(peer.answers) for peer in peers) == 10_000
     assert len(daemon.engine.scheduler.dispatch.queues) <= 10_000
     assert sum(len(run_all(peer)) for peer in peers) == 20_000
     daemon.store.close()

@@ -13,7 +13,7 @@ import msgpack
 import pytest
 
 from bench.daemon import Daemon
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 
 LIMIT_MB = 420
 """Idle, the budget, one message of the largest size beyond it, and what 200 connections may always hold."""

@@ -18,8 +18,8 @@ from periodicd import __version__
 from periodicd.cli import periodicd
 from periodicd.config import ENVELOPE_BYTES, FIELDS, FILE_BYTES_MAX, Config, ConfigError, load, to_json, to_toml
 from periodicd.scheduler import Settings
-from tests.daemon.test_process import refused
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
+from tests.daemon.refused import refused
 
 
 def toml(folder: Path, text: str) -> Path:

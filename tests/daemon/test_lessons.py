@@ -14,7 +14,7 @@ import pytest
 
 from bench.daemon import Daemon, DidNotStart
 from periodicd import retry
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 from tests.model.link import Link
 
 

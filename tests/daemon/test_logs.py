@@ -19,18 +19,9 @@ import pytest
 
 from periodicd.line_writer import ROOM_LINES
 from periodicd.logs import LINES_MAX, WINDOW_S, JsonFormatter, LogHandler, PeopleFormatter
+from tests.daemon.log_record import NOON_S, record
+from tests.daemon.raw import Raw
 from tests.daemon.service import Service
-from tests.daemon.test_wire import Raw
-
-NOON_S = 1_767_268_800.25
-
-
-def record(template: str = "closed: %s", *values: object, at_s: float = NOON_S, **fields: object) -> logging.LogRecord:
-    made = logging.LogRecord("periodicd.connection", logging.WARNING, "", 0, template, values or ("why",), None)
-    made.created = at_s
-    made.__dict__.update(fields)
-    return made
-
 
 # -- how a line looks --------------------------------------------------------------------------------------------------
 

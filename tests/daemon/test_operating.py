@@ -22,8 +22,8 @@ from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
+from tests.daemon.log_record import record
 from tests.daemon.service import Service
-from tests.daemon.test_logs import record
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text()

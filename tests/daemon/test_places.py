@@ -14,7 +14,7 @@ from bench.daemon import Daemon
 from periodic_client.session import open_stream
 from periodicd import cli
 from periodicd.net import server
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 
 JOB = {"func": "f", "name": "a"}
 KEEPALIVE_TIMER = "02"

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon, DidNotStart
+from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
 from periodic_client.wire import Draining
 from periodicd.net.addresses import parse_address
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
+from tests.daemon.refused import refused
 
 
 async def test_a_job_goes_through_daemon_store_and_worker(daemon: Daemon) -> None:
@@ -230,12 +231,6 @@ def periodic(url: str, *arguments: str) -> list[str]:
 
 
 # -- what may be wrong with how it is started --------------------------------------------------------------------------
-
-
-def refused(folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0") -> tuple[int, str]:
-    with pytest.raises(DidNotStart) as refusal, Daemon(folder, *arguments, listen=listen):
-        pass
-    return refusal.value.code, str(refusal.value)
 
 
 def test_a_port_in_use(daemon: Daemon, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bench.daemon import Daemon
 from periodicd.store import Locked, ops
 from periodicd.store.sqlite import SqliteStore
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, error_from_wire
 from periodicd.methods import METHODS
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 from tests.fuzz.session import SESSION
 from tests.fuzz.words import KEYS, WORDS
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.daemon import Daemon
 from periodic_client.wire import error_from_wire
-from tests.daemon.test_wire import Raw
+from tests.daemon.raw import Raw
 from tests.model.oracle import Moment
 
 

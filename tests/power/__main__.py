@@ -9,8 +9,8 @@ from random import SystemRandom
 
 import click
 
-from tests.crashloop.__main__ import report, span
 from tests.crashloop.loop import Loop, LoopError
+from tests.crashloop.report import report, span
 from tests.power.mount import PowerDisk
 
 

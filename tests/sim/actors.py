@@ -1,10 +1,10 @@
 """Who speaks to the daemon: submitters, and workers that are honest, slow, dying or rude. All chance is the world's.
 
-An actor sees only what its link delivers. To add a message, add it where an actor acts, and what its answer means to
-``answered``.
+An actor sees only what its link delivers. To add a message, add a function, a line with its weight to the actor's table
+of acts, and what its answer means to ``answered``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -20,6 +20,10 @@ RICH = ("final", "delay_ms", "submit")
 """What an error that is only a text cannot say."""
 
 
+Acts = Sequence[tuple[int, Callable[[Any, Now], None]]]
+"""What an actor may do, each with its weight."""
+
+
 class Actor:
     def __init__(self, rng: Random, book: Book) -> None:
         self.rng = rng
@@ -32,11 +36,21 @@ class Actor:
     def act(self, now: Now) -> None:
         """Do something of one's own accord; the link is up."""
 
+    def choose(self, acts: Acts, now: Now) -> None:
+        """One of them."""
+        ((_, act),) = self.rng.choices(acts, [weight for weight, _ in acts])
+        act(self, now)
+
+    def ask(self, method: str, *params: Any, memo: Any = None) -> None:
+        assert self.link is not None
+        self.link.ask(method, *params, memo=memo)
+
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
             assert self.link is not None
             method, memo = self.link.asked.pop(message.msgid)
             assert message.error is not None or type(message.result) is dict, "every answer is a map"
+            self.book.answers[method, message.error is None] += 1
             self.answered(method, memo, message.error, message.result)
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
@@ -56,54 +70,62 @@ class Submitter(Actor):
             self.book.lands(flight)
         self._flights = []
 
-    def _ask(
+    def act(self, now: Now) -> None:
+        self.choose(SUBMITTER_ACTS, now)
+
+    def submit(self, now: Now) -> None:
+        job, version = self._job(now)
+        self._change("submit", job, versions=[version], about=[version.key])
+
+    def submit_batch(self, now: Now) -> None:
+        jobs = [self._job(now) for _ in range(self.rng.randrange(10))]
+        versions = [version for _, version in jobs]
+        self._change("submit_batch", [job for job, _ in jobs], versions=versions, about=[each.key for each in versions])
+
+    def remove(self, now: Now) -> None:
+        key = self._key()
+        self.book.excuse(*key, "a remove was sent")
+        self._change("remove", *key, self._maybe_id(key), about=[key])
+
+    def requeue(self, now: Now) -> None:
+        key = self._key()
+        self.ask("requeue", *key, self._maybe_id(key))
+
+    def get(self, now: Now) -> None:
+        self.ask("get", *self._key())
+
+    def get_what_was_seen(self, now: Now) -> None:
+        key = self._key()
+        self.ask("get", *key, {"workload": True, "id": self._ids.get(key)})
+
+    def list(self, now: Now) -> None:
+        self.ask("list", {"limit": 3, "after": self.rng.choice((None, "j3"))})
+
+    def status(self, now: Now) -> None:
+        self.ask("status", {"limit": self.rng.choice((1, None)), "after": self.rng.choice((None, "f"))})
+
+    def hello(self, now: Now) -> None:
+        self.ask("hello", {"client": "sim", "not yet known": 1})
+
+    def ping(self, now: Now) -> None:
+        self.ask("ping")
+
+    def ask_what_there_is_not(self, now: Now) -> None:
+        self.ask("oops", 1)
+
+    def _change(
         self, method: str, *params: Any, versions: Sequence[Version] = (), about: Sequence[tuple[str, str]]
     ) -> None:
-        assert self.link is not None
         flights = [self.book.takes_off(func, name) for func, name in about]
         self._flights += flights
-        self.link.ask(method, *params, memo=(versions, flights))
+        self.ask(method, *params, memo=(versions, flights))
 
-    def act(self, now: Now) -> None:
-        assert self.link is not None
-        rng = self.rng
-        func, name = rng.choice(FUNCS), rng.choice(NAMES)
-        choice = rng.random()
-        if choice < 0.70:
-            job, version = self._job(now)
-            self._ask("submit", job, versions=[version], about=[version.key])
-        elif choice < 0.80:
-            jobs = [self._job(now) for _ in range(rng.randrange(10))]
-            versions = [version for _, version in jobs]
-            self._ask(
-                "submit_batch", [job for job, _ in jobs], versions=versions, about=[each.key for each in versions]
-            )
-        elif choice < 0.86:
-            self.book.excuse(func, name, "a remove was sent")
-            self._ask("remove", func, name, self._maybe_id(func, name), about=[(func, name)])
-        elif choice < 0.91:
-            self.link.ask("requeue", func, name, self._maybe_id(func, name))
-        else:
-            self._look(func, name)
+    def _key(self) -> tuple[str, str]:
+        return self.rng.choice(FUNCS), self.rng.choice(NAMES)
 
-    def _maybe_id(self, func: str, name: str) -> dict[str, Any] | None:
+    def _maybe_id(self, key: tuple[str, str]) -> dict[str, Any] | None:
         """The id that was seen last, perhaps an old one, or none."""
-        return {"id": self._ids.get((func, name))} if self.rng.random() < 0.5 else None
-
-    def _look(self, func: str, name: str) -> None:
-        assert self.link is not None
-        rng = self.rng
-        self.link.ask(
-            *rng.choice((
-                ("get", func, name),
-                ("get", func, name, {"workload": True, "id": self._ids.get((func, name))}),
-                ("list", {"limit": 3, "after": rng.choice((None, "j3"))}),
-                ("status", {"limit": rng.choice((1, None)), "after": rng.choice((None, "f"))}),
-                ("hello", {"client": "sim", "not yet known": 1}),
-                ("ping",),
-                ("oops", 1),
-            ))
-        )  # fmt: skip
+        return {"id": self._ids.get(key)} if self.rng.random() < 0.5 else None
 
     def _job(self, now: Now) -> tuple[dict[str, Any], Version]:
         rng = self.rng
@@ -141,6 +163,21 @@ class Submitter(Actor):
             version.unwanted = word in ("kept", "refused")
 
 
+SUBMITTER_ACTS: Acts = (
+    (700, Submitter.submit),
+    (100, Submitter.submit_batch),
+    (60, Submitter.remove),
+    (50, Submitter.requeue),
+    (20, Submitter.get),
+    (20, Submitter.get_what_was_seen),
+    (20, Submitter.list),
+    (20, Submitter.status),
+    (20, Submitter.hello),
+    (20, Submitter.ping),
+    (20, Submitter.ask_what_there_is_not),
+)
+
+
 class Worker(Actor):
     """``manners``: honest, slow (outlives its leases), dying (cuts its connection), rude (says what it likes)."""
 
@@ -163,35 +200,60 @@ class Worker(Actor):
             self._finish(job, outcome)
         self.unreported = []
         for _, _, job in self.runs:
-            link.ask("extend", job["handle"], {"own": rng.random() < 0.8})
+            self._extend(job, own=rng.random() < 0.8)
         for func in rng.sample(FUNCS, rng.randrange(1, 4)):
             link.ask("subscribe", func, {"limit": rng.choice((None, 1, 2, 10))})
 
     def act(self, now: Now) -> None:
-        assert self.link is not None
-        rng = self.rng
-        self.link.ask("ping")
-        if rng.random() < 0.05:
-            self.link.ask(*rng.choice((("unsubscribe_all",), ("unsubscribe", rng.choice(FUNCS)))))
-        elif rng.random() < 0.1:
-            self.link.ask("subscribe", rng.choice(FUNCS), {"limit": rng.choice((1, 3))})
+        self.ask("ping")
+        self.choose(WORKER_ACTS, now)
         self.work(now)
-        if self.manners == "dying" and rng.random() < 0.1:
+        if self.manners == "dying" and self.rng.random() < 0.1:
             self.wants_to_die = True
         if self.manners == "rude":
-            self._be_rude()
+            self.choose(RUDE_ACTS, now)
 
-    def _be_rude(self) -> None:
+    def only_work(self, now: Now) -> None:
+        """Nothing else."""
+
+    def subscribe(self, now: Now) -> None:
+        self.ask("subscribe", self.rng.choice(FUNCS), {"limit": self.rng.choice((1, 3))})
+
+    def unsubscribe(self, now: Now) -> None:
+        self.ask("unsubscribe", self.rng.choice(FUNCS))
+
+    def unsubscribe_all(self, now: Now) -> None:
+        self.ask("unsubscribe_all")
+
+    def extend(self, now: Now) -> None:
+        """One of its runs, which may be lost by now."""
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self._extend(job, lease_ms=self.rng.choice((None, 1_000, 60_000)))
+
+    def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
+        self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
+
+    def respond_to_nothing(self, now: Now) -> None:
         assert self.link is not None
+        self.link.respond(10_000 + self.rng.randrange(20), None)
+
+    def finish_what_it_guessed(self, now: Now) -> None:
+        self.ask("finish", self._guess(), {"outcome": "later", "delay_ms": 5})
+
+    def extend_what_it_guessed(self, now: Now) -> None:
+        self.ask("extend", self._guess(), {"lease_ms": 1_000, "own": True})
+
+    def finish_nonsense(self, now: Now) -> None:
+        self.ask("finish", "nonsense", 7)
+
+    def subscribe_for_nothing(self, now: Now) -> None:
+        self.ask("subscribe", "f", {"limit": 0})
+
+    def _guess(self) -> str:
+        """A handle."""
         rng = self.rng
-        handle = f"{rng.randrange(4)}-{rng.randrange(40)}-{rng.randrange(40)}-{rng.randrange(10):016x}"
-        rng.choice((
-            lambda link: link.respond(10_000 + rng.randrange(20), None),
-            lambda link: link.ask("finish", handle, {"outcome": "later", "delay_ms": 5}),
-            lambda link: link.ask("extend", handle, {"lease_ms": 1_000, "own": True}),
-            lambda link: link.ask("finish", "nonsense", 7),
-            lambda link: link.ask("subscribe", "f", {"limit": 0}),
-        ))(self.link)  # fmt: skip
+        return f"{rng.randrange(4)}-{rng.randrange(40)}-{rng.randrange(40)}-{rng.randrange(10):016x}"
 
     def work(self, now: Now) -> None:
         """Report the runs that are over."""
@@ -237,6 +299,8 @@ class Worker(Actor):
             self.unreported.append((job, outcome))
         elif msgid is None or self.rng.random() < 0.3:
             self._finish(job, outcome)
+            if self.rng.random() < 0.2:  # it is not sure that it did
+                self._finish(job, outcome)
             if msgid is not None:
                 link.respond(msgid, outcome)
         elif isinstance(outcome, dict) and outcome["outcome"] == "failed" and not any(map(outcome.get, RICH)):
@@ -272,3 +336,19 @@ class Worker(Actor):
             if isinstance(outcome, dict) and self.book.reports_sent[job["handle"]] == 1:
                 for follow_on in outcome.get("submit", ()):
                     self.book.versions[token(follow_on["workload"])].unwanted = True
+
+
+WORKER_ACTS: Acts = (
+    (800, Worker.only_work),
+    (100, Worker.subscribe),
+    (60, Worker.extend),
+    (25, Worker.unsubscribe),
+    (25, Worker.unsubscribe_all),
+)
+RUDE_ACTS: Acts = (
+    (1, Worker.respond_to_nothing),
+    (1, Worker.finish_what_it_guessed),
+    (1, Worker.extend_what_it_guessed),
+    (1, Worker.finish_nonsense),
+    (1, Worker.subscribe_for_nothing),
+)

@@ -1,6 +1,8 @@
 """The network of the simulation: links that deliver late, in order, and may be cut with messages on their way."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from periodic_client.wire import Decoder, Message, encode_error, encode_request, encode_response
@@ -15,7 +17,7 @@ class Link:
         self.peer = peer
         self.is_up = True
         self.up: deque[bytes] = deque()
-        """On the way to the daemon."""
+        """On the way to the daemon: each is what one write sent."""
         self.down: deque[bytes] = deque()
         """On the way to the actor."""
         self.asked: dict[int, tuple[str, Any]] = {}
@@ -24,17 +26,30 @@ class Link:
         """Runs by the number of the ``perform`` that left for here."""
         self._to_daemon, self._to_actor = Decoder(), Decoder()
         self._msgid = 0
+        self._written: list[bytes] | None = None
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        """A pipeline: all that is sent meanwhile arrives at once."""
+        self._written = []
+        yield
+        if self._written:
+            self.up.append(b"".join(self._written))
+        self._written = None
+
+    def _send(self, message: bytes) -> None:
+        (self.up if self._written is None else self._written).append(message)
 
     def ask(self, method: str, *params: Any, memo: Any = None) -> None:
         self._msgid += 1
         self.asked[self._msgid] = (method, memo)
-        self.up.append(encode_request(self._msgid, method, params))
+        self._send(encode_request(self._msgid, method, params))
 
     def respond(self, msgid: int, result: Any) -> None:
-        self.up.append(encode_response(msgid, result))
+        self._send(encode_response(msgid, result))
 
     def refuse(self, msgid: int, error: str) -> None:
-        self.up.append(encode_error(msgid, error))
+        self._send(encode_error(msgid, error))
 
     def next_up(self) -> list[Message]:
         return list(self._to_daemon.feed(self.up.popleft()))

@@ -6,14 +6,18 @@ and report can be traced to the submit that it came from.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from periodicd.clock import Now
 from periodicd.engine import Engine
-from periodicd.job import State
+from periodicd.job import Job, State
 from periodicd.scheduler import Scheduler
+from periodicd.scheduler.queues import Window
 from tests.sim.store import FaultyStore
 
 TIME_TO_RUN_MS = 60_000
+ADJUSTED_MS = 1_000
+"""By less the wall clock is being adjusted, not stepped."""
 
 
 class Broken(AssertionError):
@@ -50,6 +54,8 @@ class Book:
         self._flying: dict[int, tuple[str, str]] = {}
         """Submits and removes on their way, which may arrive after what is sent later over another link."""
         self._flights = 0
+        self.answers: Counter[tuple[str, bool]] = Counter()
+        """By method, and whether it was done."""
         self.orphans = 0
         """Reports that were refused."""
         self.reports_sent: Counter[str] = Counter()
@@ -109,10 +115,34 @@ def token(workload: bytes | None) -> int:
     return int(workload.split(b".")[0])
 
 
+class Wait(NamedTuple):
+    """A job waits until it is due: for a retry, a delay, or for nothing."""
+
+    attempt: int
+    due_at_ms: int
+    """On the wall clock, as it was last seen."""
+    over_mono_ms: int
+    """When it is to be over on the monotonic clock."""
+
+    def goes_on(self, job: Job, stepped_back_ms: int) -> bool:
+        return job.attempt == self.attempt and self.due_at_ms - job.due_at_ms in (0, stepped_back_ms)
+
+
 class Promises:
     def __init__(self, book: Book) -> None:
         self.book = book
         self._last_run = 0
+        self.new_life()
+
+    def new_life(self) -> None:
+        """What is promised for as long as the daemon runs."""
+        self._leases: dict[int, int] = {}
+        """By run: until when, on the monotonic clock."""
+        self._ran_out: set[int] = set()
+        """Runs whose leases did."""
+        self._waits: dict[int, Wait] = {}
+        """By job."""
+        self._stepped_back_ms = 0
 
     def check(self, engine: Engine, store: FaultyStore) -> None:
         """After every step that ended well."""
@@ -120,9 +150,11 @@ class Promises:
         self.nothing_unwanted_is_there(store)
         self.only_workers_and_leases_make_failures(store)
         self.one_run_a_job(engine.scheduler, store)
-        self.memory_is_a_part_of_the_store(engine.scheduler, store)
-        self.windows_have_no_holes(engine.scheduler, store)
-        self.everything_stays_under_its_limit(engine)
+        windows = engine.scheduler.dispatch.queues.snapshot()
+        self.memory_is_a_part_of_the_store(engine.scheduler, windows, store)
+        self.windows_have_no_holes(engine.scheduler, windows, store)
+        self.everything_stays_under_its_limit(engine.scheduler, len(windows))
+        self.no_wait_is_prolonged(store, engine.scheduler.step.now)
 
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
         kept = {token(job.workload) for job in store.on_disk().values()}
@@ -143,9 +175,50 @@ class Promises:
             if job.failures > version.fails_sent + version.ran_out:
                 raise Broken(f"{job.failures} failures of {version}")
 
-    def ran_out(self, run: int | None, heard: bool) -> None:
+    def lease_begins(self, run: int, until_mono_ms: int) -> None:
+        """A ``perform`` leaves, or an ``extend`` is answered."""
+        self._leases[run] = until_mono_ms
+
+    def pings_are_answered_last(self, said: list[tuple[int, str]]) -> None:
+        """In a step, for each connection. ``said``: its number, and the method that is asked or answered."""
+        pinged: set[int] = set()
+        for connection, method in said:
+            if method == "ping":
+                pinged.add(connection)
+            elif connection in pinged:
+                raise Broken(f"connection {connection}: a ping was answered before {method}")
+
+    def only_lost_runs_are_replaced(self, handle: str, kind: str, why: str, ran_out: set[int]) -> None:
+        """By a submit, which waits behind a run that counts. ``ran_out``: the leases of these did, in this step."""
+        run = int(handle.split("-")[1])
+        if kind == "lost" and why.endswith("replaced") and run not in ran_out | self._ran_out:
+            raise Broken(f"the job of run {run} was replaced while it ran")
+
+    def no_wait_is_prolonged(self, store: FaultyStore, now: Now) -> None:
+        """By a wall clock that was stepped back, that is."""
+        before, self._waits = self._waits, {}
+        for job in store.on_disk().values():
+            if job.dated or job.state is not State.WAITING:
+                continue
+            over_mono_ms = now.mono_ms + job.due_at_ms - now.wall_ms
+            wait = before.get(job.id)
+            if wait is None or not wait.goes_on(job, self._stepped_back_ms):
+                wait = Wait(job.attempt, job.due_at_ms, over_mono_ms)
+            elif over_mono_ms > wait.over_mono_ms + ADJUSTED_MS:
+                raise Broken(f"{job} waits for {over_mono_ms - wait.over_mono_ms} ms longer than it was to")
+            self._waits[job.id] = wait._replace(due_at_ms=job.due_at_ms)
+        self._stepped_back_ms = 0
+
+    def stepped_back(self, by_ms: int) -> None:
+        """The wall clock was, the daemon says."""
+        self._stepped_back_ms = by_ms
+
+    def ran_out(self, run: int | None, heard: bool, mono_ms: int) -> None:
         """A lease did, says the daemon. ``heard``: its worker's messages do not wait."""
         assert run is not None
+        self._ran_out.add(run)
+        if mono_ms < self._leases.get(run, 0):
+            raise Broken(f"the lease of run {run} ran out {self._leases[run] - mono_ms} ms early")
         if heard and run in self.book.heard:
             raise Broken(f"the lease of run {run} ran out, although its response had arrived")
         # A run of an earlier life may be one that nobody was given.
@@ -172,9 +245,13 @@ class Promises:
         if not running <= {run.job.id for run in scheduler.runs}:
             raise Broken("the store says of a job that it runs, and nobody runs it")
 
-    def memory_is_a_part_of_the_store(self, scheduler: Scheduler, store: FaultyStore) -> None:
+    def memory_is_a_part_of_the_store(self, scheduler: Scheduler, windows: list[Window], store: FaultyStore) -> None:
         disk = store.on_disk()
-        for job in scheduler.dispatch.queues._jobs.values():
+        queues = scheduler.dispatch.queues
+        remembered = [job for window in windows for job in window.jobs]
+        if len(remembered) != len(queues) or not all(queues.get(job.id) is job for job in remembered):
+            raise Broken(f"the windows hold {len(remembered)} jobs, and {len(queues)} are counted")
+        for job in remembered:
             kept = disk.get(job.id)
             if kept is None or kept.state is not State.WAITING or kept.due_at_ms != job.due_at_ms:
                 raise Broken(f"memory has {job}, the store {kept}")
@@ -185,24 +262,23 @@ class Promises:
             if kept.state is State.RUNNING and kept.handle != run.handle:
                 raise Broken(f"the store's claim {kept.handle} is not the run {run.handle}")
 
-    def windows_have_no_holes(self, scheduler: Scheduler, store: FaultyStore) -> None:
+    def windows_have_no_holes(self, scheduler: Scheduler, windows: list[Window], store: FaultyStore) -> None:
+        queues = scheduler.dispatch.queues
+        window_of = {(window.func, window.priority): window for window in windows}
         for job in store.on_disk().values():
             if job.state is not State.WAITING or scheduler.runs.is_running(job.id):
                 continue
-            function = scheduler.dispatch.queues._functions.get(job.func)
-            if function is None or scheduler.dispatch.queues.get(job.id) is not None:
+            if not queues.is_open(job.func) or queues.get(job.id) is not None:
                 continue
-            lane = function.lanes.get(job.priority)
-            head = lane.head() if lane is not None else None
-            if lane is None or lane.reaches(job):
+            window = window_of.get((job.func, job.priority))
+            place = (job.due_at_ms, job.id)
+            if window is None or window.horizon is None or place <= window.horizon:
                 raise Broken(f"{job} waits within the window, and memory does not know it")
-            if head is not None and (job.due_at_ms, job.id) < (head.due_at_ms, head.id):
-                raise Broken(f"{job} comes before {head}, and memory does not know it")
+            if window.jobs and place < (window.jobs[0].due_at_ms, window.jobs[0].id):
+                raise Broken(f"{job} comes before {window.jobs[0]}, and memory does not know it")
 
-    def everything_stays_under_its_limit(self, engine: Engine) -> None:
-        scheduler = engine.scheduler
+    def everything_stays_under_its_limit(self, scheduler: Scheduler, lanes: int) -> None:
         budget = scheduler.settings.budget
-        lanes = sum(len(function.lanes) for function in scheduler.dispatch.queues._functions.values())
         # Each lane keeps at least its first job, and a page that was just read.
         if len(scheduler.dispatch.queues) > budget.jobs * 5 // 4 + lanes + budget.page_jobs:
             raise Broken(f"{len(scheduler.dispatch.queues)} jobs in memory")

@@ -11,8 +11,8 @@ from periodic_client.wire import Message, Notification, Request, Response, encod
 from periodicd.clock import Now
 from periodicd.engine import Detached, Drained, Heard, Listed, drive, start
 from periodicd.scheduler import Said, Settings
-from periodicd.scheduler.events import LeaseRanOut
-from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES
+from periodicd.scheduler.events import LeaseRanOut, SteppedBack
+from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
 from periodicd.scheduler.queues import Budget
 from tests.sim.actors import FUNCS, Actor, Submitter, Worker
 from tests.sim.network import Link
@@ -33,6 +33,8 @@ class World:
         self.lives = 0
         self.trace = hashlib.sha256()
         self._links: list[Link] = []
+        self._link_of: dict[Peer, Link] = {}
+        """Of this life, those that were cut too."""
         self._link_numbers = 0
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
@@ -99,6 +101,8 @@ class World:
     def _start(self) -> None:
         self.lives += 1
         self.engine = start(self.store, self.now, self.rng.randbytes, self._settings)
+        self.promises.new_life()
+        self._link_of = {}
 
     def _engine_steps(self) -> None:
         try:
@@ -109,6 +113,7 @@ class World:
             self._note_events(self.engine.scheduler.step.said())
             self._restart()
             return
+        self._judge_said(said)
         self._note_events(said)
         self.promises.check(self.engine, self.store)
         for peer, message in said.messages:
@@ -124,11 +129,37 @@ class World:
                 if link.peer is peer:
                     self._cut(link)
 
+    def _judge_said(self, said: Said) -> None:
+        """What a step says, whether or not it arrives."""
+        ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
+        methods = []
+        for peer, message in said.messages:
+            link = self._link_of[peer]
+            if isinstance(message, Response):
+                assert message.msgid is not None
+                method, memo = link.asked[message.msgid]
+                if method == "extend" and message.error is None:
+                    lease_ms = message.result["lease_until_at_ms"] - self.now.wall_ms
+                    self.promises.lease_begins(memo, self.now.mono_ms + lease_ms)
+            else:
+                method = message.method
+                if isinstance(message, Request):
+                    (job,) = message.params
+                    self.promises.lease_begins(job["run"], self.now.mono_ms + job["lease_ms"])
+                else:
+                    handle, kind, why = message.params
+                    self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
+            methods.append((link.number, method))
+        self.promises.pings_are_answered_last(methods)
+
     def _note_events(self, said: Said) -> None:
         for event in said.events:
-            if isinstance(event, LeaseRanOut):
+            if isinstance(event, SteppedBack):
+                self.promises.stepped_back(event.by_ms)
+            elif isinstance(event, LeaseRanOut):
                 # What a peer says waits for as long as it does not read its answers: its leases go on meanwhile.
-                self.promises.ran_out(event.run, heard=not (event.peer and event.peer.deferred))
+                heard = not (event.peer and event.peer.deferred)
+                self.promises.ran_out(event.run, heard, self.now.mono_ms)
 
     def _note_perform(self, link: Link, message: Message) -> None:
         if isinstance(message, Request):
@@ -160,6 +191,7 @@ class World:
         self._link_numbers += 1
         link = Link(self._link_numbers, self.engine.attach(self.now))
         self._links.append(link)
+        self._link_of[link.peer] = link
         actor.connected(link)
 
     def _cut(self, link: Link, tell: bool = True) -> None:
@@ -221,7 +253,12 @@ class World:
             if actor in self._actors:
                 self._connect(actor)
             return
-        actor.act(self.now)
+        if self.rng.random() < 0.1:
+            with actor.link.one_write():
+                for _ in range(self.rng.randrange(2, 6)):
+                    actor.act(self.now)
+        else:
+            actor.act(self.now)
         if isinstance(actor, Worker) and actor.wants_to_die:
             actor.runs, actor.unreported = [], []
             self._cut(actor.link)

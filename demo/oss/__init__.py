@@ -1,4 +1,4 @@
-"""The server of ``tests/oss`` as a process of its own: a bucket that speaks OSS and checks every signature."""
+"""A bucket that speaks OSS and checks every signature with the vendor's own code: ``server.cjs`` in its own process."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import yaml
 
-FOLDER = Path(__file__).parent.parent / "tests" / "oss"
+FOLDER = Path(__file__).parent
 ACCESS_ID, ACCESS_KEY, REGION = "testid", "a-test-key-that-must-not-be-seen", "cn-hangzhou"
 BUCKET = "pictures"
 _ANSWER_S = 10.0
