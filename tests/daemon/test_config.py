@@ -264,7 +264,7 @@ def test_the_largest_workload_fits_into_a_message(tmp_path: Path) -> None:
         }  # fmt: skip
         assert raw.ask("submit", job)["result"] == "created"
         too_large = raw.refusal("submit", job | {"workload": bytes(100_001 - ENVELOPE_BYTES)})
-        assert too_large == "INVALID path=job.workload: job.workload has 91809 bytes, and may have 91808"
+        assert too_large == "INVALID path=job.workload: job.workload has 91,809 bytes, and may have 91,808"
         raw.socket.close()
 
 
