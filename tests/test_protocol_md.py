@@ -15,7 +15,7 @@ from msgspec import inspect
 from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, Decoder, Limits
 from periodic_client.wire import limits as wire
-from periodicd.job import CRASHES_MAX, REASON_BYTES_MAX, RESTARTS_MAX, STATES
+from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import answers, fields
 from periodicd.protocol.words import Params, Said, fields_of, on_the_page
@@ -237,7 +237,7 @@ def test_words_are_the_code_s() -> None:
 def test_limits_are_the_code_s() -> None:
     defaults, limits = Settings(), Limits()
     for number in (
-        defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, REASON_BYTES_MAX,
+        defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, wire.REASON_BYTES_MAX,
         wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
         FUNCTIONS_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip

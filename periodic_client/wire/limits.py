@@ -1,8 +1,15 @@
-"""The protocol's constants: what protocol.md says may be how long, how large, how many. Numbers only."""
+"""The protocol's constants: what protocol.md says may be how long, how large, how many. Numbers only.
 
+The daemon's types, the library's own checks and the tests take them from here.
+"""
+
+WORKLOAD_BYTES = 16 * 1024 * 1024
+"""Unless the daemon is configured otherwise; ``hello`` says it."""
 NAME_BYTES_MAX = 255
 BATCH_JOBS_MAX = 1000
 LISTING_MAX = 1000
+REASON_BYTES_MAX = 1000
+"""So much of a reason is kept."""
 HEADERS_MAX = 64
 HEADERS_BYTES_MAX = 4096
 FEATURES_MAX = 64

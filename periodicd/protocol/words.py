@@ -191,7 +191,7 @@ def _take_params(params: list[Any], said: type[Params], error: ValidationError) 
         return take(params[:given], said)
     for each, value in zip(fields, params, strict=False):
         _look_at_field(value, each, each.name)
-    raise _wrong_together(error, "") or Invalid(f"the params are refused: {error}")
+    raise _wrong_together(error, "") or Invalid(f"this is refused: {error}")
 
 
 def wrong(where: str, what: str) -> Invalid:

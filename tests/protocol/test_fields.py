@@ -1,12 +1,19 @@
 """The types of what peers say, held to what msgspec makes easy to get wrong."""
 
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgpack import ExtType
 from msgspec import inspect
 
+from periodic_client.wire import Invalid
 from periodicd.job import STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
 from periodicd.protocol.words import Said, fields_of, in_words
-from tests.fuzz.words import CHOICES, KEYS, TYPES
+from tests.fuzz.words import CHOICES, KEYS, TYPES, WORDS
 
 EVERY = [(said, each) for said in TYPES for each in fields_of(said)]
 
@@ -90,3 +97,23 @@ def test_each_outcome_has_the_keys_of_all() -> None:
 def test_hello_alone_takes_keys_that_it_does_not_know() -> None:
     assert [said for said in TYPES if not said.__struct_config__.forbid_unknown_fields] == [fields.Hello]
     assert issubclass(fields.Hello, Said)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 1_001) | st.integers(-(2**63), 2**64 - 1) | st.floats()
+    | st.sampled_from(WORDS) | st.text(max_size=5) | st.binary(max_size=5) | st.just(ExtType(1, b"x")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.binary(max_size=2), inner),
+    max_leaves=8,
+)  # fmt: skip
+jobs = st.builds(dict.__or__, st.just({"func": "f", "name": "a"}), st.dictionaries(st.sampled_from(KEYS), values))
+
+
+@given(method=st.sampled_from(sorted(METHODS)), params=st.lists(values | jobs | st.lists(jobs), max_size=3))
+def test_whatever_is_refused_is_refused_in_words_of_the_protocol(method: str, params: list[Any]) -> None:
+    """What msgspec refuses, the look at the types finds too."""
+    try:
+        METHODS[method].check(params, requests.Rules(1_700_000_000_000, 1_000))
+    except Invalid as error:
+        said = error.to_wire()
+        assert " is refused" not in said
+        assert not re.search(r"Expected|`int`|\bdict\b|\blist\b|\bstr\b|None", said.replace("`next`", ""))
