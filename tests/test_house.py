@@ -16,7 +16,7 @@ MODULE_LINES_MAX = 500
 
 CORE = (
     "periodic_client.wire", "periodicd.engine", "periodicd.job", "periodicd.methods", "periodicd.protocol",
-    "periodicd.retry", "periodicd.scheduler", "periodicd.store.ops",
+    "periodicd.retry", "periodicd.scheduler", "periodicd.store.ops", "periodicd.words",
 )  # fmt: skip
 """No I/O, no clock, no randomness."""
 TRIO = ("periodicd.net", "periodicd.cli")

@@ -18,13 +18,14 @@ from periodic_client.wire import limits as wire
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import answers, fields
-from periodicd.protocol.words import Params, Said, fields_of, on_the_page
+from periodicd.protocol.words import Params, Said, on_the_page
 from periodicd.retry import JITTER_PERCENT, Retry
 from periodicd.scheduler import Settings
 from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
 from periodicd.store.tables import COUNT_LOOKS
+from periodicd.words import fields_of
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
 TEXT = PAGE.read_text()

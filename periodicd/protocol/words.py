@@ -1,20 +1,18 @@
-"""Types in the words of the protocol: params become what their type says, or ``Invalid`` names what is wrong with them.
+"""Types of the protocol and their words: params become what their type says, or ``Invalid`` names what is wrong.
 
 A type is a ``Said``: a msgspec Struct whose annotations hold ranges and meaning. msgspec checks; only when it refuses
 is the value looked at again, here, to say where and why in words that know nothing of Python. Which messages there are
 is not known here.
 """
 
-import difflib
 import re
-from collections.abc import Iterable
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 from msgspec import Meta, Struct, ValidationError, convert, inspect
 
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import INTEGER_MAX
+from periodicd.words import Field, fields_of, in_words, nearest, noun, plain
 
 S = TypeVar("S", bound="Said")
 
@@ -49,7 +47,7 @@ def says(meaning: str, default: object = "") -> Meta:
     return Meta(description=meaning, extra={"default": default})
 
 
-BYTES = Meta(extra={"bytes": True})
+BYTES = Meta(extra={"words": "bytes"})
 """Bytes, or a text that stands for its UTF-8."""
 CURSOR = Meta(extra={"cursor": True})
 
@@ -62,78 +60,7 @@ def measure(longest: int, said: Said, *names: str) -> None:
             raise Wrong(name, f"has {size:,} bytes, and may have {longest:,}")
 
 
-# -- what a type says --------------------------------------------------------------------------------------------------
-
-
-class Field(NamedTuple):
-    name: str
-    kind: inspect.Type
-    """Without nil."""
-    notes: dict[str, Any]
-    is_required: bool
-
-
-@lru_cache(maxsize=256)
-def fields_of(said: type[Said]) -> tuple[Field, ...]:
-    """The keys of a map, or the params of a method, in their order."""
-    shape = inspect.type_info(said)
-    assert isinstance(shape, inspect.StructType)
-    hints = get_type_hints(said, include_extras=True)
-    found = []
-    for each in shape.fields:
-        kind, notes = _plain(each.type)
-        if isinstance(kind, inspect.LiteralType):
-            kind = inspect.LiteralType(_choices(hints[each.name]))  # msgspec sorts them
-        found.append(Field(each.encode_name, kind, notes, each.required))
-    return tuple(found)
-
-
-def _choices(hint: Any) -> tuple[Any, ...]:
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    return next(filter(None, map(_choices, get_args(hint))), ())
-
-
-def _plain(kind: inspect.Type) -> tuple[inspect.Type, dict[str, Any]]:
-    """The type without nil, and what is noted of it; what stands outside wins."""
-    notes: dict[str, Any] = {}
-    while isinstance(kind, inspect.Metadata | inspect.UnionType):
-        if isinstance(kind, inspect.UnionType):
-            (kind,) = (each for each in kind.types if not isinstance(each, inspect.NoneType))
-        else:
-            notes = (kind.extra_json_schema or {}) | (kind.extra or {}) | notes
-            kind = kind.type
-    return kind, notes
-
-
-def _noun(kind: inspect.Type) -> str:
-    return _said(kind).called.split(" ", 1)[1] if isinstance(kind, inspect.StructType) else "text"
-
-
-def _said(kind: inspect.StructType) -> type[Said]:
-    assert issubclass(kind.cls, Said)
-    return kind.cls
-
-
-def in_words(kind: inspect.Type, notes: dict[str, Any]) -> str:
-    """What a value is to be, as in "is ..., not a float"."""
-    match kind:
-        case inspect.IntType(ge=low, le=high):
-            return f"an integer from {low:,} to {high:,}"
-        case inspect.LiteralType(values=words):
-            return f"one of {', '.join(map(str, words))}"
-        case inspect.VarTupleType(item_type=item):
-            return f"an array of {_noun(_plain(item)[0])}s"
-        case inspect.DictType():
-            return "a map of text to text"
-        case inspect.StructType():
-            return "a map"
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.StrType():
-            return "a text"
-    assert "bytes" in notes, f"{kind} has no words"
-    return "bytes"
+# -- what protocol.md says of it ---------------------------------------------------------------------------------------
 
 
 def on_the_page(kind: inspect.Type, notes: dict[str, Any]) -> str:
@@ -144,7 +71,7 @@ def on_the_page(kind: inspect.Type, notes: dict[str, Any]) -> str:
         case inspect.LiteralType(values=words):
             return f"choice: {', '.join(f'`{word}`' for word in words)}"
         case inspect.VarTupleType(item_type=item, max_length=most):
-            return f"array of {_noun(_plain(item)[0])}s, up to {most:,}"
+            return f"array of {noun(plain(item)[0])}s, up to {most:,}"
         case inspect.StrType(min_length=least, max_length=most) if most and "cursor" not in notes:
             return f"text, {least} to {most} bytes" if least else f"text, up to {most} bytes"
         case inspect.StrType():
@@ -156,8 +83,8 @@ def form(params: type[Params]) -> str:
     """All ways to write the params of a method."""
     fields = fields_of(params)
     names = [
-        f"[{_noun(item)}, {_noun(item)}, ...]"
-        if isinstance(each.kind, inspect.VarTupleType) and (item := _plain(each.kind.item_type)[0])
+        f"[{noun(item)}, {noun(item)}, ...]"
+        if isinstance(each.kind, inspect.VarTupleType) and (item := plain(each.kind.item_type)[0])
         else each.name
         for each in fields
     ]
@@ -218,6 +145,11 @@ _TYPES: dict[type[inspect.Type], Any] = {
 }  # fmt: skip
 
 
+def _said(kind: inspect.StructType) -> type[Said]:
+    assert issubclass(kind.cls, Said)
+    return kind.cls
+
+
 def _look_at_field(value: Any, field: Field, where: str) -> None:
     if value is not None:
         _look(value, field.kind, field.notes, where)
@@ -259,9 +191,9 @@ def _look_at_text(value: str, kind: inspect.StrType, where: str) -> None:
 
 
 def _look_at_array(value: list[Any], kind: inspect.VarTupleType, where: str) -> None:
-    item, notes = _plain(kind.item_type)
+    item, notes = plain(kind.item_type)
     if kind.max_length is not None and len(value) > kind.max_length:
-        raise wrong(where, f"has {len(value):,} {_noun(item)}s, and may have {kind.max_length:,}")
+        raise wrong(where, f"has {len(value):,} {noun(item)}s, and may have {kind.max_length:,}")
     for index, each in enumerate(value):
         _look(each, item, notes, f"{where}[{index}]")
 
@@ -302,10 +234,3 @@ def _wrong_together(error: ValidationError, where: str) -> Invalid | None:
     if not isinstance(error.__cause__, Wrong):
         return None
     return wrong(".".join(filter(None, (where, error.__cause__.field))), str(error.__cause__))
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    """A hint for who wrote ``key``."""
-    known = list(known)
-    near = difflib.get_close_matches(key[:64], known, 1) or [each for each in known if each.startswith(key)]
-    return f"; did you mean {near[0]}?" if near else f"; they are {', '.join(known)}"

@@ -12,7 +12,8 @@ from periodic_client.wire import Invalid
 from periodicd.job import STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
-from periodicd.protocol.words import Said, fields_of, in_words
+from periodicd.protocol.words import Said
+from periodicd.words import fields_of, in_words
 from tests.fuzz.words import CHOICES, KEYS, TYPES, WORDS
 
 EVERY = [(said, each) for said in TYPES for each in fields_of(said)]
