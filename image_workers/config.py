@@ -19,7 +19,7 @@ from image_workers.values import (
     REQUIRED,
     Section,
     boolean,
-    duration_ms,
+    duration,
     folder,
     integer,
     megapixels,
@@ -153,7 +153,7 @@ def parse(yaml_text: str) -> Config:
         guetzli_run=guetzli,
         resizes=resizes,
         bucket=_bucket(top.section("bucket")),
-        cache_ms=top.take("cache", 5 * _DAY_S * 1000, duration_ms(1, 3650 * _DAY_S)),
+        cache_ms=top.take("cache", 5 * _DAY_S * 1000, duration(1, 3650 * _DAY_S)),
         max_pixels=top.take("max-megapixels", 64_000_000, megapixels(1000)),
         max_bytes=top.take("max-megabytes", 64, integer(1, 1024)) * 1_000_000,
         decoding=_decoding(top.section("decoding")),
@@ -199,7 +199,7 @@ def _guetzli(section: Section) -> GuetzliConfig:
         quality=section.take("quality", 95, integer(MIN_QUALITY, 100)),
         memlimit_mb=section.take("memlimit_mb", 6000, integer(100, 1_000_000)),
         max_pixels=section.take("max-megapixels", 2_000_000, megapixels(1000)),
-        time_limit_s=section.take("time-limit", 600_000, duration_ms(1, 20 * 3600)) // 1000,
+        time_limit_s=section.take("time-limit", 600_000, duration(1, 20 * 3600)) // 1000,
     )
     section.finish()
     return guetzli
@@ -219,7 +219,7 @@ def _bucket(section: Section) -> BucketConfig:
         "own_domain": section.take("own-domain", None, boolean),
         "cache_control": section.take("cache-control", None, _header),
         "object_acl": section.take("object-acl", None, _acl),
-        "wait_s": section.take("wait-at-start", None, duration_ms(1, 3600)),
+        "wait_s": section.take("wait-at-start", None, duration(1, 3600)),
     }
     section.finish()
     given = [key for key, value in oss.items() if value is not None]

@@ -4,7 +4,6 @@ A reader turns the value of a key into what the program uses, or raises `ConfigE
 there are is not known here.
 """
 
-import difflib
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import yaml
 
 from image_workers.errors import ConfigError, Refused
 from image_workers.names import check_name
+from periodic_client.texts import duration_ms, nearest
 from periodic_client.url import parse_url
 
 T = TypeVar("T")
@@ -23,8 +23,6 @@ REQUIRED: Any = object()
 """The default of a key that has none."""
 
 _MAX_ENTRIES = 100
-_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
 def read_document(text: str) -> "Section":
@@ -75,9 +73,7 @@ class Section:
     def finish(self) -> None:
         for key in self._values:
             if key not in self._known:
-                near = difflib.get_close_matches(str(key), self._known, 1, 0.5)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(self._known))}"
-                raise ConfigError(f"{self.where(key)}: is not a known key; {hint}")
+                raise ConfigError(f"{self.where(key)}: is not a known key{nearest(str(key), self._known)}")
 
 
 def text(value: Any, where: str) -> str:
@@ -119,17 +115,18 @@ def megapixels(high: int) -> Reader[int]:
     return read
 
 
-def duration_ms(low_s: int, high_s: int) -> Reader[int]:
-    """Seconds, or what its unit says (s, m, h, d), as milliseconds."""
+def duration(low_s: int, high_s: int) -> Reader[int]:
+    """A duration, as milliseconds; a number alone is seconds."""
 
     def read(value: Any, where: str) -> int:
-        match = _DURATION.fullmatch(str(value)) if not isinstance(value, bool) else None
-        if match is None:
-            raise ConfigError(f"{where}: must be a duration like 90s, 15m, 12h or 5d, not {value!r}")
-        duration_ms = round(float(match[1]) * _UNIT_MS[match[2] or "s"])
-        if not low_s * 1000 <= duration_ms <= high_s * 1000:
+        written = str(value)
+        try:
+            given_ms = duration_ms(written if written[-1:].isalpha() else f"{written}s")
+        except ValueError:
+            raise ConfigError(f"{where}: must be a duration like 90s, 15m, 1h30m or 5d, not {value!r}") from None
+        if not low_s * 1000 <= given_ms <= high_s * 1000:
             raise ConfigError(f"{where}: must be from {low_s} to {high_s} seconds, not {value!r}")
-        return duration_ms
+        return given_ms
 
     return read
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert, inspect
 
+from periodic_client.texts import duration_ms, nearest
 from periodicd import __version__, words
 from periodicd.scheduler import Settings
 from periodicd.scheduler.queues import Budget
@@ -85,7 +86,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = 5_000
     idle_s: Annotated[
         int,
-        Meta(ge=10, le=7 * 86_400),
+        Meta(ge=10, le=7 * 86_400, extra={"unit": "seconds"}),
         _means("A connection that is silent for so long, and waits for nothing, is closed."),
     ] = _SETTINGS.idle_ms // 1000
     connections_bytes: Annotated[
@@ -150,7 +151,12 @@ class Field(Struct, frozen=True):
     @property
     def form(self) -> str:
         """What a value is to be, as in "must be ..."."""
-        return words.in_words(self.of.kind, self.of.notes)
+        also = ", or a duration such as 1h30m" if self._is_duration else ""
+        return words.in_words(self.of.kind, self.of.notes) + also
+
+    @property
+    def _is_duration(self) -> bool:
+        return self.of.notes.get("unit") == "seconds"
 
     @property
     def flag(self) -> str:
@@ -190,8 +196,16 @@ class Field(Struct, frozen=True):
         with suppress(ValidationError):
             # What is not printable could not be shown as a line of TOML.
             if all(each.isprintable() for each in texts if isinstance(each, str)):
-                return convert(value, self.of.hint, dec_hook=_path)
+                return convert(self._seconds(value), self.of.hint, dec_hook=_path)
         raise ConfigError(f"{where} must be {self.form}, not {value!r:.200}")
+
+    def _seconds(self, value: Any) -> Any:
+        """A duration that is written as one, in the number that this field has."""
+        if self._is_duration and isinstance(value, str):
+            with suppress(ValueError):
+                value = duration_ms(value) / 1000
+                return int(value) if value.is_integer() else value
+        return value
 
     def from_text(self, text: str) -> Any:
         """What a flag or a variable says, as TOML would have it; the text itself if it cannot be read."""
@@ -256,7 +270,7 @@ def unknown_variables(environ: Iterable[str]) -> Iterator[str]:
     known = [FILE_VARIABLE, *(each.variable for each in FIELDS.values())]
     for name in sorted(environ):
         if name.startswith("PERIODICD_") and name not in known:
-            yield f"{name!r:.100} is not a variable of periodicd{words.nearest(name, known)}"
+            yield f"{name!r:.100} is not a variable of periodicd{nearest(name, known)}"
 
 
 def to_toml(config: Config, origins: Mapping[str, str] | None = None) -> str:
@@ -290,7 +304,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for key in content:
         if key not in FIELDS:
-            raise ConfigError(f"{path}: {key!r:.100} is not a key{words.nearest(key, FIELDS)}")
+            raise ConfigError(f"{path}: {key!r:.100} is not a key{nearest(key, FIELDS)}")
     return content
 
 

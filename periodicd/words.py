@@ -3,8 +3,6 @@
 A type is a msgspec Struct whose annotations hold ranges and meaning: ``Annotated[int, Meta(ge=0, description="...")]``.
 """
 
-import difflib
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -68,7 +66,8 @@ def in_words(kind: inspect.Type, notes: dict[str, Any]) -> str:
         return str(notes["words"])
     match kind:
         case inspect.IntType(ge=low, le=high):
-            return f"an integer from {low:,} to {high:,}"
+            of = f" of {notes['unit']}" if "unit" in notes else ""
+            return f"an integer{of} from {low:,} to {high:,}"
         case inspect.FloatType(ge=low, le=high):
             return f"a number of {notes['unit']} from {low:,.15g} to {high:,.15g}"
         case inspect.LiteralType(values=words):
@@ -84,10 +83,3 @@ def in_words(kind: inspect.Type, notes: dict[str, Any]) -> str:
         case inspect.StrType():
             return "a text"
     raise AssertionError(f"{kind} has no words")
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    """A hint for who wrote ``key``."""
-    known = list(known)
-    near = difflib.get_close_matches(key[:64], known, 1) or [each for each in known if key and each.startswith(key)]
-    return f"; did you mean {near[0]}?" if near else f"; they are {', '.join(known)}"
