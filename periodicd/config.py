@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert, inspect
 
+from periodic_client import words
 from periodic_client.texts import duration_ms, nearest
-from periodicd import __version__, words
+from periodicd import __version__
 from periodicd.scheduler import Settings
 from periodicd.scheduler.queues import Budget
 

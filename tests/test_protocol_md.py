@@ -15,6 +15,7 @@ from msgspec import inspect
 from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, Decoder, Limits
 from periodic_client.wire import limits as wire
+from periodic_client.words import fields_of
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import answers, fields
@@ -25,7 +26,6 @@ from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
 from periodicd.store.tables import COUNT_LOOKS
-from periodicd.words import fields_of
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
 TEXT = PAGE.read_text()

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, ValidationError, convert, inspect
 from periodic_client.texts import nearest
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import INTEGER_MAX
-from periodicd.words import Field, fields_of, in_words, noun, plain
+from periodic_client.words import Field, fields_of, in_words, noun, plain
 
 S = TypeVar("S", bound="Said")
 

@@ -164,7 +164,7 @@ JOB = {"func": "f", "name": "a"}
         (
             "remove",
             ["f", "a", {"di": 7}],
-            "INVALID path=options.di: options.di is not a key of these options; they are id",
+            "INVALID path=options.di: options.di is not a key of these options; did you mean id?",
         ),
         (
             "list",

@@ -2,9 +2,9 @@
 
 from msgspec import inspect
 
+from periodic_client.words import fields_of
 from periodicd.protocol import fields
 from periodicd.protocol.words import Params, Said
-from periodicd.words import fields_of
 
 TYPES = [each for each in vars(fields).values() if isinstance(each, type) and issubclass(each, Said)]
 KEYS = sorted({each.name for said in TYPES if not issubclass(said, Params) for each in fields_of(said)})

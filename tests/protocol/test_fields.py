@@ -9,11 +9,11 @@ from msgpack import ExtType
 from msgspec import inspect
 
 from periodic_client.wire import Invalid
+from periodic_client.words import fields_of, in_words
 from periodicd.job import STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
 from periodicd.protocol.words import Said
-from periodicd.words import fields_of, in_words
 from tests.fuzz.words import CHOICES, KEYS, TYPES, WORDS
 
 EVERY = [(said, each) for said in TYPES for each in fields_of(said)]

@@ -1,5 +1,7 @@
 """What a type says, in words that know nothing of Python: for errors, for tables of pages, for help.
 
+For the daemon and the image workers; the library itself does without, and without msgspec.
+
 A type is a msgspec Struct whose annotations hold ranges and meaning: ``Annotated[int, Meta(ge=0, description="...")]``.
 """
 
