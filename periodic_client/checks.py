@@ -11,22 +11,12 @@ from periodic_client.wire.limits import (
     BATCH_JOBS_MAX,
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
-    JITTER_PERCENT_MAX,
-    LEASE_MS,
+    JOB_INTEGERS,
     NAME_BYTES_MAX,
-    PRIORITY,
-    RETRY_CAP_MS_MAX,
-    RETRY_DELAY_MS_MAX,
-    RETRY_LIMIT_MAX,
+    RETRY_INTEGERS,
     TIME_MS_MAX,
 )
 
-RETRY = {
-    "limit": RETRY_LIMIT_MAX,
-    "delay_ms": RETRY_DELAY_MS_MAX,
-    "cap_ms": RETRY_CAP_MS_MAX,
-    "jitter_percent": JITTER_PERCENT_MAX,
-}
 BACKOFFS: tuple[str, ...] = get_args(Backoff)
 EXISTING: tuple[str, ...] = get_args(Existing)
 
@@ -61,14 +51,13 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
             raise WrongValue(f"{where}.{key} has {size:,} bytes, and may have {NAME_BYTES_MAX:,}")
     _bytes(job.get("workload"), f"{where}.workload", rules)
     _headers(job.get("headers") or {}, f"{where}.headers")
-    _integer(job.get("due_at_ms"), f"{where}.due_at_ms", 0, TIME_MS_MAX)
+    for key, (low, high) in JOB_INTEGERS.items():
+        _integer(job.get(key), f"{where}.{key}", low, high)
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
-    _integer(job.get("priority"), f"{where}.priority", *PRIORITY)
-    _integer(job.get("lease_ms"), f"{where}.lease_ms", *LEASE_MS)
     _choice(job.get("existing"), f"{where}.existing", EXISTING)
     retry = job.get("retry") or {}
-    for key, high in RETRY.items():
-        _integer(retry.get(key), f"{where}.retry.{key}", 0, high)
+    for key, (low, high) in RETRY_INTEGERS.items():
+        _integer(retry.get(key), f"{where}.retry.{key}", low, high)
     _choice(retry.get("backoff"), f"{where}.retry.backoff", BACKOFFS)
 
 

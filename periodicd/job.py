@@ -1,7 +1,8 @@
 """What a job is: the record that every store keeps. Values only; who may change them is the scheduler's business.
 
-When a field is added: here, in store/sqlite.py (schema, a migration, the column list), in protocol.md if it travels,
-and the conformance suite will say what was forgotten.
+When a field is added: here; in the store (schema.py with a migration, sqlite.sql, tables.py); if it travels, in
+protocol.md, protocol/fields.py, requests.py and answers.py, and in the library's outcomes.py. The conformance suite and
+the comparison of the page with the types will say what was forgotten.
 """
 
 import enum

@@ -19,10 +19,14 @@ TIME_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: what every language's calendar can still show."""
 PRIORITY = (-100, 100)
 LEASE_MS = (1_000, 86_400_000)
-RETRY_LIMIT_MAX = 1_000
-RETRY_DELAY_MS_MAX = 86_400_000
-RETRY_CAP_MS_MAX = 2_592_000_000
-JITTER_PERCENT_MAX = 100
+JOB_INTEGERS = {"due_at_ms": (0, TIME_MS_MAX), "priority": PRIORITY, "lease_ms": LEASE_MS}
+"""From where to where, by their keys; of a job, and of its retry rule."""
+RETRY_INTEGERS = {
+    "limit": (0, 1_000),
+    "delay_ms": (0, 86_400_000),
+    "cap_ms": (0, 2_592_000_000),
+    "jitter_percent": (0, 100),
+}
 GRACE_MS_MAX = 600_000
 SILENCE_MS = (60_000, 3_600_000)
 """How long a subscribed connection may be silent: unless it has asked for more, and at the most."""

@@ -3,12 +3,13 @@
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgpack import ExtType
 from msgspec import inspect
 
-from periodic_client.wire import Invalid
+from periodic_client.wire import Invalid, limits
 from periodic_client.words import fields_of, in_words
 from periodicd.job import STATES
 from periodicd.methods import METHODS
@@ -31,6 +32,14 @@ def test_every_integer_has_two_ends() -> None:
         if isinstance(each.kind, inspect.IntType):
             assert each.kind.ge is not None, (said, each.name)
             assert each.kind.le is not None, (said, each.name)
+
+
+@pytest.mark.parametrize(("said", "ranges"), [(fields.Job, limits.JOB_INTEGERS), (fields.Retry, limits.RETRY_INTEGERS)])
+def test_the_library_s_ranges_are_those_of_the_types(said: type[Said], ranges: dict[str, tuple[int, int]]) -> None:
+    integers = {each.name: each.kind for each in fields_of(said) if isinstance(each.kind, inspect.IntType)}
+    if said is fields.Job:
+        del integers["delay_ms"]  # its end depends on now
+    assert {name: (kind.ge, kind.le) for name, kind in integers.items()} == ranges
 
 
 def test_every_kind_of_value_has_words() -> None:
