@@ -233,7 +233,8 @@ BucketConfig = DirectoryConfig | OssConfig
 def _bucket(value: Any, where: str) -> BucketConfig:
     keys = asdict(section(value, BucketKeys, where))
     root_path, directory = keys.pop("root_path"), keys.pop("directory")
-    given = [key for key, value in keys.items() if value is not None]
+    names = dict(zip(BucketKeys.__struct_fields__, BucketKeys.__struct_encode_fields__, strict=True))
+    given = [names[key] for key, value in keys.items() if value is not None]
     if given and directory is not None:
         raise ConfigError(
             f"{place(where, 'directory')}: a bucket is either a directory or one of OSS; "

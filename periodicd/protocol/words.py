@@ -6,6 +6,7 @@ is not known here.
 """
 
 import re
+from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from msgspec import Meta, Struct, ValidationError, convert, inspect
@@ -110,10 +111,10 @@ def take(value: Any, said: type[S], where: str = "") -> S:
 
 def _take_params(params: list[Any], said: type[Params], error: ValidationError) -> Params:
     fields = fields_of(said)
-    given = len(params)
-    while given > sum(each.is_required for each in fields) and params[given - 1] is None:
+    least, given = sum(each.is_required for each in fields), len(params)
+    while given > least and params[given - 1] is None:
         given -= 1
-    if not sum(each.is_required for each in fields) <= given <= len(fields):
+    if not least <= given <= len(fields):
         raise Invalid(f"the params are {form(said)}; {len(params)} were given")
     if given < len(params):
         return take(params[:given], said)
@@ -196,6 +197,11 @@ def _look_at_array(value: list[Any], kind: inspect.VarTupleType, where: str) -> 
     if kind.max_length is not None and len(value) > kind.max_length:
         raise wrong(where, f"has {len(value):,} {noun(item)}s, and may have {kind.max_length:,}")
     for index, each in enumerate(value):
+        if isinstance(item, inspect.StructType):
+            with suppress(ValidationError):
+                # Of a thousand jobs one is wrong: to look at the others like this would take ten times as long.
+                convert(each, item.cls)
+                continue
         _look(each, item, notes, f"{where}[{index}]")
 
 

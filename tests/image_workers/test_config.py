@@ -181,6 +181,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {root_path: ../x}", "bucket.root_path: the name '../x' has the part '..'"),
         ("bucket: {endpiont: x.aliyuncs.com}", "bucket.endpiont: is not a known key; did you mean endpoint?"),
         ("bucket: {directory: a, name: abc}", "bucket.directory: a bucket is either a directory or one of OSS; remove"),
+        ("bucket: {directory: a, name: abc, wait-at-start: 3}", "OSS; remove this key, or name, wait-at-start"),
         (
             "bucket: {name: abc}",
             "bucket.access_id: is missing; give it, or set the environment variable OSS_ACCESS_KEY_ID",
