@@ -33,8 +33,8 @@ $(NODE_MODULES): tests/oss/package-lock.json | $(VENV)/ready
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
 
-bench: setup  ## what the daemon does in a second on this machine; JSON=file writes the figures there
-	$(BIN)/python -m bench $(if $(JSON),--json $(JSON))
+bench: setup  ## what the daemon does in a second on this machine; JSON=file; AGAINST=REV compares with another revision
+	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))
 
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile

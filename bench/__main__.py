@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from bench import machine
+from bench.against import compare
 from bench.costs import costs
 from bench.daemon import Daemon
 from bench.scenarios import SCENARIOS, Figures, Scenario, fill, first_answer
@@ -107,11 +108,16 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", help="run one scenario")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is run (default: 3)")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="jobs waiting for next week (0: leave that out)")
+    parser.add_argument("--against", metavar="REV", help="compare with another revision, in turn, and do nothing else")
     parser.add_argument("--folder", type=Path, default=Path(), help="whose disk is measured (default: this folder)")
     options = parser.parse_args()
     print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
-        result = measure(Path(name), options)
+        if options.against:
+            chosen = [each for each in SCENARIOS if options.only in (None, each.__name__)]
+            result = compare(Path(name), options.against, chosen, options.repeat)
+        else:
+            result = measure(Path(name), options)
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -16,7 +16,7 @@ def _main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "PIL", "yaml"):
             raise
-        sys.stderr.write(f"image-workers: {error.name} is not installed; run: pip install 'periodicd[images]'\n")
+        sys.stderr.write(f"image-workers: {error.name} is not installed; pip install 'periodicd[images]'\n")
         sys.exit(2)
     command()
 

@@ -47,5 +47,5 @@ def open_bucket(config: Config) -> Bucket:
     try:
         from image_workers.oss import OssBucket
     except ModuleNotFoundError as error:
-        raise ConfigError(f"bucket: {error.name} is not installed; run: pip install 'periodicd[oss]'") from error
+        raise ConfigError(f"bucket: {error.name} is not installed; pip install 'periodicd[oss]'") from error
     return OssBucket(config.bucket, connections=config.thread)

@@ -21,7 +21,7 @@ def _main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in ("click", "rich"):
             raise
-        sys.stderr.write(f"periodic: the package {package} is missing; pip install 'periodicd[cli]'\n")
+        sys.stderr.write(f"periodic: {package} is not installed; pip install periodicd\n")
         sys.exit(USAGE)
 
 

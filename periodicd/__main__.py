@@ -31,7 +31,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _missing(error: ModuleNotFoundError) -> int:
-    sys.stderr.write(f"periodicd: {error.name} is not installed; pip install 'periodicd[server]'\n")
+    sys.stderr.write(f"periodicd: {error.name} is not installed; pip install periodicd\n")
     return 2
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ from periodicd.config import (
 )
 from periodicd.engine import start
 from periodicd.interpreter import tune
-from periodicd.net.addresses import Address, ListenError, open_listeners, parse_address
+from periodicd.net.addresses import Address, ListenError, open_listening, parse_address
 from periodicd.net.server import Server
 from periodicd.store import Store, StoreError, StoreFailed
 from periodicd.store.memory import MemoryStore
@@ -156,8 +157,8 @@ def _start(values: Config) -> None:
 
 async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> None:
     def ready() -> None:
-        for listener in listeners:
-            log.info("listening on %s", _name(listener))
+        for each in listening:
+            log.info("listening on %s", _name(each))
         log.info("store %s, boot %d, durability %s", place, engine.scheduler.boot, values.settings.durability)
         notify.ready()
 
@@ -169,11 +170,11 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
     engine = start(store, system_now(), os.urandom, values.settings)
     addresses = [parse_address(url) for url in values.listen]
-    listeners = await open_listeners(addresses)
+    listening = await open_listening(addresses)
     limits = Limits(message_bytes=values.message_bytes)
     server = Server(engine, store, limits, values.drain_s, connections, each_second)
     try:
-        await server.run(listeners, ready)
+        await server.run(listening, ready)
     finally:
         server.remove_sockets()
     log.info("stopped")
@@ -187,8 +188,8 @@ def _open_store(values: Config) -> Store:
     return MemoryStore()
 
 
-def _name(listener: trio.SocketListener) -> str:
-    name = listener.socket.getsockname()
+def _name(listening: socket.socket) -> str:
+    name = listening.getsockname()
     return str(Address(name[0], name[1], None)) if isinstance(name, tuple) else f"unix://{name}"
 
 

@@ -199,13 +199,6 @@ def set_up(level: str, log_format: Literal["people", "json"]) -> LogHandler:
     handler = LogHandler(LineWriter(fd))
     handler.setFormatter(FORMATTERS[log_format]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Trio tells with a traceback, ten times a second, that there is no descriptor for another connection.
-    logging.getLogger("trio.serve_listeners").addFilter(_without_traceback)
     log = logging.getLogger("periodicd")
     sys.excepthook = lambda *info: log.critical("a bug has ended the daemon", exc_info=info)
     return handler
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = None
-    return True

@@ -1,7 +1,8 @@
-"""The examples, each run as its opening says, against the real daemon."""
+"""The examples, each run as its opening says, and those on the pages, taken from there; against the real daemon."""
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import pytest
 
 from bench.daemon import Daemon
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 TESTED = {"long_job.py", "submit.py", "worker.py"}
+README, LIBRARY = ((ROOT / name).read_text() for name in ("README.md", "docs/library.md"))
+SHOWN_URL = "tcp://127.0.0.1:5000"
 
 
 @pytest.fixture
@@ -24,8 +28,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @contextmanager
-def started(example: str, daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-u", str(EXAMPLES / example)]
+def started(*arguments: str | Path, daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-u", *arguments]
     env = os.environ | {"PERIODIC_URL": daemon.url}
     with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
@@ -34,11 +38,33 @@ def started(example: str, daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def said(example: str, daemon: Daemon) -> list[str]:
-    with started(example, daemon) as process:
+@contextmanager
+def working(*arguments: str | Path, daemon: Daemon) -> Iterator[Iterator[str]]:
+    """A worker, which is stopped in the end; the lines that it prints."""
+    with started(*arguments, daemon=daemon) as worker:
+        assert worker.stdout is not None
+        yield (line.strip() for line in worker.stdout)
+        worker.send_signal(signal.SIGTERM)
+        output, errors = worker.communicate()
+        assert (worker.returncode, output) == (0, ""), errors
+
+
+def said(*arguments: str | Path, daemon: Daemon) -> list[str]:
+    with started(*arguments, daemon=daemon) as process:
         output, errors = process.communicate()
     assert process.returncode == 0, errors
     return output.splitlines()
+
+
+def programs(page: str) -> list[str]:
+    """The Python on a page."""
+    return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The lines of the shell on a page, comments left out."""
+    lines = re.findall(r"^    ((?:periodic|periodicd|pip|make) .*)$", page, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 def test_every_example_is_tested() -> None:
@@ -46,11 +72,11 @@ def test_every_example_is_tested() -> None:
 
 
 def test_a_long_job_extends_its_lease_to_the_end(daemon: Daemon) -> None:
-    assert said("long_job.py", daemon) == ["created", *(f"step {step}" for step in range(8))]
+    assert said(EXAMPLES / "long_job.py", daemon=daemon) == ["created", *(f"step {step}" for step in range(8))]
 
 
 def test_what_is_submitted_is_run_by_the_worker(daemon: Daemon) -> None:
-    told = said("submit.py", daemon)
+    told = said(EXAMPLES / "submit.py", daemon=daemon)
     assert [re.sub(r"\d{13}", "T", line) for line in told] == [
         "reminder: created 1",
         "receipt: created",
@@ -60,12 +86,58 @@ def test_what_is_submitted_is_run_by_the_worker(daemon: Daemon) -> None:
         "waiting: shout order 17 due T",
         *(f"waiting: shout {word} due T" for word in ("hello", "timed", "world")),
     ]
-    with started("worker.py", daemon) as worker:
-        assert worker.stdout is not None
-        assert {worker.stdout.readline().strip() for _ in range(5)} == {
+    with working(EXAMPLES / "worker.py", daemon=daemon) as lines:
+        assert {next(lines) for _ in range(5)} == {
             "ann: the kettle is on", "THANK YOU (in en)", "HELLO", "TIMED", "WORLD",
         }  # fmt: skip
-        worker.send_signal(signal.SIGTERM)
-        output, errors = worker.communicate()
-        assert (worker.returncode, output) == (0, ""), errors
-    assert "subscribed to remind, shout, print" in errors
+
+
+# -- README.md and docs/library.md -------------------------------------------------------------------------------------
+
+
+def test_the_readme_s_worker_runs_what_its_command_and_its_client_submit(daemon: Daemon) -> None:
+    worker, client = (program.replace(SHOWN_URL, daemon.url) for program in programs(README))
+    periodic = [arguments for program, *arguments in commands(README) if program == "periodic"]
+    told = ["\n".join(said("-m", "periodic_client", *arguments, daemon=daemon)) for arguments in periodic]
+    assert told[:2] == ["created", "created"]
+    assert "state: waiting" in told[2]
+    assert all(name in told[3] for name in ("world", "ann"))
+    assert "greet" in told[4]
+    with working("-c", worker, daemon=daemon) as lines:
+        assert next(lines) == "world: hello"
+        said("-c", client, daemon=daemon)
+        assert next(lines) == "world: hello", "once more, a second later"
+
+
+def test_the_readme_s_daemon_listens_where_it_says(tmp_path: Path) -> None:
+    (command,) = (arguments for program, *arguments in commands(README) if program == "periodicd")
+    assert SHOWN_URL in command
+    command = [argument.replace(":5000", ":0") for argument in command]
+    with subprocess.Popen(
+        [sys.executable, "-m", "periodicd", *command], cwd=tmp_path, text=True, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert any("listening on tcp://127.0.0.1:" in line for line in process.stderr)
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+    assert (tmp_path / "periodic.db").exists()
+
+
+def test_what_the_readme_says_to_make_can_be_made() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    made = [arguments[0] for program, *arguments in commands(README) if program == "make"]
+    assert made == ["demo", "test"]
+    assert set(made) <= set(targets)
+
+
+def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
+    client, worker = programs(LIBRARY)
+    assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
+    with working("-c", worker, daemon=daemon) as lines:
+        said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
+        said("-m", "periodic_client", "submit", "fetch", "bob", "-w", "good day", daemon=daemon)
+        assert next(lines) == "bob: good day"
+    shown = said("-m", "periodic_client", "get", "fetch", "nothing", daemon=daemon)
+    assert "state: dead" in shown
+    assert "reason: there is nothing to fetch" in shown

@@ -54,10 +54,10 @@ def parse_address(url: str) -> Address:
     return Address(found.host, found.port, None)
 
 
-async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
-    """Raises ListenError; then none is left open."""
-    async with contextlib.AsyncExitStack() as stack:
-        listeners: list[trio.SocketListener] = []
+async def open_listening(addresses: list[Address]) -> list[socket.socket]:
+    """The listening sockets, which do not block. Raises ListenError; then none is left open."""
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
         for address in addresses:
             try:
                 opened = await listen(address)
@@ -70,26 +70,34 @@ async def open_listeners(addresses: list[Address]) -> list[trio.SocketListener]:
                 reason = os.strerror(error.errno or 0) if known else str(error.strerror or error)
                 hint = "; is another periodicd running?" if error.errno == errno.EADDRINUSE else ""
                 raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
-            for listener in opened:
-                stack.push_async_callback(listener.aclose)
-            listeners += opened
+            sockets += [stack.enter_context(each) for each in opened]
         stack.pop_all()
-        return listeners
+        return sockets
 
 
-async def listen(address: Address) -> list[trio.SocketListener]:
+async def listen(address: Address) -> list[socket.socket]:
     """Raises OSError."""
     if address.path is None:
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+        return [await _plain(listener) for listener in listeners]
     _clear_stale_socket(address.path)
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await sock.bind(os.fspath(address.path))
+        sock.bind(os.fspath(address.path))
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise
-    return [trio.SocketListener(sock)]
+    sock.setblocking(False)
+    return [sock]
+
+
+async def _plain(listener: trio.SocketListener) -> socket.socket:
+    """Now, and not at the first connection: later there may be no descriptor for it."""
+    sock = socket.socket(fileno=os.dup(listener.socket.fileno()))
+    sock.setblocking(False)
+    await listener.aclose()
+    return sock
 
 
 def file_at(path: Path) -> tuple[int, int] | None:

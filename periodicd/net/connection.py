@@ -7,6 +7,7 @@ spoke nonsense is told so before it is closed.
 
 import logging
 import math
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -45,8 +46,11 @@ class Connection:
         wake: Callable[[], None],
         call_after_step: Callable[["Connection"], None],
         turn: trio.Lock,
+        sock: socket.socket | None = None,
     ) -> None:
+        """``sock`` is that of the stream, if it has one: it does not block."""
         self.peer = peer
+        self._sock = sock
         self._turn = turn
         self._stream = stream
         self._engine = engine
@@ -102,14 +106,22 @@ class Connection:
         log.warning("closed: %s", why, extra=about(self.peer))
         self._cancel.cancel()
 
-    def send(self, message: Message) -> None:
-        """Queue it; never waits."""
-        self._queue(encode(message))
+    def queue(self, message: Message) -> None:
+        """To be sent with what follows, by ``send``."""
+        self._outbox += encode(message)
 
-    def _queue(self, data: bytes) -> None:
-        self._outbox += data
+    def send(self) -> None:
+        """Send what was queued, never waiting: what the socket does not take at once is left to the writing task."""
+        sent = 0
+        if self._sock is not None and not self._sending_bytes and not self._to_send.is_set():
+            with suppress(OSError):  # the writing task meets it again, and deals with it
+                sent = self._sock.send(self._outbox)
+        del self._outbox[:sent]
         self._note_outbox()
-        self._to_send.set()
+        if self._outbox:
+            self._to_send.set()
+        else:
+            self._flushed.set()
 
     async def flushed(self) -> None:
         """Wait until all that was queued is with the network."""
@@ -142,7 +154,7 @@ class Connection:
         """One piece of the stream; False at its end. Raises ClosingError or Busy."""
         peer = self.peer
         with trio.move_on_after(HALF_S if self._decoder.pending_bytes else math.inf) as limit:
-            data = await self._stream.receive_some(FREE_BYTES if self._engine.budget.is_full else READ_BYTES)
+            data = await self._receive_some(FREE_BYTES if self._engine.budget.is_full else READ_BYTES)
         if limit.cancelled_caught:
             raise Busy(f"nothing came for {HALF_S} s in the middle of a message")
         if not data:
@@ -161,6 +173,19 @@ class Connection:
             self._call_after_step(self)
             self._wake()
         return True
+
+    async def _receive_some(self, most_bytes: int) -> bytes:
+        """As the stream's, but without a turn of the loop after each piece."""
+        if self._sock is None:
+            return bytes(await self._stream.receive_some(most_bytes))
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                return self._sock.recv(most_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
 
     def _note_inbox(self) -> None:
         # The decoder keeps a message in progress twice.
@@ -240,7 +265,8 @@ class Connection:
         log.warning("closed: %s", error.to_wire(), extra=about(self.peer))
         with trio.move_on_after(FAREWELL_S), suppress(trio.BrokenResourceError):
             await self._answered()
-            self._queue(encode_error(None, error))
+            self._outbox += encode_error(None, error)
+            self.send()
             await self.flushed()
             await self._stream.send_eof()
             # Reading on until the peer closes, or it may get a reset in place of the message.

@@ -20,8 +20,10 @@ from periodicd.clock import system_now
 from periodicd.engine import Apply, Calls, Detached, Engine, Listed, drive
 from periodicd.interpreter import give_back
 from periodicd.logs import about, log_event
+from periodicd.net.accept import accept
 from periodicd.net.addresses import Address, file_at, listen
 from periodicd.net.connection import Connection
+from periodicd.net.pace import Pace
 from periodicd.scheduler import Said
 from periodicd.scheduler.peers import Peer
 from periodicd.store import LOCK_WAIT_MS, Locked, Store, StoreFailed
@@ -69,20 +71,21 @@ class Server:
         self._store_limiter = trio.CapacityLimiter(1)
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
+        self._pace = Pace()
         self._sockets: dict[Path, tuple[int, int] | None] = {}
         """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
         """Who wants to know when a step has dealt with what arrived before it."""
 
-    async def run(self, listeners: list[trio.SocketListener], ready: Callable[[], None]) -> None:
+    async def run(self, listening: list[socket.socket], ready: Callable[[], None]) -> None:
         """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here.
 
         ``ready`` is called once connections are accepted and signals obeyed.
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
-            for listener in listeners:
-                self._listen(listener, nursery)
+            for each in listening:
+                self._listen(each, nursery)
             ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
@@ -90,21 +93,21 @@ class Server:
         drive(self._engine.leave(), self._store)
         self._store.close()
 
-    def _listen(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        name = listener.socket.getsockname()
-        if listener.socket.family == socket.AF_UNIX:
+    def _listen(self, listening: socket.socket, nursery: trio.Nursery) -> None:
+        name = listening.getsockname()
+        if listening.family == socket.AF_UNIX:
             self._sockets[Path(name)] = file_at(Path(name))
-        nursery.start_soon(self._accept, listener, nursery)
+        nursery.start_soon(accept, listening, self._serve, nursery)
 
     async def _listen_again(self, path: Path, nursery: trio.Nursery) -> None:
         """Whoever sweeps /tmp takes a socket for a file that nobody uses. Without its name nobody can connect."""
         try:
-            (listener,) = await listen(Address(None, 0, path))
+            (listening,) = await listen(Address(None, 0, path))
         except OSError as error:
             log.warning("the socket %s was removed, and cannot be made again: %s", path, error.strerror)
         else:
             log.warning("the socket %s was removed while the daemon ran: it is made again", path)
-            self._listen(listener, nursery)
+            self._listen(listening, nursery)
 
     def remove_sockets(self) -> None:
         """At the end. What another daemon has put in their place is left alone."""
@@ -112,20 +115,26 @@ class Server:
             if file is not None and file_at(path) == file:
                 path.unlink(missing_ok=True)
 
-    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
-
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        if not self._has_place():
-            log.warning("refused a connection: there are %d already", self._connections_max)
-            with trio.move_on_after(1), contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
+    async def _serve(self, sock: socket.socket) -> None:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        try:
+            if self._has_place():
+                await self._connect(stream, sock)
+            else:
+                await self._turn_away(stream)
+        finally:
             await trio.aclose_forcefully(stream)
-            return
-        keep_alive(stream.socket)
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        log.warning("refused a connection: there are %d already", self._connections_max)
+        with trio.move_on_after(1), contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(encode_error(None, Busy(f"the daemon has {self._connections_max} connections")))
+
+    async def _connect(self, stream: trio.SocketStream, sock: socket.socket) -> None:
+        keep_alive(sock)
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
-            stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn
+            stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn, sock
         )
         log.debug("connected", extra=about(peer))
         try:
@@ -196,10 +205,12 @@ class Server:
 
     async def _carry_out(self, calls: Calls[Said]) -> Said:
         """As ``drive``, but what may wait does so off the loop: the commit, and whoever else writes to the store."""
+        ops = 0
         try:
             call = next(calls)
             while True:
                 if isinstance(call, Apply):
+                    ops += len(call.ops)
                     try:
                         results = self._store.apply(call.ops)
                     except Locked:
@@ -207,11 +218,20 @@ class Server:
                         results = self._store.apply(call.ops)
                     call = calls.send(results)
                 else:
-                    begin_ns = time.perf_counter_ns()
-                    await trio.to_thread.run_sync(self._store.commit, limiter=self._store_limiter)
-                    call = calls.send((time.perf_counter_ns() - begin_ns) // 1000)
+                    call = calls.send(await self._commit(self._pace.on_loop(ops)))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+    async def _commit(self, on_loop: bool) -> int:
+        """Returns how many microseconds it took."""
+        begin_ns = time.perf_counter_ns()
+        if on_loop:
+            self._store.commit()
+        else:
+            await trio.to_thread.run_sync(self._store.commit, limiter=self._store_limiter)
+        took_us = (time.perf_counter_ns() - begin_ns) // 1000
+        self._pace.note(took_us, on_loop)
+        return took_us
 
     async def _lock(self) -> None:
         """Raises Locked."""
@@ -224,10 +244,14 @@ class Server:
 
     def _deliver(self, said: Said, nursery: trio.Nursery) -> None:
         connections = self._connections
+        told: dict[Connection, None] = {}
         for peer, message in said.messages:
             connection = connections.get(peer)
             if connection is not None:
-                connection.send(message)
+                connection.queue(message)
+                told[connection] = None
+        for connection in told:
+            connection.send()
         for peer, msgid, listing in said.listings:
             nursery.start_soon(self._list, peer, msgid, listing)
         for peer, error in said.closings:

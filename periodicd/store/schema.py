@@ -63,7 +63,9 @@ def jobs(db: Database) -> None:
 
 @migrations()
 def settled_words(db: Database) -> None:
-    """Points in time end in ``_at_ms``; headers, runs cut off by a restart, and who waits for a date.
+    """Points in time end in ``_at_ms``; headers, runs cut off by a restart, who waits for a date, and counts.
+
+    The counts are those of all jobs only while ``daemon.counted`` is 1: after a stop in order, until the next start.
 
     The new columns stand behind the workload: to put them before it would mean to write every job anew.
     """
@@ -77,6 +79,14 @@ def settled_words(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN headers TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0")
     db.execute("ALTER TABLE jobs ADD COLUMN dated INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE daemon ADD COLUMN counted INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """
+        CREATE TABLE counts (
+            func TEXT PRIMARY KEY, live INTEGER NOT NULL, behind INTEGER NOT NULL, dead INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
     # Or for the end of a delay: which of the two was not written down.
     db.execute("UPDATE jobs SET dated = 1 WHERE attempt = 0 AND due_at_ms > submitted_at_ms")
 

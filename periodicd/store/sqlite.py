@@ -8,6 +8,7 @@ The statements run on the loop on purpose: in a thread beside a busy loop each s
 lock, which was measured to be hundreds of times slower; only COMMIT, which waits for the disk, leaves the loop.
 """
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -16,10 +17,18 @@ from typing import Any, Literal
 from periodicd.store import Locked, StoreError, StoreFailed, file
 from periodicd.store.ops import Listing, ListingResult, Op, Read
 from periodicd.store.reader import Reader
-from periodicd.store.tables import METHODS, Tables
+from periodicd.store.tables import Tables
+
+log = logging.getLogger("periodicd.store")
 
 CHECKPOINT_WEIGHT = 4000
 """Ops and commits after which the WAL is worth a checkpoint: some 10 to 50 MB."""
+
+FREE_PAGES = 4096
+"""So many, 16 MB, are kept for jobs to come."""
+SHRINK_PAGES = 1000
+"""Given back at a time, beside the checkpoint: some milliseconds."""
+CLOSE_WAIT_MS = 1_000
 
 
 class SqliteStore:
@@ -42,6 +51,7 @@ class SqliteStore:
             os.close(self._held)
             raise
         self._weight = 0
+        self._is_shrinking = False
 
     def lock(self, wait_ms: int) -> None:
         if self._db.in_transaction:
@@ -68,7 +78,7 @@ class SqliteStore:
             self._begin()
         self._weight += len(ops)
         try:
-            return [METHODS[type(op)](self._tables, op) for op in ops]
+            return self._tables.apply(ops)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -87,22 +97,43 @@ class SqliteStore:
 
     @property
     def wants_tending(self) -> bool:
-        """The WAL has grown so much."""
-        return self._weight >= CHECKPOINT_WEIGHT
+        """The WAL has grown so much, or the file is still to shrink."""
+        return self._weight >= CHECKPOINT_WEIGHT or self._is_shrinking
 
     def tend(self) -> None:
-        """Copy what is committed from the WAL into the file, so that the WAL can be used from its start again."""
+        """Copy what is committed from the WAL into the file, so that the WAL can be used from its start again.
+
+        Pages that nothing uses are given back to the file system, some at a time.
+        """
         self._weight = 0
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._shrink()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def _shrink(self) -> None:
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        self._is_shrinking = free > FREE_PAGES
+        if self._is_shrinking:
+            self._db.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES:d})").fetchall()
+
     def close(self) -> None:
         """Forget what is not committed."""
+        if not self._db.in_transaction:
+            self._keep_counts()
         self._reader.close()
         self._db.close()
         os.close(self._held)
+
+    def _keep_counts(self) -> None:
+        """A stop goes on without them: then the next start counts."""
+        try:
+            self.lock(CLOSE_WAIT_MS)
+            self._tables.keep_counts()
+            self._db.commit()
+        except (StoreFailed, sqlite3.Error) as error:
+            log.warning("the counts of %s were not kept, so the next start counts: %s", self.path, error)
 
     def list_jobs(self, listing: Listing) -> ListingResult:
         try:

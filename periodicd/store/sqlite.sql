@@ -18,6 +18,14 @@ WHERE id = ?;
 DELETE FROM jobs
 WHERE id = ? AND handle IS coalesce(?, handle);
 
+-- delete_runs: The same of many runs that were never claimed.
+DELETE FROM jobs
+WHERE id IN ({ids});
+
+-- delete_claimed_runs: The same of many that were.
+DELETE FROM jobs
+WHERE id IN ({ids}) AND handle IN ({handles});
+
 -- promote: The job behind an ended run waits from now on, due at the time :at or later.
 UPDATE jobs
 SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
@@ -137,20 +145,30 @@ SELECT front.id, behind.id
 FROM jobs AS behind JOIN jobs AS front ON front.func = behind.func AND front.name = behind.name AND front.state <> 3
 WHERE behind.state = 3;
 
--- counts: How many jobs each function has: live, of these behind, dead.
+-- count: How many jobs each function has, counted anew: live, of these behind, dead.
 SELECT func, sum(live), sum(behind), sum(dead)
-FROM ( SELECT func, count(*) AS live, 0 AS behind, 0 AS dead
-FROM jobs
-WHERE state = 0 GROUP BY func
-UNION ALL SELECT func, count(*), 0, 0
-FROM jobs
-WHERE state = 1 GROUP BY func
-UNION ALL SELECT func, count(*), count(*), 0
-FROM jobs
-WHERE state = 3 GROUP BY func
-UNION ALL SELECT func, 0, 0, count(*)
-FROM jobs
-WHERE state = 2 GROUP BY func) GROUP BY func;
+FROM (
+    SELECT func, count(*) AS live, 0 AS behind, 0 AS dead FROM jobs WHERE state = 0 GROUP BY func
+    UNION ALL SELECT func, count(*), 0, 0 FROM jobs WHERE state = 1 GROUP BY func
+    UNION ALL SELECT func, count(*), count(*), 0 FROM jobs WHERE state = 3 GROUP BY func
+    UNION ALL SELECT func, 0, 0, count(*) FROM jobs WHERE state = 2 GROUP BY func
+)
+GROUP BY func;
+
+-- kept_counts: The same, as it was written at the last stop.
+SELECT func, live, behind, dead FROM counts;
+
+-- is_counted: Whether that is true: the last stop was in order, and nothing was started since.
+SELECT counted FROM daemon;
+
+-- forget_counts: Those of the stop before.
+DELETE FROM counts;
+
+-- keep_count: Of one function, at a stop.
+INSERT INTO counts VALUES (?, ?, ?, ?);
+
+-- counted: They are those of all jobs.
+UPDATE daemon SET counted = 1;
 
 -- move_workload: The workload of a requeued job is that of its new id.
 UPDATE workloads SET job_id = ? WHERE job_id = ?;
@@ -159,7 +177,7 @@ UPDATE workloads SET job_id = ? WHERE job_id = ?;
 SELECT workload FROM workloads WHERE job_id = ?;
 
 -- boot: The daemon starts once more.
-UPDATE daemon SET boot = boot + 1;
+UPDATE daemon SET boot = boot + 1, counted = 0;
 
 -- daemon: How often it started, and which numbers are free.
 SELECT boot, next_id FROM daemon;

@@ -4,23 +4,17 @@ Beside the tables it remembers who waits behind whom, and how many jobs each fun
 step and would be looked up again and again.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
-from periodicd import retry
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
+from periodicd.store.groups import FUNCS_MAX, GROUP, INLINE_BYTES, Groups, row_of
 from periodicd.store.ops import Op
 from periodicd.store.statements import SQL, job_of
-
-INLINE_BYTES = 4096
-"""Workloads up to this size live in the job's row; a page of SQLite is as large."""
-
-FUNCS_MAX = 20_000
-"""Jobs whose function is remembered."""
 
 COUNT_LOOKS = 2_000
 """A page of functions ends after so many looks at an index, each of some microseconds."""
@@ -36,28 +30,39 @@ class Tables:
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
         self.counts = Counts()
-        for func, live, behind, dead in self._execute(SQL["counts"]):
+        (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
+        for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
+        self._groups = Groups(cursor, self._behind, self._funcs, self.counts)
+
+    def keep_counts(self) -> None:
+        """At a stop in order, so that the next start need not count. They cost nothing while the daemon runs."""
+        self._execute(SQL["forget_counts"])
+        self._cursor.executemany(SQL["keep_count"], self.counts.page("", ""))
+        self._execute(SQL["counted"])
+
+    def apply(self, asked: list[Op[Any]]) -> list[Any]:
+        """Carry out each op, in order; of many equal ones in a row, some at a time. The answer of each."""
+        if len(asked) < GROUP:
+            return [METHODS[type(op)](self, op) for op in asked]
+        results: list[Any] = []
+        for kind, equal in groupby(asked, type):
+            together = self._groups.put if kind is ops.Put else self._groups.delete if kind is ops.Delete else None
+            method, some = METHODS[kind], list(equal)
+            for first in range(0, len(some), GROUP):
+                group: list[Any] = some[first : first + GROUP]
+                done = together(group) if together is not None and len(group) == GROUP else None
+                results += [method(self, op) for op in group] if done is None else done
+        return results
 
     # -- writes --------------------------------------------------------------------------------------------------------
 
     def _insert(self, job: Job, state: State) -> bool:
         """False if a job of this identity is there already."""
-        workload = job.workload
-        assert workload is not None
-        apart = len(workload) > INLINE_BYTES
-        self._execute(
-            SQL["insert"],
-            (
-                job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
-                retry.to_text(job.retry), len(workload), None if apart else workload,
-                None if job.headers is None else json.dumps(job.headers), job.dated,
-            ),
-        )  # fmt: skip
-        if self._cursor.rowcount != 1:
+        if self._execute(SQL["insert"], row_of(job, state)).rowcount != 1:
             return False
-        if apart:
-            self._execute(SQL["insert_workload"], (job.id, workload))
+        if job.workload is not None and len(job.workload) > INLINE_BYTES:
+            self._execute(SQL["insert_workload"], (job.id, job.workload))
         return True
 
     def _put(self, op: ops.Put) -> ops.PutResult:

@@ -455,7 +455,7 @@ def test_a_missing_package_is_named(scripted: ScriptedDaemon, package: str) -> N
     scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
     exit_code, output, messages = on_a_terminal(program, scripted.url)
     assert (exit_code, output) == (2, "")
-    assert messages == f"periodic: the package {package} is missing; pip install 'periodicd[cli]'\n"
+    assert messages == f"periodic: {package} is not installed; pip install periodicd\n"
 
 
 def test_as_a_process(scripted: ScriptedDaemon) -> None:

@@ -110,7 +110,7 @@ def test_guetzli_may_take_longer_than_its_lease(chain: Chain) -> None:
 
 
 def test_a_picture_too_large_for_a_job_is_put_into_root_by_hand(chain: Chain, tmp_path: Path) -> None:
-    """As README.md says it."""
+    """As docs/images.md says it."""
     picture = tmp_path / "big.jpg"
     Image.effect_noise((4200, 4200), 100).convert("RGB").save(picture, quality=100, subsampling="4:4:4")
     assert 16 * 2**20 < picture.stat().st_size < 64_000_000
@@ -129,7 +129,7 @@ def test_a_picture_too_large_for_a_job_is_put_into_root_by_hand(chain: Chain, tm
 
 
 def test_a_name_that_begins_with_a_dash(chain: Chain, pictures: list[Path]) -> None:
-    """As README.md says it."""
+    """As docs/images.md says it."""
     pictures[0].rename(chain.folder / "-x.jpg")
     chain.start_daemon()
     chain.start_worker()

@@ -1,6 +1,5 @@
 """What users of other job systems complain of (docs/lessons.md), tried on the real daemon."""
 
-import re
 import socket
 import sqlite3
 import struct
@@ -127,14 +126,6 @@ def test_a_locale_without_unicode_is_none_of_the_daemon_s_business(tmp_path: Pat
             assert other.ask("get", "größer", "日本.jpg")["job"]["name"] == "日本.jpg"
 
 
-def test_the_page_names_tests_that_there_are() -> None:
-    root = Path(__file__).parent.parent
-    written = "".join(path.read_text() for path in root.rglob("test_*.py"))
-    named = set(re.findall(r"`(test_\w+)`", (root.parent / "docs" / "lessons.md").read_text()))
-    assert len(named) > 25
-    assert {name for name in named if f"def {name}(" not in written} == set()
-
-
 def once_it_is_there(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(5)
@@ -153,7 +144,8 @@ def test_a_socket_that_is_swept_away_comes_back(tmp_path: Path) -> None:
     with Daemon(tmp_path, listen=f"unix://{path}") as daemon:
         path.unlink()
         once_it_is_there(path).close()
-        assert "was removed" in daemon.said
+        while "was removed" not in daemon.said:
+            time.sleep(0.01)  # lines are written by a thread
     assert not path.exists()
 
 

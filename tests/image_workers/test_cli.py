@@ -68,7 +68,7 @@ def test_a_missing_package_exits_2_and_is_named(tmp_path: Path) -> None:
     ended = run(tmp_path)
     assert (ended.returncode, ended.stderr) == (
         2,
-        "image-workers: yaml is not installed; run: pip install 'periodicd[images]'\n",
+        "image-workers: yaml is not installed; pip install 'periodicd[images]'\n",
     )
 
 

@@ -350,7 +350,7 @@ class TestAtTheStart:
         ended = image_workers(tmp_path, server.configuration(""))
         assert (ended.returncode, ended.stderr) == (
             2,
-            "image-workers: bucket: oss2 is not installed; run: pip install 'periodicd[oss]'\n",
+            "image-workers: bucket: oss2 is not installed; pip install 'periodicd[oss]'\n",
         )
 
     def test_a_directory_needs_no_oss2(self, tmp_path: Path) -> None:

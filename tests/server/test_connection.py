@@ -66,7 +66,8 @@ class Ends:
     def _deliver(self, said: Said) -> None:
         for peer, message in said.messages:
             if peer in self.connections:
-                self.connections[peer].send(message)
+                self.connections[peer].queue(message)
+                self.connections[peer].send()
         after_step, self.after_step[:] = self.after_step[:], []
         for connection in after_step:
             connection.step_done()

@@ -111,3 +111,37 @@ def test_the_stores_agree(script: list[list[Op[Any]]], data: st.DataObject) -> N
                 real = SqliteStore(Path(folder) / "periodic.db", "relaxed")
                 assert kept(model) == kept(real)
         real.close()
+
+
+plain_names = st.integers(0, 10_000).map(str)
+"""So many that most groups have no name twice, and some have."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(plain_names, min_size=64, max_size=100), st.data())
+def test_the_stores_agree_on_many_equal_ops_at_once(names: list[str], data: st.DataObject) -> None:
+    """What is put and done in groups is as if it were one by one."""
+    with TemporaryDirectory() as folder:
+        model, real = MemoryStore(), SqliteStore(Path(folder) / "periodic.db", "relaxed")
+        size = st.sampled_from([3, 3, 3, 3, 3, 3, 3, 3, 5_000])
+        puts = [ops.Put(job(number, name, workload=b"x" * data.draw(size))) for number, name in enumerate(names, 1)]
+        claims = data.draw(st.sampled_from(["none", "all", "some"]))
+        claimed = {
+            number for number in range(1, len(names) + 1) if claims == "all" or (claims == "some" and number % 3)
+        }
+        behind = [ops.Put(job(1_000, names[0]))] if data.draw(st.booleans()) else []
+        wrong = {data.draw(st.integers(1, 100)) for _ in range(data.draw(st.integers(0, 2)))}
+        ends = [
+            ops.Delete(
+                ops.End(number, "another" if number in wrong else f"1-{number}" if number in claimed else None, 9)
+            )
+            for number in range(1, len(names) + 1)
+        ]
+        if wrong:
+            ends.append(ends[0])
+        for step in (puts, [ops.Claim(number, f"1-{number}", 1, 9) for number in claimed], behind, ends):
+            assert model.apply(list(step)) == real.apply(list(step))
+            model.commit()
+            real.commit()
+            assert kept(model) == kept(real)
+        real.close()

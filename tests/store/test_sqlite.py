@@ -1,5 +1,6 @@
 """The SQLite store keeps the promises of every store, and its own: files, locks, durability, what a restart finds."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from periodicd.retry import Retry
 from periodicd.store import Store, StoreError, ops
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
 from periodicd.store.statements import SQL
-from tests.store.conformance import EVERYTHING, Conformance, claim, delete, job
+from tests.store.conformance import EVERYTHING, Conformance, bury, claim, delete, job
 
 
 class TestSqlite(Conformance):
@@ -189,3 +190,60 @@ def test_the_hot_statements_use_their_indexes(path: Path) -> None:
         assert index in str(plan), f"{statement}: {plan}"
         assert "TEMP B-TREE" not in str(plan), f"{statement}: {plan}"
     store.close()
+
+
+def killed(store: SqliteStore) -> None:
+    """What a kill leaves, but for the descriptors."""
+    store._reader.close()
+    store._db.close()
+    os.close(store._held)
+
+
+def counted(store: SqliteStore) -> list[tuple[str, int, int, int]]:
+    return list(store._tables.counts.page("", ""))
+
+
+def test_counts_are_kept_by_a_stop_in_order_and_made_anew_after_any_other(path: Path) -> None:
+    store = SqliteStore(path)
+    store.apply([ops.Boot(), ops.Put(job(1, "a")), ops.Put(job(2, "b", "g")), claim(2), bury(2), ops.Put(job(3, "b"))])
+    store.commit()
+    expected = [("f", 2, 0, 0), ("g", 0, 0, 1)]
+    store = reopened(store)
+    assert counted(store) == expected
+    assert store._db.execute("SELECT * FROM counts").fetchall() == expected
+    store.apply([ops.Boot(), delete(1)])
+    store.commit()
+    killed(store)
+    store = SqliteStore(path)
+    assert counted(store) == [("f", 1, 0, 0), ("g", 0, 0, 1)], "what was kept is out of date, and not believed"
+    store.close()
+
+
+def test_after_a_stop_in_order_nothing_is_counted_at_the_start(path: Path) -> None:
+    store = SqliteStore(path)
+    store.apply([ops.Put(job(1, "a"))])
+    store.commit()
+    store._tables.counts.change("f", live=6)
+    store = reopened(store)
+    assert counted(store) == [("f", 7, 0, 0)], "it is taken from where it was kept"
+    store.close()
+
+
+def test_the_file_shrinks_when_its_jobs_have_gone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("periodicd.store.sqlite.FREE_PAGES", 64)
+    store = SqliteStore(path, "relaxed")
+    numbers = range(1, 5_001)
+    store.apply([ops.Put(job(number, str(number), workload=b"x" * 3_000)) for number in numbers])
+    store.commit()
+    store.tend()
+    full_bytes = path.stat().st_size
+    store.apply([delete(number) for number in numbers])
+    store.commit()
+    tended = 0
+    while store.wants_tending:
+        store.tend()
+        tended += 1
+    store.close()
+    assert full_bytes > 15_000_000
+    assert path.stat().st_size < 500_000
+    assert tended > 3, "some at a time"

@@ -1,0 +1,107 @@
+"""Equal ops of a step, many to a statement: jobs put, and runs that are done. Half the cost of one by one.
+
+A group is tried as a whole. If anything in it is not the plain case (there is a job of that name already, a run is not
+found), nothing of it is done, and its ops are to be carried out one by one, as tables.py knows how.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from periodicd import retry
+from periodicd.job import Job, State
+from periodicd.store import ops
+from periodicd.store.counts import Counts
+from periodicd.store.statements import SQL
+
+GROUP = 32
+INLINE_BYTES = 4096
+"""Workloads up to this size live in the job's row; a page of SQLite is as large."""
+FUNCS_MAX = 20_000
+"""Jobs whose function is remembered."""
+PASSED_OVER = 20
+"""So many groups are not tried after one that failed: where jobs replace each other, the next would too."""
+
+_ROW = SQL["insert"].split("VALUES ")[1].split("\n")[0]
+_INSERT_MANY = SQL["insert"].replace(_ROW, ", ".join([_ROW] * GROUP))
+_MARKS = ", ".join(["?"] * GROUP)
+_DELETE_ANY = SQL["delete_runs"].replace("{ids}", _MARKS)
+_DELETE_CLAIMED = SQL["delete_claimed_runs"].replace("{ids}", _MARKS).replace("{handles}", _MARKS)
+
+
+def row_of(job: Job, state: State) -> tuple[Any, ...]:
+    """The parameters of the statement ``insert``. A large workload is left out: it is kept apart."""
+    workload = job.workload
+    assert workload is not None
+    return (
+        job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
+        retry.to_text(job.retry), len(workload), None if len(workload) > INLINE_BYTES else workload,
+        None if job.headers is None else json.dumps(job.headers), job.dated,
+    )  # fmt: skip
+
+
+class Groups:
+    """What the tables remember is given: who waits behind whom, functions of jobs that were put last, the counts."""
+
+    def __init__(self, cursor: sqlite3.Cursor, behind: dict[int, int], funcs: dict[int, str], counts: Counts) -> None:
+        self._cursor = cursor
+        self._execute = cursor.execute
+        self._behind = behind
+        self._funcs = funcs
+        self._counts = counts
+        self._pass_over = 0
+
+    def put(self, group: Sequence[ops.Put]) -> list[ops.PutResult] | None:
+        """The answers to GROUP ops, or None if they are to be carried out one by one."""
+        if any(op.job.workload_bytes > INLINE_BYTES for op in group):
+            return None
+        row: list[Any] = []
+        for op in group:
+            row += row_of(op.job, State.WAITING)
+        if not self._try(_INSERT_MANY, row):
+            return None
+        if len(self._funcs) + GROUP > FUNCS_MAX:
+            self._funcs.clear()
+        for op in group:
+            self._funcs[op.job.id] = op.job.func
+            self._counts.change(op.job.func, live=1)
+        return [ops.PutResult("created", op.job.id) for op in group]
+
+    def delete(self, group: Sequence[ops.Delete]) -> list[ops.Ended] | None:
+        """As ``put``."""
+        ends = [op.end for op in group]
+        funcs = [self._funcs.get(end.id) for end in ends]
+        if self._behind or any(end.follow_ons for end in ends):
+            return None
+        if any(func is None or self._counts.dead(func) for func in funcs):
+            return None
+        ids, handles = [end.id for end in ends], [end.handle for end in ends]
+        if not any(handles):
+            found = self._try(_DELETE_ANY, ids)
+        else:
+            # A handle names its job, so an id and a handle that are both among them belong together.
+            found = all(handles) and self._try(_DELETE_CLAIMED, [*ids, *handles])
+        if not found:
+            return None
+        for end, func in zip(ends, funcs, strict=True):
+            assert func is not None
+            del self._funcs[end.id]
+            self._counts.change(func, live=-1)
+        return [_ENDED] * GROUP
+
+    def _try(self, statement: str, parameters: Sequence[Any]) -> bool:
+        """Whether it did what it should to a whole group; if not, it did nothing."""
+        if self._pass_over:
+            self._pass_over -= 1
+            return False
+        self._execute("SAVEPOINT a_group")
+        is_whole = self._execute(statement, parameters).rowcount == GROUP
+        if not is_whole:
+            self._execute("ROLLBACK TO a_group")
+            self._pass_over = PASSED_OVER
+        self._execute("RELEASE a_group")
+        return is_whole
+
+
+_ENDED = ops.Ended(True)
