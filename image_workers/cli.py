@@ -75,7 +75,7 @@ def prepare(config: Config) -> Prepared:
                 "or set enable-guetzli: false"
             )
         run = config.guetzli_run
-        guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose)
+        guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose == 1)
     try:
         root = Root(config.root)
         bucket = _bucket(config)

@@ -8,25 +8,28 @@ error, since a misspelt one would otherwise quietly do nothing.
 import os
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
 
 from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from image_workers.guetzli import MIN_QUALITY
 from image_workers.names import MAX_NAME_BYTES, Layout
 from image_workers.values import (
-    REQUIRED,
-    Section,
-    boolean,
-    duration_ms,
+    Read,
+    daemon,
+    duration,
     folder,
-    integer,
     megapixels,
+    place,
     read_document,
     secret,
+    section,
     text,
-    url,
 )
 
 Enabled = Literal["here", "elsewhere", "off"]
@@ -35,241 +38,19 @@ Enabled = Literal["here", "elsewhere", "off"]
 Strip = Literal["no", "gps", "all"]
 """What is taken out of originals before they are published."""
 
+Quality = Annotated[int, Meta(ge=1, le=100)]
+
 _FIXED_FUNCTIONS = ("save", "upload", "upload-next-guetzli", "guetzli", "upload-next-remove", "remove")
 _ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+(?::\d+)?)/?")
 _ENDPOINT_OF_REGION = re.compile(r"https?://oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 _VENDORS = re.compile(r"\.aliyuncs\.com(:\d+)?$")
 _TOKEN_VARIABLE = "OSS_SESSION_TOKEN"  # noqa: S105 - its name, as the vendor's tools have it
-_ACLS = ("default", "private", "public-read", "public-read-write")
 _WAIT_AT_START_MS = 60_000
 _DAY_S = 24 * 3600
+_DECODING = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class ResizeConfig:
-    """A resize function: `width` in pixels, `output` below root, `quality` of the JPEG from 1 to 100."""
-
-    func: str
-    width: int
-    output: str
-    suffix: str
-    quality: int
-
-
-@dataclass(frozen=True, slots=True)
-class GuetzliConfig:
-    """`memlimit_mb` and `time_limit_s` hold for one run; a picture of more than `max_pixels` gets none."""
-
-    output: str
-    lock_name: str | None
-    lock_count: int
-    verbose: bool
-    quality: int
-    memlimit_mb: int
-    max_pixels: int
-    time_limit_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryConfig:
-    """Objects are files below `directory`/`root_path`."""
-
-    directory: Path
-    root_path: str
-
-
-@dataclass(frozen=True, slots=True)
-class OssConfig:
-    """Objects are those of the OSS bucket `name`, below `root_path`. `region` is only `None` with signature v1."""
-
-    access_id: str
-    access_key: str = field(repr=False)
-    name: str
-    endpoint: str
-    """With its scheme, as in `https://oss-cn-hangzhou.aliyuncs.com`."""
-    region: str | None
-    signature: Literal["v4", "v1"]
-    security_token: str | None = field(repr=False)
-    """Of a key that was lent for a while (STS)."""
-    own_domain: bool
-    """`endpoint` is a domain that leads to this bucket alone."""
-    cache_control: str | None
-    object_acl: str | None
-    wait_s: int
-    """How long to try at the start if it does not answer."""
-    root_path: str
-
-
-BucketConfig = DirectoryConfig | OssConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What the file said, with the defaults filled in. `url` is `None` for the client library's default."""
-
-    url: str | None
-    thread: int
-    root: Path
-    save: Enabled
-    remove: Enabled
-    guetzli: Enabled
-    guetzli_run: GuetzliConfig
-    resizes: tuple[ResizeConfig, ...]
-    bucket: BucketConfig
-    cache_ms: int
-    max_pixels: int
-    max_bytes: int
-    decoding: Limits
-    layout: Layout
-    compress_originals: bool
-    strip: Strip
-
-
-def load(path: Path) -> Config:
-    """The configuration in the file. Raises `ConfigError`, which names the file and the key."""
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not a text in UTF-8: {error}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def parse(yaml_text: str) -> Config:
-    """The configuration in a YAML text. Raises `ConfigError`, which names the key."""
-    top = read_document(yaml_text)
-    quality = top.take("quality", 80, integer(1, 100))
-    resizes = tuple(_resize(section, quality) for section in top.sections("resizes"))
-    guetzli = _guetzli(top.section("guetzli"))
-    config = Config(
-        url=top.take("periodic", None, url),
-        thread=top.take("thread", 2, integer(1, 1000)),
-        root=Path(top.take("root", "images", text)),
-        save="here" if top.take("enable-save", False, boolean) else "off",
-        remove=top.take("enable-remove", "off", _enabled),
-        guetzli=top.take("enable-guetzli", "off", _enabled),
-        guetzli_run=guetzli,
-        resizes=resizes,
-        bucket=_bucket(top.section("bucket")),
-        cache_ms=top.take("cache", 5 * _DAY_S * 1000, duration_ms(1, 3650 * _DAY_S)),
-        max_pixels=top.take("max-megapixels", 64_000_000, megapixels(1000)),
-        max_bytes=top.take("max-megabytes", 64, integer(1, 1024)) * 1_000_000,
-        decoding=_decoding(top.section("decoding")),
-        layout=_layout(guetzli, resizes),
-        compress_originals=top.take("compress-originals", False, boolean),
-        strip=top.take("strip-originals", "no", _strip),
-    )
-    top.finish()
-    if isinstance(config.bucket, DirectoryConfig):
-        _check_separate(config.root.resolve(), config.bucket.directory.resolve())
-    return config
-
-
-def _resize(section: Section, default_quality: int) -> ResizeConfig:
-    resize = ResizeConfig(
-        func=section.take("func", REQUIRED, _function),
-        width=section.take("width", 100, integer(1, 16_384)),
-        output=section.take("output", "resize-image", folder),
-        suffix=section.take("suffix", "_fw100.jpg", _suffix),
-        quality=section.take("quality", default_quality, integer(1, 100)),
-    )
-    section.finish()
-    return resize
-
-
-def _decoding(section: Section) -> Limits:
-    default = Limits()
-    limits = Limits(
-        memory_bytes=section.take("memory-megabytes", default.memory_bytes // 10**6, integer(100, 1_000_000)) * 10**6,
-        cpu_seconds=section.take("cpu-seconds", default.cpu_seconds, integer(1, 3600)),
-        seconds=section.take("seconds", default.seconds, integer(1, 3600)),
-    )
-    section.finish()
-    return limits
-
-
-def _guetzli(section: Section) -> GuetzliConfig:
-    guetzli = GuetzliConfig(
-        output=section.take("output", "guetzli", folder),
-        lock_name=section.take("lock-name", None, text),
-        lock_count=section.take("lock-count", 1, integer(1, 1000)),
-        verbose=section.take("verbose", 0, integer(0, 1)) == 1,
-        quality=section.take("quality", 95, integer(MIN_QUALITY, 100)),
-        memlimit_mb=section.take("memlimit_mb", 6000, integer(100, 1_000_000)),
-        max_pixels=section.take("max-megapixels", 2_000_000, megapixels(1000)),
-        time_limit_s=section.take("time-limit", 600_000, duration_ms(1, 20 * 3600)) // 1000,
-    )
-    section.finish()
-    return guetzli
-
-
-def _bucket(section: Section) -> BucketConfig:
-    root_path = section.take("root_path", "", _root_path)
-    directory = section.take("directory", None, text)
-    oss = {
-        "access_id": section.take("access_id", None, secret),
-        "access_key": section.take("access_key", None, secret),
-        "name": section.take("name", None, _bucket_name),
-        "endpoint": section.take("endpoint", None, _endpoint),
-        "region": section.take("region", None, _region),
-        "signature": section.take("signature", None, _signature),
-        "security_token": section.take("security_token", None, secret),
-        "own_domain": section.take("own-domain", None, boolean),
-        "cache_control": section.take("cache-control", None, _header),
-        "object_acl": section.take("object-acl", None, _acl),
-        "wait_s": section.take("wait-at-start", None, duration_ms(1, 3600)),
-    }
-    section.finish()
-    given = [key for key, value in oss.items() if value is not None]
-    if given and directory is not None:
-        raise ConfigError(
-            f"{section.where('directory')}: a bucket is either a directory or one of OSS; "
-            f"remove this key, or {', '.join(given)}"
-        )
-    return _oss(section, oss, root_path) if given else DirectoryConfig(Path(directory or "bucket"), root_path)
-
-
-def _oss(section: Section, values: dict[str, Any], root_path: str) -> OssConfig:
-    key_from_environment = values["access_id"] is None  # a token belongs to its key
-    for key, variable in (("access_id", "OSS_ACCESS_KEY_ID"), ("access_key", "OSS_ACCESS_KEY_SECRET")):
-        if values[key] is None and variable in os.environ:
-            values[key] = secret(os.environ[variable], variable)
-        if values[key] is None:
-            raise ConfigError(f"{section.where(key)}: is missing; give it, or set the environment variable {variable}")
-    for key in ("name", "endpoint"):
-        if values[key] is None:
-            raise ConfigError(f"{section.where(key)}: is missing")
-    if values["security_token"] is None and key_from_environment and _TOKEN_VARIABLE in os.environ:
-        values["security_token"] = secret(os.environ[_TOKEN_VARIABLE], _TOKEN_VARIABLE)
-    values["signature"] = values["signature"] or "v4"
-    values["own_domain"] = values["own_domain"] or False
-    values["wait_s"] = (values["wait_s"] or _WAIT_AT_START_MS) // 1000
-    if values["own_domain"] and _VENDORS.search(values["endpoint"]):
-        raise ConfigError(f"{section.where('own-domain')}: {values['endpoint']} is the vendor's; leave this key out")
-    if values["region"] is None and (match := _ENDPOINT_OF_REGION.fullmatch(values["endpoint"])):
-        values["region"] = match[1]
-    if values["region"] is None and values["signature"] == "v4":
-        raise ConfigError(
-            f"{section.where('region')}: is missing, and {values['endpoint']} does not tell it; "
-            "give it, as in cn-hangzhou, or set signature: v1, which needs none"
-        )
-    return OssConfig(**values, root_path=root_path)
-
-
-def _layout(guetzli: GuetzliConfig, resizes: tuple[ResizeConfig, ...]) -> Layout:
-    for key in ("func", "suffix"):
-        values = [getattr(resize, key) for resize in resizes]
-        for index, value in enumerate(values):
-            if (first := values.index(value)) < index:
-                raise ConfigError(f"resizes[{index}].{key}: {value!r} is that of resizes[{first}]; give each its own")
-    return Layout(guetzli.output, {resize.suffix: resize.output for resize in resizes})
-
-
-def _check_separate(root: Path, bucket: Path) -> None:
-    if root.is_relative_to(bucket) or bucket.is_relative_to(root):
-        raise ConfigError(f"bucket.directory: {bucket} and root, {root}, must not be inside one another")
+# -- kinds of values ---------------------------------------------------------------------------------------------------
 
 
 def _enabled(value: Any, where: str) -> Enabled:
@@ -286,6 +67,16 @@ def _strip(value: Any, where: str) -> Strip:
     if value not in ("no", "gps", "all"):
         raise ConfigError(f"{where}: must be no, gps or all, not {value!r}")
     return value  # type: ignore[no-any-return]
+
+
+def _save(value: Any, where: str) -> Enabled:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: must be true or false, not {value!r}")
+    return "here" if value else "off"
+
+
+def _path(value: Any, where: str) -> Path:
+    return Path(text(value, where))
 
 
 def _function(value: Any, where: str) -> str:
@@ -332,13 +123,236 @@ def _header(value: Any, where: str) -> str:
     return str(value)
 
 
-def _acl(value: Any, where: str) -> str:
-    if value not in _ACLS:
-        raise ConfigError(f"{where}: must be {', '.join(_ACLS[:-1])} or {_ACLS[-1]}, not {value!r}")
-    return str(value)
+# -- the sections ------------------------------------------------------------------------------------------------------
 
 
-def _signature(value: Any, where: str) -> str:
-    if value not in ("v4", "v1"):
-        raise ConfigError(f"{where}: must be v4 or v1, not {value!r}")
-    return str(value)
+class ResizeConfig(Struct, frozen=True):
+    """A resize function: `width` in pixels, `output` below root, `quality` of the JPEG from 1 to 100."""
+
+    func: Annotated[str, Read(_function)]
+    width: Annotated[int, Meta(ge=1, le=16_384)] = 100
+    output: Annotated[str, Read(folder)] = "resize-image"
+    suffix: Annotated[str, Read(_suffix)] = "_fw100.jpg"
+    quality: Quality = 0
+    """In the file: that of all, which takes the place of 0."""
+
+
+class GuetzliConfig(
+    Struct,
+    frozen=True,
+    rename={
+        "lock_name": "lock-name", "lock_count": "lock-count", "max_pixels": "max-megapixels",
+        "time_limit_ms": "time-limit",
+    },
+):  # fmt: skip
+    """`memlimit_mb` and `time_limit_ms` hold for one run; a picture of more than `max_pixels` gets none."""
+
+    output: Annotated[str, Read(folder)] = "guetzli"
+    lock_name: Annotated[str | None, Read(text)] = None
+    lock_count: Annotated[int, Meta(ge=1, le=1000)] = 1
+    verbose: Annotated[int, Meta(ge=0, le=1)] = 0
+    quality: Annotated[int, Meta(ge=MIN_QUALITY, le=100)] = 95
+    memlimit_mb: Annotated[int, Meta(ge=100, le=1_000_000)] = 6000
+    max_pixels: Annotated[int, megapixels(1000)] = 2_000_000
+    time_limit_ms: Annotated[int, duration(1, 20 * 3600)] = 600_000
+
+    @property
+    def time_limit_s(self) -> int:
+        return self.time_limit_ms // 1000
+
+
+class DecodingConfig(Struct, frozen=True, rename="kebab"):
+    """Of all that are decoded at once, and of one picture."""
+
+    memory_megabytes: Annotated[int, Meta(ge=100, le=1_000_000)] = _DECODING.memory_bytes // 10**6
+    cpu_seconds: Annotated[int, Meta(ge=1, le=3600)] = _DECODING.cpu_seconds
+    seconds: Annotated[int, Meta(ge=1, le=3600)] = _DECODING.seconds
+
+
+class BucketKeys(
+    Struct,
+    frozen=True,
+    rename={
+        "own_domain": "own-domain", "cache_control": "cache-control", "object_acl": "object-acl",
+        "wait_ms": "wait-at-start",
+    },
+):  # fmt: skip
+    """Those of a folder and those of OSS."""
+
+    root_path: Annotated[str, Read(_root_path)] = ""
+    directory: Annotated[str | None, Read(text)] = None
+    access_id: Annotated[str | None, Read(secret)] = None
+    access_key: Annotated[str | None, Read(secret)] = None
+    name: Annotated[str | None, Read(_bucket_name)] = None
+    endpoint: Annotated[str | None, Read(_endpoint)] = None
+    region: Annotated[str | None, Read(_region)] = None
+    signature: Literal["v4", "v1"] | None = None
+    security_token: Annotated[str | None, Read(secret)] = None
+    own_domain: bool | None = None
+    cache_control: Annotated[str | None, Read(_header)] = None
+    object_acl: Literal["default", "private", "public-read", "public-read-write"] | None = None
+    wait_ms: Annotated[int | None, duration(1, 3600)] = None
+
+    def __repr__(self) -> str:
+        return "BucketKeys(...)"  # there are secrets among them
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryConfig:
+    """Objects are files below `directory`/`root_path`."""
+
+    directory: Path
+    root_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class OssConfig:
+    """Objects are those of the OSS bucket `name`, below `root_path`. `region` is only `None` with signature v1."""
+
+    access_id: str
+    access_key: str = field(repr=False)
+    name: str
+    endpoint: str
+    """With its scheme, as in `https://oss-cn-hangzhou.aliyuncs.com`."""
+    region: str | None
+    signature: Literal["v4", "v1"]
+    security_token: str | None = field(repr=False)
+    """Of a key that was lent for a while (STS)."""
+    own_domain: bool
+    """`endpoint` is a domain that leads to this bucket alone."""
+    cache_control: str | None
+    object_acl: str | None
+    wait_s: int
+    """How long to try at the start if it does not answer."""
+    root_path: str
+
+
+BucketConfig = DirectoryConfig | OssConfig
+
+
+def _bucket(value: Any, where: str) -> BucketConfig:
+    keys = asdict(section(value, BucketKeys, where))
+    root_path, directory = keys.pop("root_path"), keys.pop("directory")
+    names = dict(zip(BucketKeys.__struct_fields__, BucketKeys.__struct_encode_fields__, strict=True))
+    given = [names[key] for key, value in keys.items() if value is not None]
+    if given and directory is not None:
+        raise ConfigError(
+            f"{place(where, 'directory')}: a bucket is either a directory or one of OSS; "
+            f"remove this key, or {', '.join(given)}"
+        )
+    return _oss(keys, root_path, where) if given else DirectoryConfig(Path(directory or "bucket"), root_path)
+
+
+def _oss(values: dict[str, Any], root_path: str, where: str) -> OssConfig:
+    key_from_environment = values["access_id"] is None  # a token belongs to its key
+    for key, variable in (("access_id", "OSS_ACCESS_KEY_ID"), ("access_key", "OSS_ACCESS_KEY_SECRET")):
+        if values[key] is None and variable in os.environ:
+            values[key] = secret(os.environ[variable], variable)
+        if values[key] is None:
+            raise ConfigError(f"{place(where, key)}: is missing; give it, or set the environment variable {variable}")
+    for key in ("name", "endpoint"):
+        if values[key] is None:
+            raise ConfigError(f"{place(where, key)}: is missing")
+    if values["security_token"] is None and key_from_environment and _TOKEN_VARIABLE in os.environ:
+        values["security_token"] = secret(os.environ[_TOKEN_VARIABLE], _TOKEN_VARIABLE)
+    values["signature"] = values["signature"] or "v4"
+    values["own_domain"] = values["own_domain"] or False
+    values["wait_s"] = (values.pop("wait_ms") or _WAIT_AT_START_MS) // 1000
+    if values["own_domain"] and _VENDORS.search(values["endpoint"]):
+        raise ConfigError(f"{place(where, 'own-domain')}: {values['endpoint']} is the vendor's; leave this key out")
+    if values["region"] is None and (match := _ENDPOINT_OF_REGION.fullmatch(values["endpoint"])):
+        values["region"] = match[1]
+    if values["region"] is None and values["signature"] == "v4":
+        raise ConfigError(
+            f"{place(where, 'region')}: is missing, and {values['endpoint']} does not tell it; "
+            "give it, as in cn-hangzhou, or set signature: v1, which needs none"
+        )
+    return OssConfig(**values, root_path=root_path)
+
+
+class Config(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "url": "periodic", "save": "enable-save", "remove": "enable-remove", "guetzli": "enable-guetzli",
+        "guetzli_run": "guetzli", "bucket_section": "bucket", "cache_ms": "cache",
+        "max_pixels": "max-megapixels", "max_megabytes": "max-megabytes",
+        "decoding_keys": "decoding", "compress_originals": "compress-originals", "strip": "strip-originals",
+    },
+):  # fmt: skip
+    """What the file says, with the defaults filled in. `url` is `None` for the client library's default."""
+
+    url: Annotated[str | None, Read(daemon)] = None
+    thread: Annotated[int, Meta(ge=1, le=1000)] = 2
+    root: Annotated[Path, Read(_path)] = Path("images")
+    save: Annotated[Enabled, Read(_save)] = "off"
+    remove: Annotated[Enabled, Read(_enabled)] = "off"
+    guetzli: Annotated[Enabled, Read(_enabled)] = "off"
+    guetzli_run: GuetzliConfig = GuetzliConfig()
+    quality: Quality = 80
+    resizes: tuple[ResizeConfig, ...] = ()
+    bucket_section: Annotated[Any, Read(_bucket)] = DirectoryConfig(Path("bucket"), "")
+    cache_ms: Annotated[int, duration(1, 3650 * _DAY_S)] = 5 * _DAY_S * 1000
+    max_pixels: Annotated[int, megapixels(1000)] = 64_000_000
+    max_megabytes: Annotated[int, Meta(ge=1, le=1024)] = 64
+    decoding_keys: DecodingConfig = DecodingConfig()
+    compress_originals: bool = False
+    strip: Annotated[Strip, Read(_strip)] = "no"
+
+    @property
+    def bucket(self) -> BucketConfig:
+        return self.bucket_section  # type: ignore[no-any-return]  # msgspec has no union of two dataclasses
+
+    @property
+    def max_bytes(self) -> int:
+        return self.max_megabytes * 1_000_000
+
+    @property
+    def decoding(self) -> Limits:
+        keys = self.decoding_keys
+        return Limits(keys.memory_megabytes * 10**6, keys.cpu_seconds, keys.seconds)
+
+    @property
+    def layout(self) -> Layout:
+        return _layout(self.guetzli_run.output, self.resizes)
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file. Raises `ConfigError`, which names the file and the key."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not a text in UTF-8: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse(yaml_text: str) -> Config:
+    """The configuration in a YAML text. Raises `ConfigError`, which names the key."""
+    said = section(read_document(yaml_text), Config)
+    config = replace(said, resizes=tuple(replace(each, quality=each.quality or said.quality) for each in said.resizes))
+    _layout(config.guetzli_run.output, config.resizes)
+    if isinstance(config.bucket, DirectoryConfig):
+        _check_separate(config.root.resolve(), config.bucket.directory.resolve())
+    return config
+
+
+@lru_cache(maxsize=16)
+def _layout(compressed_folder: str, resizes: tuple[ResizeConfig, ...]) -> Layout:
+    for key in ("func", "suffix"):
+        values = [getattr(resize, key) for resize in resizes]
+        for index, value in enumerate(values):
+            if (first := values.index(value)) < index:
+                raise ConfigError(f"resizes[{index}].{key}: {value!r} is that of resizes[{first}]; give each its own")
+    return Layout(compressed_folder, {resize.suffix: resize.output for resize in resizes})
+
+
+def _check_separate(root: Path, bucket: Path) -> None:
+    if root.is_relative_to(bucket) or bucket.is_relative_to(root):
+        raise ConfigError(f"bucket.directory: {bucket} and root, {root}, must not be inside one another")

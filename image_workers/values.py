@@ -1,83 +1,94 @@
-"""Reads values out of a YAML text: a mapping is a section, whose keys are taken one by one, each with a reader.
+"""Reads a YAML text into types: a mapping is a msgspec Struct, whose fields are taken one by one.
 
-A reader turns the value of a key into what the program uses, or raises `ConfigError`, which names the key. Which keys
-there are is not known here.
+A field says by its annotation what values it takes: ranges and choices as msgspec has them, or ``Read``, a function
+that turns the value into what the program uses, or raises `ConfigError`, which names the key. Which keys there are is
+not known here.
 """
 
-import difflib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
 
 import yaml
+from msgspec import Struct, ValidationError, convert, inspect
 
 from image_workers.errors import ConfigError, Refused
 from image_workers.names import check_name
+from periodic_client.texts import duration_ms, nearest
 from periodic_client.url import parse_url
+from periodic_client.words import Field, fields_of, in_words
 
-T = TypeVar("T")
-Reader = Callable[[Any, str], T]
-"""Takes the value and the key with its place, as in `resizes[0].width`."""
-
-REQUIRED: Any = object()
-"""The default of a key that has none."""
+S = TypeVar("S", bound=Struct)
 
 _MAX_ENTRIES = 100
-_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
-def read_document(text: str) -> "Section":
-    """The top section of a YAML text; an empty text is an empty section."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """In an annotation: how the value is read. It takes the value and the key with its place, `resizes[0].width`."""
+
+    read: Callable[[Any, str], Any]
+
+
+def read_document(text: str) -> Any:
+    """What a YAML text says."""
     try:
         # _Loader is a SafeLoader: it makes plain values only.
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         # Not its whole text, which quotes the line: a password may be in it.
         mark = error.problem_mark
         raise ConfigError(f"is not YAML: {error.problem}" + (f", line {mark.line + 1}" if mark else "")) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {error}") from error
-    return Section(document, "")
 
 
-class Section:
-    """A mapping of the text. What was not taken when `finish` is called is unknown."""
+def section(value: Any, kind: type[S], where: str = "") -> S:
+    """The mapping as what it is said to be. An empty value stands for the default, and an empty mapping for all."""
+    if not isinstance(value, dict | None):
+        given = type(value).__name__  # the values themselves may be secret
+        raise ConfigError(f"{where or 'the file'}: must be a mapping of keys and values, not of type {given}")
+    values = value or {}
+    fields = fields_of(kind)
+    keys = [each.name for each in fields]
+    for key in values:
+        if key not in keys:
+            raise ConfigError(f"{place(where, key)}: is not a known key{nearest(str(key), keys)}")
+    taken = (_take(each, values.get(each.name), place(where, each.name)) for each in fields)
+    return kind(**dict(zip(kind.__struct_fields__, taken, strict=True)))
 
-    def __init__(self, values: object, name: str) -> None:
-        if not isinstance(values, dict | None):
-            kind = type(values).__name__  # the values themselves may be secret
-            raise ConfigError(f"{name or 'the file'}: must be a mapping of keys and values, not of type {kind}")
-        self._values = values or {}
-        self._name = name
-        self._known: list[str] = []
 
-    def where(self, key: str) -> str:
-        return f"{self._name}.{key}" if self._name else key
+def place(where: str, key: str) -> str:
+    """The key with its place."""
+    return f"{where}.{key}" if where else key
 
-    def take(self, key: str, default: Any, read: Reader[T]) -> T:
-        """The value of the key. The default, which is returned as it is, also stands for an empty value."""
-        self._known.append(key)
-        value = self._values.get(key)
-        if value is not None:
-            return read(value, self.where(key))
-        if default is REQUIRED:
-            raise ConfigError(f"{self.where(key)}: is missing")
-        return default  # type: ignore[no-any-return]
 
-    def section(self, key: str) -> "Section":
-        return self.take(key, Section(None, self.where(key)), Section)
+def _take(field: Field, value: Any, where: str) -> Any:
+    if isinstance(field.kind, inspect.StructType):
+        return section(value, field.kind.cls, where)
+    if value is None and field.is_required:
+        raise ConfigError(f"{where}: is missing")
+    if value is None:
+        return field.default
+    if isinstance(field.kind, inspect.VarTupleType) and isinstance(field.kind.item_type, inspect.StructType):
+        return _sections(value, field.kind.item_type.cls, where)
+    for each in get_args(field.hint):
+        if isinstance(each, Read):
+            return each.read(value, where)
+    with suppress(ValidationError):
+        return convert(value, field.hint)
+    raise ConfigError(f"{where}: must be {in_words(field.kind, field.notes)}, not {value!r}")
 
-    def sections(self, key: str) -> list["Section"]:
-        """The mappings of a list."""
-        return self.take(key, [], _sections)
 
-    def finish(self) -> None:
-        for key in self._values:
-            if key not in self._known:
-                near = difflib.get_close_matches(str(key), self._known, 1, 0.5)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(self._known))}"
-                raise ConfigError(f"{self.where(key)}: is not a known key; {hint}")
+def _sections(value: Any, kind: type[S], where: str) -> tuple[S, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_ENTRIES:
+        raise ConfigError(f"{where}: must be a list of {_MAX_ENTRIES} mappings at most, not {value!r:.100}")
+    return tuple(section(entry, kind, f"{where}[{index}]") for index, entry in enumerate(value))
+
+
+# -- readers -----------------------------------------------------------------------------------------------------------
 
 
 def text(value: Any, where: str) -> str:
@@ -93,22 +104,7 @@ def secret(value: Any, where: str) -> str:
     return value
 
 
-def boolean(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where}: must be true or false, not {value!r}")
-    return value
-
-
-def integer(low: int, high: int) -> Reader[int]:
-    def read(value: Any, where: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ConfigError(f"{where}: must be a whole number from {low} to {high}, not {value!r}")
-        return value
-
-    return read
-
-
-def megapixels(high: int) -> Reader[int]:
+def megapixels(high: int) -> Read:
     """Millions of pixels, as a number of pixels."""
 
     def read(value: Any, where: str) -> int:
@@ -116,25 +112,26 @@ def megapixels(high: int) -> Reader[int]:
             raise ConfigError(f"{where}: must be a number of millions of pixels up to {high}, not {value!r}")
         return round(value * 1_000_000)
 
-    return read
+    return Read(read)
 
 
-def duration_ms(low_s: int, high_s: int) -> Reader[int]:
-    """Seconds, or what its unit says (s, m, h, d), as milliseconds."""
+def duration(low_s: int, high_s: int) -> Read:
+    """A duration, as milliseconds; a number alone is seconds."""
 
     def read(value: Any, where: str) -> int:
-        match = _DURATION.fullmatch(str(value)) if not isinstance(value, bool) else None
-        if match is None:
-            raise ConfigError(f"{where}: must be a duration like 90s, 15m, 12h or 5d, not {value!r}")
-        duration_ms = round(float(match[1]) * _UNIT_MS[match[2] or "s"])
-        if not low_s * 1000 <= duration_ms <= high_s * 1000:
+        written = str(value)
+        try:
+            given_ms = duration_ms(written if written[-1:].isalpha() else f"{written}s")
+        except ValueError:
+            raise ConfigError(f"{where}: must be a duration like 90s, 15m, 1h30m or 5d, not {value!r}") from None
+        if not low_s * 1000 <= given_ms <= high_s * 1000:
             raise ConfigError(f"{where}: must be from {low_s} to {high_s} seconds, not {value!r}")
-        return duration_ms
+        return given_ms
 
-    return read
+    return Read(read)
 
 
-def url(value: Any, where: str) -> str:
+def daemon(value: Any, where: str) -> str:
     """The url of a daemon."""
     try:
         parse_url(text(value, where))
@@ -150,12 +147,6 @@ def folder(value: Any, where: str) -> str:
     except Refused as error:
         raise ConfigError(f"{where}: {error}") from error
     return str(value)
-
-
-def _sections(value: Any, where: str) -> list[Section]:
-    if not isinstance(value, list) or len(value) > _MAX_ENTRIES:
-        raise ConfigError(f"{where}: must be a list of {_MAX_ENTRIES} mappings at most, not {value!r:.100}")
-    return [Section(entry, f"{where}[{index}]") for index, entry in enumerate(value)]
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,17 +6,18 @@ Nothing is sent or changed here.
 
 from typing import Any, NamedTuple, get_args
 
-from periodic_client.outcomes import BATCH_JOBS_MAX, Existing, WireOutcome, WrongValue
+from periodic_client.outcomes import Backoff, Existing, WireOutcome, WrongValue
+from periodic_client.wire.limits import (
+    BATCH_JOBS_MAX,
+    HEADERS_BYTES_MAX,
+    HEADERS_MAX,
+    JOB_INTEGERS,
+    NAME_BYTES_MAX,
+    RETRY_INTEGERS,
+    TIME_MS_MAX,
+)
 
-NAME_BYTES_MAX = 255
-HEADERS_MAX = 64
-HEADERS_BYTES_MAX = 4096
-TIME_MS_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
-LEASE_MS = (1_000, 86_400_000)
-PRIORITY = (-100, 100)
-RETRY = {"limit": 1_000, "delay_ms": 86_400_000, "cap_ms": 2_592_000_000, "jitter_percent": 100}
-BACKOFFS = ("fixed", "exponential", "quadratic")
+BACKOFFS: tuple[str, ...] = get_args(Backoff)
 EXISTING: tuple[str, ...] = get_args(Existing)
 
 
@@ -36,7 +37,7 @@ def check_outcome(wire: WireOutcome, rules: Rules) -> None:
     _integer(wire.get("delay_ms"), "outcome.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
     jobs = wire.get("submit", ())
     if len(jobs) > BATCH_JOBS_MAX:
-        raise WrongValue(f"outcome.submit has {len(jobs)} jobs, and may have {BATCH_JOBS_MAX}")
+        raise WrongValue(f"outcome.submit has {len(jobs):,} jobs, and may have {BATCH_JOBS_MAX:,}")
     for index, job in enumerate(jobs):
         _check_job(job, f"outcome.submit[{index}]", rules)
 
@@ -47,30 +48,29 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
         if not size:
             raise WrongValue(f"{where}.{key} is empty")
         if size > NAME_BYTES_MAX:
-            raise WrongValue(f"{where}.{key} has {size} bytes, and may have {NAME_BYTES_MAX}")
+            raise WrongValue(f"{where}.{key} has {size:,} bytes, and may have {NAME_BYTES_MAX:,}")
     _bytes(job.get("workload"), f"{where}.workload", rules)
     _headers(job.get("headers") or {}, f"{where}.headers")
-    _integer(job.get("due_at_ms"), f"{where}.due_at_ms", 0, TIME_MS_MAX)
+    for key, (low, high) in JOB_INTEGERS.items():
+        _integer(job.get(key), f"{where}.{key}", low, high)
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
-    _integer(job.get("priority"), f"{where}.priority", *PRIORITY)
-    _integer(job.get("lease_ms"), f"{where}.lease_ms", *LEASE_MS)
     _choice(job.get("existing"), f"{where}.existing", EXISTING)
     retry = job.get("retry") or {}
-    for key, high in RETRY.items():
-        _integer(retry.get(key), f"{where}.retry.{key}", 0, high)
+    for key, (low, high) in RETRY_INTEGERS.items():
+        _integer(retry.get(key), f"{where}.retry.{key}", low, high)
     _choice(retry.get("backoff"), f"{where}.retry.backoff", BACKOFFS)
 
 
 def _headers(headers: dict[Any, Any], where: str) -> None:
     if len(headers) > HEADERS_MAX:
-        raise WrongValue(f"{where} has {len(headers)} entries, and may have {HEADERS_MAX}")
+        raise WrongValue(f"{where} has {len(headers):,} entries, and may have {HEADERS_MAX}")
     size = 0
     for name, text in headers.items():
         if not isinstance(name, str):
             raise WrongValue(f"{where} has a name that is {_kind(name)}")
         size += _text(name, f"{where}: {name!r:.100}") + _text(text, f"{where}[{name!r:.100}]")
     if size > HEADERS_BYTES_MAX:
-        raise WrongValue(f"{where} has {size} bytes of names and values, and may have {HEADERS_BYTES_MAX}")
+        raise WrongValue(f"{where} has {size:,} bytes of names and values, and may have {HEADERS_BYTES_MAX:,}")
 
 
 def _bytes(value: Any, where: str, rules: Rules) -> None:
@@ -80,7 +80,7 @@ def _bytes(value: Any, where: str, rules: Rules) -> None:
         raise WrongValue(f"{where} is bytes or text, not {_kind(value)}")
     size = _text(value, where) if isinstance(value, str) else len(value)
     if size > rules.workload_bytes_max:
-        raise WrongValue(f"{where} has {size} bytes, and may have {rules.workload_bytes_max}")
+        raise WrongValue(f"{where} has {size:,} bytes, and may have {rules.workload_bytes_max:,}")
 
 
 def _text(value: Any, where: str) -> int:
@@ -99,7 +99,7 @@ def _integer(value: Any, where: str, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise WrongValue(f"{where} is an integer, not {_kind(value)}")
     if not low <= value <= high:
-        raise WrongValue(f"{where} is from {low} to {high}, not {value}")
+        raise WrongValue(f"{where} is an integer from {low:,} to {high:,}, not {value:,}")
 
 
 def _choice(value: Any, where: str, choices: tuple[str, ...]) -> None:

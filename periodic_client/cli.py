@@ -23,12 +23,12 @@ from periodic_client.cli_output import (
     visible,
 )
 from periodic_client.cli_values import Duration, Header, Time, Workload
-from periodic_client.client import PAGE_FUNCTIONS, PAGE_JOBS, Client, JobMaps
+from periodic_client.client import Client, JobMaps
 from periodic_client.outcomes import Existing, NewJob, Retry
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
-from periodic_client.wire import PeriodicError
+from periodic_client.wire import PeriodicError, limits
 
 REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, INTERRUPTED = 1, 3, 5, 6, 7, 130
 
@@ -270,7 +270,7 @@ def list_(target: Target, func: str | None, state: str | None, limit: int, as_js
         jobs: JobMaps = []
         after: str | None = None
         while len(jobs) < limit:
-            page, after = await client.list_page(func, state, after, min(PAGE_JOBS, limit - len(jobs)))
+            page, after = await client.list_page(func, state, after, min(limits.LISTING_MAX, limit - len(jobs)))
             jobs += page
             if after is None:
                 break
@@ -293,9 +293,9 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
     """Show what the daemon is doing, function by function."""
 
     async def all_pages(client: Client) -> dict[str, Any]:
-        whole = await client.status(prefix, None, PAGE_FUNCTIONS)
+        whole = await client.status(prefix, None, limits.LISTING_MAX)
         while (after := whole.get("next")) is not None:
-            page = await client.status(prefix, after, PAGE_FUNCTIONS)
+            page = await client.status(prefix, after, limits.LISTING_MAX)
             whole["functions"] += page["functions"]
             whole["next"] = page.get("next")
         return whole

@@ -15,14 +15,12 @@ from zoneinfo import TZPATH
 
 import click
 
+from periodic_client.texts import duration_ms
 from periodic_client.wire import Limits
 
-UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 WORKLOAD_BYTES_MAX = Limits().message_bytes
 """No daemon accepts more, so more is not read."""
 
-_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
-_DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _NO_OFFSET = re.compile(r":?(UTC|GMT|([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?0{1,2}(:00)*)?")
 """What stands for UTC in TZ without a file: a name and the offset 0, as POSIX has it, or nothing."""
 _ZONE_FILE = b"TZif"
@@ -37,9 +35,10 @@ class Duration(click.ParamType[int]):
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        if not _DURATION.fullmatch(value):
-            self.fail(f"{value!r} is not a duration such as 500ms, 5m, 1h30m or 2d", param, ctx)
-        return sum(int(count) * UNITS_MS[unit] for count, unit in _PART.findall(value))
+        try:
+            return duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Unclear(Exception):

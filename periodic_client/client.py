@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import trio
 
-from periodic_client.outcomes import BATCH_JOBS_MAX, NewJob
+from periodic_client.outcomes import NewJob
 from periodic_client.session import (
     MAYBE,
     CannotConnect,
@@ -26,16 +26,13 @@ from periodic_client.session import (
     open_stream,
 )
 from periodic_client.url import default_url, parse_url
-from periodic_client.wire import Busy, PeriodicError
+from periodic_client.wire import Busy, PeriodicError, limits
 
 JobMap = dict[str, Any]
 """A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
 JobMaps = list[JobMap]
 FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
-
-PAGE_JOBS = 1000
-PAGE_FUNCTIONS = 1000
 
 
 class Submitted(NamedTuple):
@@ -105,9 +102,9 @@ class Client:
         jobs there is ``submit_many``.
         """
         batch = [job.to_wire() for job in jobs]
-        if len(batch) > BATCH_JOBS_MAX:
+        if len(batch) > limits.BATCH_JOBS_MAX:
             raise ValueError(
-                f"a batch of {len(batch)} jobs; {BATCH_JOBS_MAX} are the most, submit_many takes any number"
+                f"a batch of {len(batch)} jobs; {limits.BATCH_JOBS_MAX} are the most, submit_many takes any number"
             )
         answer = await self.request("submit_batch", batch)
         return [Submitted(*each) for each in zip(answer["results"], answer["ids"], strict=True)]
@@ -187,7 +184,7 @@ class Client:
             with self._time_limit("list"):
                 while True:
                     try:
-                        return await self.list_page(func, state, after, PAGE_JOBS)
+                        return await self.list_page(func, state, after, limits.LISTING_MAX)
                     except Busy as error:
                         # The page was not begun, so to ask again, when it says, costs nothing.
                         wait_ms = error.details.get("retry_after_ms", "")
@@ -214,7 +211,7 @@ class Client:
         """All functions with a job or a worker, sorted, as ``status`` shows them, fetched a page at a time."""
 
         async def page(after: str | None) -> tuple[list[FunctionMap], str | None]:
-            status = await self.status(prefix, after, PAGE_FUNCTIONS)
+            status = await self.status(prefix, after, limits.LISTING_MAX)
             return status["functions"], status.get("next")
 
         return _Pages(page)

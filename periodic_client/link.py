@@ -24,6 +24,7 @@ from periodic_client.wire import (
     PeriodicError,
     Request,
     UnknownMethod,
+    limits,
 )
 
 log = Lines(__name__)
@@ -34,8 +35,6 @@ SILENCE_S = 30.0
 """A daemon that says nothing for so long after it was asked is lost."""
 HELD_S = 1.0
 """A loop that comes so late to a time limit could not run before."""
-CREDIT_MAX = 1000
-"""Protocol.md, section 1, limits: jobs running on a connection."""
 
 
 class Peer(NamedTuple):
@@ -152,12 +151,12 @@ class Link:
 
     async def _say_hello(self, session: Session) -> bool:
         self._asked_credit = max(1, self._credit - len(self.runs.begun))
-        credit = {} if self._asked_credit == CREDIT_MAX else {"credit": self._asked_credit}
+        credit = {} if self._asked_credit == limits.CONNECTION_JOBS_MAX else {"credit": self._asked_credit}
         answer = await session.request("hello", self._peer.options | credit)
         try:
-            limits = answer["limits"]
-            session.message_bytes_max = int(limits["message_bytes"])
-            self.runs.workload_bytes_max = int(limits.get("workload_bytes", self.runs.workload_bytes_max))
+            granted = answer["limits"]
+            session.message_bytes_max = int(granted["message_bytes"])
+            self.runs.workload_bytes_max = int(granted.get("workload_bytes", self.runs.workload_bytes_max))
         except (AttributeError, KeyError, TypeError, ValueError):
             session.close("the daemon's hello cannot be understood")
             return False

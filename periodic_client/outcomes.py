@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-BATCH_JOBS_MAX = 1000
-"""How many jobs one message may carry; protocol.md, section 1, limits."""
-REASON_BYTES_MAX = 1000
-"""The daemon keeps so much of a reason; more is not worth sending."""
+from periodic_client.wire import limits
 
+Backoff = Literal["fixed", "exponential", "quadratic"]
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 WireOutcome = bytes | dict[str, Any] | None
 
@@ -34,7 +32,7 @@ class Retry:
     """
 
     limit: int = 15
-    backoff: Literal["fixed", "exponential", "quadratic"] = "exponential"
+    backoff: Backoff = "exponential"
     delay_ms: int = 1000
     cap_ms: int = 3_600_000
     jitter_percent: int | None = None
@@ -202,4 +200,4 @@ def _cut(reason: str) -> str:
     if not isinstance(reason, str):
         raise WrongValue(f"outcome.reason is a text, not {type(reason).__name__}")
     # A reason often quotes a file name, and a name that is not UTF-8 has surrogates, which cannot be sent.
-    return reason.encode("utf-8", "backslashreplace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
+    return reason.encode("utf-8", "backslashreplace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore")

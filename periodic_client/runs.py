@@ -21,13 +21,11 @@ from periodic_client.lines import Lines
 from periodic_client.outcomes import Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
 from periodic_client.session import Session
-from periodic_client.wire import Invalid, Request
+from periodic_client.wire import Invalid, Request, limits
 
 log = Lines(__name__)
 
 UNKNOWN_FUNC_DELAY_MS = 5000
-WORKLOAD_BYTES_MAX = 16_777_216
-"""Protocol.md, section 1, limits."""
 HAND_BACK = Later(0).to_wire()
 
 
@@ -68,7 +66,7 @@ class Runs:
         """Every job is handed back at once."""
         self.expects_ctrl_c = True
         """A KeyboardInterrupt may be a real one: nobody takes SIGINT otherwise."""
-        self.workload_bytes_max = WORKLOAD_BYTES_MAX
+        self.workload_bytes_max = limits.WORKLOAD_BYTES
         """How large a result or the workload of a follow-on job may be. The daemon's ``hello`` tells its own limit."""
         self.begun: dict[str, Run] = {}
         """By handle."""

@@ -1,4 +1,4 @@
-"""Where a daemon is: ``tcp://host:port`` or ``unix:///path``. Pure parsing; connecting is session.py's."""
+"""Where a daemon is: ``tcp://host:port`` or ``unix:///path``. Pure parsing; connecting and listening are others'."""
 
 import os
 from dataclasses import dataclass
@@ -26,7 +26,15 @@ def default_url() -> str:
 
 
 def parse_url(url: str) -> TcpAddress | UnixAddress:
-    """Raises ValueError, which quotes the url and says what is wrong with it. Without a port it is 5000."""
+    """Where to connect. Raises ValueError, which quotes the url and says what is wrong. Without a port it is 5000."""
+    address = parse_address(url, DEFAULT_PORT)
+    if isinstance(address, TcpAddress) and address.port == 0:
+        raise ValueError(f"{url!r}: nothing can be reached at port 0")
+    return address
+
+
+def parse_address(url: str, default_port: int | None = None) -> TcpAddress | UnixAddress:
+    """Where to connect or to listen. Raises ValueError, which quotes the url and says what is wrong with it."""
     if url.startswith("unix://"):
         path = url.removeprefix("unix://")
         if not path.startswith("/") or "\0" in path:
@@ -41,8 +49,6 @@ def parse_url(url: str) -> TcpAddress | UnixAddress:
         raise ValueError(f"{url!r}: {error}") from None
     if not host:
         raise ValueError(f"{url!r} has no host")
-    if port == 0:
-        raise ValueError(f"{url!r}: nothing can be reached at port 0")
     if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(f"{url!r} has more than a host and a port")
     try:
@@ -50,4 +56,6 @@ def parse_url(url: str) -> TcpAddress | UnixAddress:
     except UnicodeError:
         # As Python's own look-up does, whose error is no OSError and names neither host nor url.
         raise ValueError(f"{url!r}: {host!r} is no name of a host: a part of it is empty or too long") from None
-    return TcpAddress(host, DEFAULT_PORT if port is None else port)
+    if port is None and default_port is None:
+        raise ValueError(f"{url!r} has no port, as in {url.rstrip('/')}:{DEFAULT_PORT}")
+    return TcpAddress(host, default_port or 0 if port is None else port)

@@ -19,19 +19,15 @@ import trio
 
 from periodic_client.job import Job
 from periodic_client.lines import Lines
-from periodic_client.link import CREDIT_MAX, Link, Peer
+from periodic_client.link import Link, Peer
 from periodic_client.runs import Function
 from periodic_client.session import StreamOpener, check_trio, open_stream
 from periodic_client.url import default_url, parse_url
-from periodic_client.wire import PeriodicError
+from periodic_client.wire import PeriodicError, limits
 
 log = Lines(__name__)
 
 GOODBYE_S = 2.0
-NAME_BYTES_MAX = 255
-GRACE_MS_MAX = 600_000
-SILENCE_MS_MIN, SILENCE_MS_MAX = 60_000, 3_600_000
-"""Protocol.md, hello."""
 
 Callee = TypeVar("Callee", bound=Callable[[Job], Any])
 Functions = dict[str, Function]
@@ -70,7 +66,7 @@ class Worker:
         url: str | None = None,
         *,
         name: str | None = None,
-        credit: int = CREDIT_MAX,
+        credit: int = limits.CONNECTION_JOBS_MAX,
         disconnect_grace_ms: int = 5000,
         silence_ms: int | None = None,
         drain_s: float = 10.0,
@@ -81,9 +77,9 @@ class Worker:
         self.url = url or default_url()
         parse_url(self.url)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
-        if (size := len(self.name.encode())) > NAME_BYTES_MAX:
-            raise ValueError(f"name has {size} bytes, and may have {NAME_BYTES_MAX}")
-        self.credit = _within(1, credit, CREDIT_MAX, "credit")
+        if (size := len(self.name.encode())) > limits.NAME_BYTES_MAX:
+            raise ValueError(f"name has {size} bytes, and may have {limits.NAME_BYTES_MAX}")
+        self.credit = _within((1, limits.CONNECTION_JOBS_MAX), credit, "credit")
         if not drain_s >= 0:
             raise ValueError(f"drain_s is {drain_s}; it must be 0 or more")
         self.drain_s = drain_s
@@ -91,10 +87,10 @@ class Worker:
             raise ValueError(f"threads is {threads}; it must be at least 1")
         options: dict[str, Any] = {
             "client": self.name,
-            "disconnect_grace_ms": _within(0, disconnect_grace_ms, GRACE_MS_MAX, "disconnect_grace_ms"),
+            "disconnect_grace_ms": _within((0, limits.GRACE_MS_MAX), disconnect_grace_ms, "disconnect_grace_ms"),
         }
         if silence_ms is not None:
-            options["silence_ms"] = _within(SILENCE_MS_MIN, silence_ms, SILENCE_MS_MAX, "silence_ms")
+            options["silence_ms"] = _within(limits.SILENCE_MS, silence_ms, "silence_ms")
         self._peer = Peer(self.url, open_stream, options)
         self._rng = rng or Random()
         self._functions: Functions = {}
@@ -124,7 +120,7 @@ class Worker:
             raise RuntimeError(f"{func}: functions are added before the worker runs")
         if func in self._functions:
             raise ValueError(f"{func}: this worker has such a function already")
-        _within(1, limit, CREDIT_MAX, f"{func}: limit")
+        _within((1, limits.CONNECTION_JOBS_MAX), limit, f"{func}: limit")
 
         def add(call: Callee) -> Callee:
             self._functions[func] = Function(call, limit, inline)
@@ -277,7 +273,8 @@ class Worker:
             )
 
 
-def _within(low: int, value: int, high: int, what: str) -> int:
+def _within(ends: tuple[int, int], value: int, what: str) -> int:
+    low, high = ends
     if not low <= value <= high:
         raise ValueError(f"{what} is {value}; it goes from {low} to {high}")
     return value

@@ -72,8 +72,7 @@ def _option(each: Field) -> Callable[[Callable[..., None]], Callable[..., None]]
     if isinstance(each.default, bool):
         return click.option(f"{each.flag}/--no-{each.flag[2:]}", each.name, default=None, help=shown)
     several = isinstance(each.default, tuple)
-    flags = (each.flag, *each.older_flags)
-    return click.option(*flags, each.name, multiple=several, metavar=each.kind.metavar, help=shown)
+    return click.option(*each.flags, each.name, multiple=several, metavar=each.metavar, help=shown)
 
 
 @click.group(

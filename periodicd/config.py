@@ -8,15 +8,17 @@ it, so that a default of one source never hides a value of the next. No file is 
 does must not depend on the folder that it happens to be started in (docs/decisions/0008).
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta, Struct, ValidationError, convert, inspect
+
+from periodic_client import words
+from periodic_client.texts import duration_ms, nearest
 from periodicd import __version__
 from periodicd.scheduler import Settings
 from periodicd.scheduler.queues import Budget
@@ -34,216 +36,84 @@ class ConfigError(Exception):
     """The configuration cannot be used. The message names the flag, the variable, or the file and its key."""
 
 
-# -- kinds of values ---------------------------------------------------------------------------------------------------
-
-
-class Kind(Protocol):
-    """What values a field takes."""
-
-    @property
-    def form(self) -> str:
-        """In words, as in "must be ..."."""
-
-    @property
-    def metavar(self) -> str | None: ...
-
-    def from_text(self, text: str) -> Any:
-        """What a flag or a variable says, as TOML would have it; the text itself if it cannot be read."""
-
-    def take(self, value: Any) -> Any:
-        """The value for a value of TOML. Raises ValueError if it is not of this form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Integer:
-    low: int
-    high: int
-    metavar = "N"
-
-    @property
-    def form(self) -> str:
-        return f"an integer from {self.low} to {self.high}"
-
-    def from_text(self, text: str) -> Any:
-        with suppress(ValueError):
-            return int(text)
-        return text
-
-    def take(self, value: Any) -> int:
-        if type(value) is not int or not self.low <= value <= self.high:
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    high: int
-    metavar = "SECONDS"
-
-    @property
-    def form(self) -> str:
-        return f"a number of seconds from 0 to {self.high}"
-
-    def from_text(self, text: str) -> Any:
-        with suppress(ValueError):
-            return float(text)
-        return text
-
-    def take(self, value: Any) -> float:
-        if type(value) not in (int, float) or not 0 <= value <= self.high:
-            raise ValueError
-        return float(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    words: tuple[str, ...]
-
-    @property
-    def form(self) -> str:
-        return " or ".join((", ".join(self.words[:-1]), self.words[-1]))
-
-    @property
-    def metavar(self) -> str:
-        return f"[{'|'.join(self.words)}]"
-
-    def from_text(self, text: str) -> str:
-        return text
-
-    def take(self, value: Any) -> str:
-        if value not in self.words:
-            raise ValueError
-        return str(value)
-
-
-class Boolean:
-    form = "true or false"
-    metavar = None
-
-    def from_text(self, text: str) -> Any:
-        return {"true": True, "false": False}.get(text.lower(), text)
-
-    def take(self, value: Any) -> bool:
-        if type(value) is not bool:
-            raise ValueError
-        return value
-
-
-class File:
-    form = "a path of printable characters"
-    metavar = "FILE"
-
-    def from_text(self, text: str) -> str:
-        return text
-
-    def take(self, value: Any) -> Path:
-        if type(value) is not str or not value or not value.isprintable():
-            raise ValueError
-        return Path(value)
-
-
-class Urls:
-    """In a variable they are separated by spaces. What an address is, is the server's business."""
-
-    form = f"a list of 1 to {LISTEN_MAX} addresses"
-    metavar = "URL"
-
-    def from_text(self, text: str) -> list[str]:
-        return text.split()
-
-    def take(self, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not 1 <= len(value) <= LISTEN_MAX:
-            raise ValueError
-        if not all(type(url) is str and url.isprintable() for url in value):
-            raise ValueError
-        return tuple(value)
-
-
 # -- what can be set ---------------------------------------------------------------------------------------------------
 
 _SETTINGS = Settings()
 _DAY_MS = 86_400_000
 
+File = Annotated[Path, Meta(extra={"words": "a path of printable characters", "metavar": "FILE"})]
+Urls = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1,
+        max_length=LISTEN_MAX,
+        extra={"words": f"an array of 1 to {LISTEN_MAX} addresses", "metavar": "URL"},
+    ),
+]
+"""In a variable they are separated by spaces. What an address is, is the server's business."""
+Seconds = Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "seconds"})]
 
-def _field(kind: Kind, meaning: str, *older_flags: str) -> dict[str, Any]:
-    return {"kind": kind, "meaning": meaning, "older_flags": older_flags}
+
+def _means(meaning: str, *older_flags: str) -> Meta:
+    return Meta(description=meaning, extra={"older_flags": older_flags})
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """The values in force. Each attribute is one field: its default, what values it takes, and what it means."""
 
-    listen: tuple[str, ...] = field(
-        default=("tcp://127.0.0.1:5000",),
-        metadata=_field(Urls(), "Where to listen: tcp://HOST:PORT or unix:///PATH; several are possible."),
+    listen: Annotated[Urls, _means("Where to listen: tcp://HOST:PORT or unix:///PATH; several are possible.")] = (
+        "tcp://127.0.0.1:5000",
     )
-    store: Path = field(
-        default=Path("periodic.db"),
-        metadata=_field(File(), "The SQLite file with the jobs; made if missing. :memory: is no file, to play."),
+    store: Annotated[File, _means("The SQLite file with the jobs; made if missing. :memory: is no file, to play.")] = (
+        Path("periodic.db")
     )
-    durability: Literal["full", "relaxed"] = field(
-        default="full",
-        metadata=_field(
-            Choice(("full", "relaxed")),
-            "full: acknowledged means synced to disk. relaxed: a power cut may lose the last moments.",
-        ),
+    durability: Annotated[
+        Literal["full", "relaxed"],
+        _means("full: acknowledged means synced to disk. relaxed: a power cut may lose the last moments."),
+    ] = "full"
+    drain_s: Annotated[Seconds, _means("How long a stop waits for running jobs.", "--drain")] = 10.0
+    insecure_bind: Annotated[
+        bool, _means("Listen beyond this machine, though anyone who connects may do anything.")
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        _means("How important a line must be at least to be logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["people", "json"], _means("people: lines to read. json: one object a line, to collect.")
+    ] = "people"
+    connections: Annotated[
+        int, Meta(ge=1, le=100_000), _means("How many connections may be open; more are refused.")
+    ] = 5_000
+    idle_s: Annotated[
+        int,
+        Meta(ge=10, le=7 * 86_400, extra={"unit": "seconds"}),
+        _means("A connection that is silent for so long, and waits for nothing, is closed."),
+    ] = _SETTINGS.idle_ms // 1000
+    connections_bytes: Annotated[
+        int,
+        Meta(ge=16 * 2**20, le=2**36),
+        _means("What all connections together may hold of messages in progress and answers not yet sent."),
+    ] = _SETTINGS.connections_bytes
+    message_bytes: Annotated[
+        int, Meta(ge=64 * 2**10, le=32 * 2**20), _means("The largest message that is accepted.")
+    ] = _SETTINGS.message_bytes
+    workload_bytes: Annotated[
+        int,
+        Meta(ge=0, le=32 * 2**20),
+        _means(f"The largest workload; at least {ENVELOPE_BYTES:,} less than message_bytes."),
+    ] = _SETTINGS.workload_bytes
+    window_jobs: Annotated[
+        int, Meta(ge=1_000, le=10_000_000), _means("How many of the waiting jobs memory holds; the rest are on disk.")
+    ] = _SETTINGS.budget.jobs
+    window_bytes: Annotated[int, Meta(ge=2**20, le=2**36), _means("How much memory these take, about.")] = (
+        _SETTINGS.budget.bytes
     )
-    drain_s: float = field(
-        default=10.0, metadata=_field(Seconds(86_400), "How long a stop waits for running jobs.", "--drain")
-    )
-    insecure_bind: bool = field(
-        default=False,
-        metadata=_field(Boolean(), "Listen beyond this machine, though anyone who connects may do anything."),
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="info",
-        metadata=_field(
-            Choice(("debug", "info", "warning", "error")), "How important a line must be at least to be logged."
-        ),
-    )
-    log_format: Literal["people", "json"] = field(
-        default="people",
-        metadata=_field(Choice(("people", "json")), "people: lines to read. json: one object a line, to collect."),
-    )
-    connections: int = field(
-        default=5_000, metadata=_field(Integer(1, 100_000), "How many connections may be open; more are refused.")
-    )
-    idle_s: int = field(
-        default=_SETTINGS.idle_ms // 1000,
-        metadata=_field(
-            Integer(10, 7 * 86_400), "A connection that is silent for so long, and waits for nothing, is closed."
-        ),
-    )
-    connections_bytes: int = field(
-        default=_SETTINGS.connections_bytes,
-        metadata=_field(
-            Integer(16 * 2**20, 2**36),
-            "What all connections together may hold of messages in progress and answers not yet sent.",
-        ),
-    )
-    message_bytes: int = field(
-        default=_SETTINGS.message_bytes,
-        metadata=_field(Integer(64 * 2**10, 32 * 2**20), "The largest message that is accepted."),
-    )
-    workload_bytes: int = field(
-        default=_SETTINGS.workload_bytes,
-        metadata=_field(
-            Integer(0, 32 * 2**20), f"The largest workload; at least {ENVELOPE_BYTES} less than message_bytes."
-        ),
-    )
-    window_jobs: int = field(
-        default=_SETTINGS.budget.jobs,
-        metadata=_field(Integer(1_000, 10_000_000), "How many of the waiting jobs memory holds; the rest are on disk."),
-    )
-    window_bytes: int = field(
-        default=_SETTINGS.budget.bytes, metadata=_field(Integer(2**20, 2**36), "How much memory these take, about.")
-    )
-    dead_kept: int = field(
-        default=_SETTINGS.dead_kept,
-        metadata=_field(Integer(0, 10_000_000), "How many dead jobs are kept; the oldest go first."),
-    )
-    dead_kept_days: int = field(
-        default=_SETTINGS.dead_kept_ms // _DAY_MS, metadata=_field(Integer(0, 3_650), "How long dead jobs are kept.")
+    dead_kept: Annotated[
+        int, Meta(ge=0, le=10_000_000), _means("How many dead jobs are kept; the oldest go first.")
+    ] = _SETTINGS.dead_kept
+    dead_kept_days: Annotated[int, Meta(ge=0, le=3_650), _means("How long dead jobs are kept.")] = (
+        _SETTINGS.dead_kept_ms // _DAY_MS
     )
 
     @property
@@ -262,18 +132,53 @@ class Config:
         )
 
 
-class Field(NamedTuple):
+class Field(Struct, frozen=True):
     """One line of ``Config``, with the names that follow from it."""
 
-    name: str
-    kind: Kind
-    default: Any
-    meaning: str
-    older_flags: tuple[str, ...]
+    of: words.Field
+
+    @property
+    def name(self) -> str:
+        return self.of.name
+
+    @property
+    def default(self) -> Any:
+        return self.of.default
+
+    @property
+    def meaning(self) -> str:
+        return str(self.of.notes["description"])
+
+    @property
+    def form(self) -> str:
+        """What a value is to be, as in "must be ..."."""
+        also = ", or a duration such as 1h30m" if self._is_duration else ""
+        return words.in_words(self.of.kind, self.of.notes) + also
+
+    @property
+    def _is_duration(self) -> bool:
+        return self.of.notes.get("unit") == "seconds"
 
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """With those of older days."""
+        return (self.flag, *self.of.notes["older_flags"])
+
+    @property
+    def metavar(self) -> str | None:
+        """What stands for the value in the help."""
+        match self.of.kind:
+            case inspect.LiteralType(values=choices):
+                return f"[{'|'.join(map(str, choices))}]"
+            case inspect.IntType():
+                return "N"
+            case inspect.FloatType():
+                return str(self.of.notes["unit"]).upper()
+        return self.of.notes.get("metavar")
 
     @property
     def variable(self) -> str:
@@ -286,10 +191,45 @@ class Field(NamedTuple):
             return " ".join(self.default)
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default).lower()
 
+    def take(self, value: Any, where: str) -> Any:
+        """The value for a value of TOML. ``where`` it is from is told if it is none. Raises ConfigError."""
+        texts = value if isinstance(value, list | tuple) else [value]
+        with suppress(ValidationError):
+            # What is not printable could not be shown as a line of TOML.
+            if all(each.isprintable() for each in texts if isinstance(each, str)):
+                return convert(self._seconds(value), self.of.hint, dec_hook=_path)
+        raise ConfigError(f"{where} must be {self.form}, not {value!r:.200}")
 
-FIELDS: dict[str, Field] = {
-    each.name: Field(each.name, default=each.default, **each.metadata) for each in fields(Config)
-}
+    def _seconds(self, value: Any) -> Any:
+        """A duration that is written as one, in the number that this field has."""
+        if self._is_duration and isinstance(value, str):
+            with suppress(ValueError):
+                value = duration_ms(value) / 1000
+                return int(value) if value.is_integer() else value
+        return value
+
+    def from_text(self, text: str) -> Any:
+        """What a flag or a variable says, as TOML would have it; the text itself if it cannot be read."""
+        with suppress(ValueError):
+            match self.of.kind:
+                case inspect.IntType():
+                    return int(text)
+                case inspect.FloatType():
+                    return float(text)
+                case inspect.BoolType():
+                    return {"true": True, "false": False}.get(text.lower(), text)
+                case inspect.VarTupleType():
+                    return text.split()
+        return text
+
+
+def _path(_: type, value: Any) -> Path:
+    if type(value) is not str or not value:
+        raise ValueError
+    return Path(value)
+
+
+FIELDS: dict[str, Field] = {each.name: Field(each) for each in words.fields_of(Config)}
 
 
 # -- the four sources --------------------------------------------------------------------------------------------------
@@ -312,13 +252,14 @@ def load(
         # From the weakest to the strongest: what is wrong is refused even where a stronger source hides it.
         origins[name] = "default"
         if name in content:
-            values[name] = _take(each, content[name], f"{path}: {name}")
+            values[name] = each.take(content[name], f"{path}: {name}")
             origins[name] = str(path)
         if environ.get(each.variable):
-            values[name] = _take(each, each.kind.from_text(environ[each.variable]), each.variable)
+            values[name] = each.take(each.from_text(environ[each.variable]), each.variable)
             origins[name] = each.variable
         if name in flags:
-            values[name] = _take(each, _from_text(flags[name], each.kind), each.flag)
+            given = flags[name]
+            values[name] = each.take(each.from_text(given) if isinstance(given, str) else given, each.flag)
             origins[name] = each.flag
     config = Config(**values)
     _check(config, origins)
@@ -330,7 +271,7 @@ def unknown_variables(environ: Iterable[str]) -> Iterator[str]:
     known = [FILE_VARIABLE, *(each.variable for each in FIELDS.values())]
     for name in sorted(environ):
         if name.startswith("PERIODICD_") and name not in known:
-            yield f"{name!r:.100} is not a variable of periodicd{_nearest(name, known)}"
+            yield f"{name!r:.100} is not a variable of periodicd{nearest(name, known)}"
 
 
 def to_toml(config: Config, origins: Mapping[str, str] | None = None) -> str:
@@ -349,23 +290,12 @@ def to_json(config: Config) -> dict[str, Any]:
     return values | {"listen": list(config.listen), "store": str(config.store)}
 
 
-def _from_text(given: Any, kind: Kind) -> Any:
-    return kind.from_text(given) if isinstance(given, str) else given
-
-
-def _take(each: Field, value: Any, where: str) -> Any:
-    try:
-        return each.kind.take(value)
-    except ValueError:
-        raise ConfigError(f"{where} must be {each.kind.form}, not {value!r:.200}") from None
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
-            raise ConfigError(f"{path}: has more than {FILE_BYTES_MAX} bytes; is it a configuration?")
+            raise ConfigError(f"{path}: has more than {FILE_BYTES_MAX:,} bytes; is it a configuration?")
         content = tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
@@ -375,18 +305,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for key in content:
         if key not in FIELDS:
-            raise ConfigError(f"{path}: {key!r:.100} is not a key{_nearest(key, FIELDS)}")
+            raise ConfigError(f"{path}: {key!r:.100} is not a key{nearest(key, FIELDS)}")
     return content
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name[:64], known, 1)
-    return f"; did you mean {near[0]}?" if near else f"; they are {', '.join(known)}"
 
 
 def _check(config: Config, origins: Mapping[str, str]) -> None:
     if config.workload_bytes > config.message_bytes - ENVELOPE_BYTES:
         raise ConfigError(
-            f"workload_bytes ({config.workload_bytes}, {origins['workload_bytes']}) must be at least {ENVELOPE_BYTES}"
-            f" less than message_bytes ({config.message_bytes}, {origins['message_bytes']}), which carries it"
+            f"workload_bytes ({config.workload_bytes:,}, {origins['workload_bytes']}) must be at least"
+            f" {ENVELOPE_BYTES:,} less than message_bytes ({config.message_bytes:,}, {origins['message_bytes']}), which"
+            " carries it"
         )

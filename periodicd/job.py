@@ -1,12 +1,14 @@
 """What a job is: the record that every store keeps. Values only; who may change them is the scheduler's business.
 
-When a field is added: here, in store/sqlite.py (schema, a migration, the column list), in protocol.md if it travels,
-and the conformance suite will say what was forgotten.
+When a field is added: here; in the store (schema.py with a migration, sqlite.sql, tables.py); if it travels, in
+protocol.md, protocol/fields.py, requests.py and answers.py, and in the library's outcomes.py. The conformance suite and
+the comparison of the page with the types will say what was forgotten.
 """
 
 import enum
 from dataclasses import dataclass
 
+from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
 
 
@@ -32,8 +34,6 @@ CRASHES_MAX = 5
 
 RESTARTS_MAX = 20
 """A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
-
-REASON_BYTES_MAX = 1000
 
 
 @dataclass(slots=True)
@@ -93,5 +93,5 @@ def run_of(handle: str) -> int:
 
 
 def cut_reason(reason: str) -> str:
-    """``reason``, of REASON_BYTES_MAX bytes at the most, and storable as UTF-8 whatever it held."""
-    return reason.encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
+    """``reason``, of limits.REASON_BYTES_MAX bytes at the most, and storable as UTF-8 whatever it held."""
+    return reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore")

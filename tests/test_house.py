@@ -15,8 +15,8 @@ CLASS_LINES_MAX = 300
 MODULE_LINES_MAX = 500
 
 CORE = (
-    "periodic_client.wire", "periodicd.engine", "periodicd.job", "periodicd.methods", "periodicd.protocol",
-    "periodicd.retry", "periodicd.scheduler", "periodicd.store.ops",
+    "periodic_client.wire", "periodic_client.words", "periodicd.engine", "periodicd.job", "periodicd.methods",
+    "periodicd.protocol", "periodicd.retry", "periodicd.scheduler", "periodicd.store.ops",
 )  # fmt: skip
 """No I/O, no clock, no randomness."""
 TRIO = ("periodicd.net", "periodicd.cli")
@@ -83,7 +83,8 @@ def test_imports_point_down(name: str) -> None:
 
 
 def test_the_daemon_imports_little_of_the_library_and_the_pictures_import_only_it() -> None:
-    shared = ("periodic_client.wire", "periodic_client.keepalive", "periodic_client.streams")
+    shared = ("periodic_client.wire", "periodic_client.keepalive", "periodic_client.streams", "periodic_client.texts",
+              "periodic_client.url", "periodic_client.words")  # fmt: skip
     for name, path in MODULES.items():
         others = {other for other in imported(path) if within(other, PACKAGES)}
         if within(name, ("periodicd",)):
@@ -105,10 +106,10 @@ def test_the_core_neither_waits_nor_looks_at_a_clock_nor_throws_dice(name: str) 
 
 
 def test_the_bare_client_needs_trio_and_msgpack_only() -> None:
-    heavy = {"click", "rich", "sqlite_utils", "PIL", "yaml", "oss2"}
+    heavy = {"click", "rich", "msgspec", "sqlite_utils", "PIL", "yaml", "oss2"}
     for name, path in MODULES.items():
-        if within(name, ("periodic_client",)) and not name.startswith("periodic_client.cli"):
-            assert not heavy & set(imported(path)), name
+        if within(name, ("periodic_client",)) and not name.startswith(("periodic_client.cli", "periodic_client.words")):
+            assert not (heavy | {"periodic_client.words"}) & set(imported(path)), name
 
 
 @pytest.mark.parametrize("name", MODULES)

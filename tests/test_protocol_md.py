@@ -4,21 +4,23 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 import pytest
+from msgspec import inspect
 
 from bench.daemon import Daemon
-from periodic_client.wire import ERRORS, ClosingError, Decoder, Invalid, Limits
+from periodic_client.wire import ERRORS, ClosingError, Decoder, Limits
 from periodic_client.wire import limits as wire
-from periodicd.job import CRASHES_MAX, REASON_BYTES_MAX, RESTARTS_MAX, STATES
+from periodic_client.words import fields_of
+from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
-from periodicd.protocol import answers, requests
-from periodicd.retry import BACKOFFS, JITTER_PERCENT, Retry
+from periodicd.protocol import answers, fields
+from periodicd.protocol.words import Params, Said, on_the_page
+from periodicd.retry import JITTER_PERCENT, Retry
 from periodicd.scheduler import Settings
 from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
@@ -171,17 +173,52 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         assert f"*Errors*: `{symbol}`" in TEXT.split(f"\n### {method}\n")[1].split("\n### ")[0]
 
 
-def test_keys_of_requests_are_the_code_s() -> None:
-    assert list(rows("", "key", "submit")) == list(requests._JOB_KEYS)
-    assert list(rows("", "key of `retry`", "submit")) == list(requests._RETRY_KEYS) == list(Retry().as_map())
-    assert list(rows("", "`existing` | if there is a job of this name", "submit")) == list(requests.EXISTING)
-    assert list(rows("", "key of an outcome", "perform")) == list(requests._OUTCOME_KEYS)
-    assert list(rows("", "option", "hello")) == list(requests._HELLO_KEYS)
-    assert list(rows("", "key", "list")) == list(requests._LISTING_KEYS)
-    assert list(rows("", "key", "status")) == list(requests._STATUS_KEYS)
-    for method, options in (("get", ["id", "workload"]), ("remove", ["id"]), ("requeue", ["id"]),
-                            ("subscribe", ["limit"]), ("extend", ["lease_ms", "own"])):  # fmt: skip
-        assert list(rows("", "option", method)) == options
+@pytest.mark.parametrize(
+    ("said", "section", "column"),
+    [
+        (fields.Hello, "hello", "option"),
+        (fields.Job, "submit", "key"),
+        (fields.Retry, "submit", "key of `retry`"),
+        (fields.RemoveOptions, "remove", "option"),
+        (fields.RequeueOptions, "requeue", "option"),
+        (fields.GetOptions, "get", "option"),
+        (fields.ListQuery, "list", "key"),
+        (fields.StatusQuery, "status", "key"),
+        (fields.SubscribeOptions, "subscribe", "option"),
+        (fields.Outcome, "perform", "key of an outcome"),
+        (fields.ExtendOptions, "extend", "option"),
+    ],
+)
+def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: str, column: str) -> None:
+    """Types, ranges, meanings and defaults, word by word."""
+    table = rows("", column, section)
+    expected = {}
+    for each in fields_of(said):
+        default = each.notes["default"]
+        if isinstance(each.kind, inspect.LiteralType) and default in each.kind.values:
+            default = f"`{default}`"
+        elif isinstance(default, int):
+            default = str(default).lower() if isinstance(default, bool) else f"{default:,}"
+        cells = [on_the_page(each.kind, each.notes), each.notes["description"], default]
+        expected[each.name] = cells[: len(table.get(each.name, cells))]
+        assert expected[each.name] == cells or default == "", "a column for defaults"
+    assert table == expected
+    assert list(table) == list(expected)
+
+
+def test_the_params_of_each_method_are_the_types_of_the_code() -> None:
+    params = {said.__name__.lower(): said for said in vars(fields).values()
+              if isinstance(said, type) and issubclass(said, Params)}  # fmt: skip
+    params |= dict.fromkeys(("ping", "shutdown", "unsubscribe_all"), fields.Nothing)
+    params |= {"hello": fields.HelloParams, "submit_batch": fields.SubmitBatch}
+    for method in METHODS:
+        names = [each.name for each in fields_of(params[method])]
+        least = sum(each.is_required for each in fields_of(params[method]))
+        section = TEXT.split(f"\n### {method}\n")[1].split("\n### ")[0]
+        for count in range(least, len(names) + 1):
+            if method != "finish":
+                assert f"`{method} [{', '.join(names[:count])}]`" in section
+        assert f"`{method} [{', '.join(names)}]`" in section
 
 
 def test_words_are_the_code_s() -> None:
@@ -193,70 +230,15 @@ def test_words_are_the_code_s() -> None:
         "waiting", "running", "behind", "dead",
     ]  # fmt: skip
     assert set(STATES) == {"waiting", "running", "behind", "dead"}
-    assert re.findall(r"`(\w+)`", rows("", "key of `retry`", "submit")["backoff"][0]) == list(BACKOFFS)
-    assert re.findall(r"`(\w+)`", rows("", "key of an outcome", "perform")["outcome"][0]) == list(requests.OUTCOMES)
-
-
-JOB = {"func": "f", "name": "n"}
-RANGES: list[tuple[str, str, str, Callable[[str, int], list[Any]]]] = [
-    ("submit", "key", "due_at_ms", lambda key, value: [JOB | {key: value}]),
-    ("submit", "key", "priority", lambda key, value: [JOB | {key: value}]),
-    ("submit", "key", "lease_ms", lambda key, value: [JOB | {key: value}]),
-    *(
-        ("submit", "key of `retry`", key, lambda key, value: [JOB | {"retry": {key: value}}])
-        for key in ("limit", "delay_ms", "cap_ms", "jitter_percent")
-    ),
-    *(
-        ("hello", "option", key, lambda key, value: [{key: value}])
-        for key in ("credit", "disconnect_grace_ms", "silence_ms")
-    ),
-    ("list", "key", "limit", lambda key, value: [{key: value}]),
-    ("status", "key", "limit", lambda key, value: [{key: value}]),
-    ("subscribe", "option", "limit", lambda key, value: ["f", {key: value}]),
-    ("extend", "option", "lease_ms", lambda key, value: ["handle", {key: value}]),
-]
-
-
-@pytest.mark.parametrize(("method", "column", "key", "params"), RANGES, ids=[f"{row[0]}-{row[2]}" for row in RANGES])
-def test_ranges_are_the_code_s(method: str, column: str, key: str, params: Callable[[str, int], list[Any]]) -> None:
-    cell = rows("", column, method)[key][0]
-    found = re.fullmatch(r"integer, (-?[\d,]+) to ([\d,]+)", cell)
-    assert found is not None, cell
-    low, high = (int(number.replace(",", "")) for number in found.groups())
-    rules = requests.Rules(0, 10**6)
-    for value in (low, high):
-        METHODS[method].check(params(key, value), rules)
-    for value in (low - 1, high + 1):
-        with pytest.raises(Invalid, match=f"from {low} to {high}, not {value}"):
-            METHODS[method].check(params(key, value), rules)
-
-
-def test_defaults_are_the_code_s() -> None:
-    (submission,) = METHODS["submit"].check([{"func": "f", "name": "n"}], requests.Rules(7, 1))
-    job = rows("", "key", "submit")
-    for key in ("priority", "lease_ms"):
-        assert int(job[key][-1].replace(",", "")) == getattr(submission.job, key)
-    assert job["existing"][-1] == f"`{submission.existing}`"
-    retry = rows("", "key of `retry`", "submit")
-    for key, default in submission.job.retry.as_map().items():
-        if key != "jitter_percent":
-            assert retry[key][-1].replace(",", "").strip("`") == str(default)
-    assert JITTER_PERCENT == {"fixed": 0, "exponential": 10, "quadratic": 0}
-    assert retry["jitter_percent"][-1] == "10 if exponential, else 0"
-    for backoff, jitter_percent in JITTER_PERCENT.items():
-        (submission,) = METHODS["submit"].check([JOB | {"retry": {"backoff": backoff}}], requests.Rules(7, 1))
-        assert submission.job.retry.jitter_percent == jitter_percent
-    assert METHODS["subscribe"].check(["f"], requests.Rules(7, 1)) == (
-        "f",
-        int(rows("", "option", "subscribe")["limit"][-1]),
-    )
-    assert METHODS["list"].check([], requests.Rules(7, 1))[0].limit == int(rows("", "key", "list")["limit"][-1])
+    assert list(rows("", "`existing` | if there is a job of this name", "submit")) == list(get_args(ops.Existing))
+    assert [each.name for each in fields_of(fields.Retry)] == list(Retry().as_map())
+    assert JITTER_PERCENT == {"fixed": 0, "exponential": 10, "quadratic": 0}, "10 if exponential, else 0"
 
 
 def test_limits_are_the_code_s() -> None:
     defaults, limits = Settings(), Limits()
     for number in (
-        defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, REASON_BYTES_MAX,
+        defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, wire.REASON_BYTES_MAX,
         wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
         FUNCTIONS_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip

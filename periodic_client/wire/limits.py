@@ -1,8 +1,15 @@
-"""The protocol's constants: what protocol.md says may be how long, how large, how many. Numbers only."""
+"""The protocol's constants: what protocol.md says may be how long, how large, how many. Numbers only.
 
+The daemon's types, the library's own checks and the tests take them from here.
+"""
+
+WORKLOAD_BYTES = 16 * 1024 * 1024
+"""Unless the daemon is configured otherwise; ``hello`` says it."""
 NAME_BYTES_MAX = 255
 BATCH_JOBS_MAX = 1000
 LISTING_MAX = 1000
+REASON_BYTES_MAX = 1000
+"""So much of a reason is kept."""
 HEADERS_MAX = 64
 HEADERS_BYTES_MAX = 4096
 FEATURES_MAX = 64
@@ -12,6 +19,14 @@ TIME_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: what every language's calendar can still show."""
 PRIORITY = (-100, 100)
 LEASE_MS = (1_000, 86_400_000)
+JOB_INTEGERS = {"due_at_ms": (0, TIME_MS_MAX), "priority": PRIORITY, "lease_ms": LEASE_MS}
+"""From where to where, by their keys; of a job, and of its retry rule."""
+RETRY_INTEGERS = {
+    "limit": (0, 1_000),
+    "delay_ms": (0, 86_400_000),
+    "cap_ms": (0, 2_592_000_000),
+    "jitter_percent": (0, 100),
+}
 GRACE_MS_MAX = 600_000
 SILENCE_MS = (60_000, 3_600_000)
 """How long a subscribed connection may be silent: unless it has asked for more, and at the most."""

@@ -8,9 +8,11 @@ import socket
 import stat
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import trio
+
+from periodic_client.url import UnixAddress
+from periodic_client.url import parse_address as read
 
 BACKLOG = 1024
 
@@ -43,15 +45,13 @@ class Address(NamedTuple):
 
 def parse_address(url: str) -> Address:
     """Raises ListenError."""
-    parts = urlsplit(url)
     try:
-        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-            return Address(None, 0, Path(parts.path))
-        if parts.scheme == "tcp" and parts.hostname and parts.port is not None and not parts.path:
-            return Address(parts.hostname, parts.port, None)
+        found = read(url)
     except ValueError as error:
-        raise ListenError(f"{url!r}: {error}") from None
-    raise ListenError(f"{url!r}: an address is tcp://HOST:PORT or unix:///PATH")
+        raise ListenError(str(error)) from None
+    if isinstance(found, UnixAddress):
+        return Address(None, 0, Path(found.path))
+    return Address(found.host, found.port, None)
 
 
 async def open_listening(addresses: list[Address]) -> list[socket.socket]:

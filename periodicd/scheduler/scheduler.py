@@ -22,7 +22,7 @@ from periodic_client.wire import (
     limits,
 )
 from periodicd.clock import Now
-from periodicd.protocol import answers, requests
+from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
@@ -127,7 +127,7 @@ class Scheduler:
 
     # -- anyone's messages ---------------------------------------------------------------------------------------------
 
-    def hello(self, peer: Peer, msgid: int, options: requests.Hello) -> None:
+    def hello(self, peer: Peer, msgid: int, options: fields.Hello) -> None:
         """What is not said stays as it was. There is one version and no feature yet, so nothing else can be agreed."""
         for attribute in ("client", "credit", "disconnect_grace_ms", "silence_ms"):
             said = getattr(options, attribute)

@@ -28,42 +28,42 @@ def wrong(*arguments: Any, **fields: Any) -> Any:
 
 HOPELESS: list[tuple[Any, str]] = [
     (3, "f returned int; a function returns None, bytes, str, Done, Failed or Later"),
-    (bytes(1001), "outcome has 1001 bytes, and may have 1000"),
-    ("ä" * 501, "outcome.data has 1002 bytes"),
+    (bytes(1001), "outcome has 1,001 bytes, and may have 1,000"),
+    ("ä" * 501, "outcome.data has 1,002 bytes"),
     ("\udcff", "outcome.data is text that has no UTF-8"),
     (Done(3), "outcome.data is bytes or text, not int"),  # type: ignore[arg-type]
     (Failed(ValueError("x")), "outcome.reason is a text, not ValueError"),  # type: ignore[arg-type]
-    (Failed("x", delay_ms=-1), "outcome.delay_ms is from 0 to"),
+    (Failed("x", delay_ms=-1), "outcome.delay_ms is an integer from 0 to"),
     (Later(1500.0), "outcome.delay_ms is an integer, not float"),  # type: ignore[arg-type]
     (Later(True), "outcome.delay_ms is an integer, not bool"),
-    (Later(2**70), "outcome.delay_ms is from 0 to"),
+    (Later(2**70), "outcome.delay_ms is an integer from 0 to"),
     (Later(submit=[NewJob("g", "n"), NewJob("g", "")]), r"outcome.submit\[1\].name is empty"),
     (Done(submit=[{"func": "g", "name": "n"}]), "submit takes a list or tuple of NewJob"),  # type: ignore[list-item]
     (Done(submit=NewJob("g", "n")), "submit takes a list or tuple of NewJob"),  # type: ignore[arg-type]
-    (Done(submit=[NewJob("g", "n")] * 1001), "submit has 1001 jobs, and may have 1000"),
+    (Done(submit=[NewJob("g", "n")] * 1001), "submit has 1,001 jobs, and may have 1,000"),
     (wrong("g" * 256, "n"), "func has 256 bytes, and may have 255"),
     (wrong(b"g", "n"), "func is a text, not bytes"),
     (wrong("g", None), "name is a text, not NoneType"),
     (wrong("g", "\udcff"), "name is text that has no UTF-8"),
-    (wrong("g", "n", bytes(1001)), "workload has 1001 bytes"),
+    (wrong("g", "n", bytes(1001)), "workload has 1,001 bytes"),
     (wrong("g", "n", [1]), "workload is bytes or text, not list"),
     (wrong("g", "n", due_at_ms=1.5), "due_at_ms is an integer, not float"),
-    (wrong("g", "n", due_at_ms=2**53), "due_at_ms is from 0 to"),
-    (wrong("g", "n", delay_ms=253_402_300_799_999), "delay_ms is from 0 to"),
-    (wrong("g", "n", priority=101), "priority is from -100 to 100, not 101"),
-    (wrong("g", "n", lease_ms=999), "lease_ms is from 1000 to 86400000, not 999"),
+    (wrong("g", "n", due_at_ms=2**53), "due_at_ms is an integer from 0 to"),
+    (wrong("g", "n", delay_ms=253_402_300_799_999), "delay_ms is an integer from 0 to"),
+    (wrong("g", "n", priority=101), "priority is an integer from -100 to 100, not 101"),
+    (wrong("g", "n", lease_ms=999), "lease_ms is an integer from 1,000 to 86,400,000, not 999"),
     (wrong("g", "n", existing="ignore"), "existing is one of replace, keep, keep_live, refuse, not 'ignore'"),
     (wrong("g", "n", headers={"a": 1}), r"headers\['a'\] is a text, not int"),
     (wrong("g", "n", headers={1: "a"}), "headers has a name that is int"),
     (wrong("g", "n", headers={str(i): "" for i in range(65)}), "headers has 65 entries, and may have 64"),
-    (wrong("g", "n", headers={"a": "ä" * 2048}), "headers has 4097 bytes of names and values, and may have 4096"),
+    (wrong("g", "n", headers={"a": "ä" * 2048}), "headers has 4,097 bytes of names and values, and may have 4,096"),
     (wrong("g", "n", headers=3), "f returned a Done that cannot be sent: TypeError"),
     (wrong("g", "n", retry={"limit": 1}), "f returned a Done that cannot be sent: AttributeError"),
-    (wrong("g", "n", retry=Retry(limit=1001)), "retry.limit is from 0 to 1000, not 1001"),
+    (wrong("g", "n", retry=Retry(limit=1001)), "retry.limit is an integer from 0 to 1,000, not 1,001"),
     (wrong("g", "n", retry=Retry(backoff="slow")), "retry.backoff is one of fixed, exponential, quadratic"),  # type: ignore[arg-type]
     (wrong("g", "n", retry=Retry(delay_ms=1.0)), "retry.delay_ms is an integer"),  # type: ignore[arg-type]
-    (wrong("g", "n", retry=Retry(cap_ms=-1)), "retry.cap_ms is from 0"),
-    (wrong("g", "n", retry=Retry(jitter_percent=101)), "retry.jitter_percent is from 0 to 100"),
+    (wrong("g", "n", retry=Retry(cap_ms=-1)), "retry.cap_ms is an integer from 0"),
+    (wrong("g", "n", retry=Retry(jitter_percent=101)), "retry.jitter_percent is an integer from 0 to 100"),
 ]
 
 

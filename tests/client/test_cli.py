@@ -494,13 +494,25 @@ def test_interrupted(scripted: ScriptedDaemon) -> None:
 
 @pytest.mark.parametrize(
     ("text", "duration_ms"),
-    [("500ms", 500), ("5m", 300_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0), ("1s1ms", 1001)],
+    [
+        ("500ms", 500),
+        ("5m", 300_000),
+        ("1h30m", 5_400_000),
+        ("2d", 172_800_000),
+        ("0s", 0),
+        ("1s1ms", 1001),
+        ("1.5h", 5_400_000),
+        ("5 m", 300_000),
+        ("1h 30m", 5_400_000),
+    ],
 )
 def test_durations(text: str, duration_ms: int) -> None:
     assert Duration().convert(text, None, None) == duration_ms
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5M", "5m ", "\u0665m", "5m\n"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "m", "5  m", "-5m", "1.h", ".5h", "5M", "1h-5m", "9" * 5000, "5m ", "\u0665m", "5m\n"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a duration"):
         Duration().convert(text, None, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from periodic_client.url import DEFAULT_URL, TcpAddress, UnixAddress, default_url, parse_url
+from periodic_client.url import DEFAULT_URL, TcpAddress, UnixAddress, default_url, parse_address, parse_url
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,13 @@ def test_bad(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_url(url)
     assert repr(url) in str(caught.value)
+
+
+def test_who_listens_names_a_port_which_may_be_any_that_is_free() -> None:
+    assert parse_address("tcp://localhost:0") == TcpAddress("localhost", 0)
+    assert parse_address("unix:///run/p.sock") == UnixAddress("/run/p.sock")
+    with pytest.raises(ValueError, match=r"^'tcp://localhost/' has no port, as in tcp://localhost:5000$"):
+        parse_address("tcp://localhost/")
 
 
 @pytest.mark.parametrize(("value", "expected"), [("tcp://h:1", "tcp://h:1"), ("", DEFAULT_URL), (None, DEFAULT_URL)])

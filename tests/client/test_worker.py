@@ -271,7 +271,7 @@ async def test_a_number_used_twice_ends_the_connection(daemon: Daemon, gate: Gat
 HOPELESS = {
     "late": (Later(1500.0), "outcome.delay_ms is an integer, not float"),  # type: ignore[arg-type]
     "wrong job": (Done(submit=[NewJob("g", "")]), "outcome.submit[0].name is empty"),
-    "large": (bytes(4001), "outcome has 4001 bytes, and may have 4000"),
+    "large": (bytes(4001), "outcome has 4,001 bytes, and may have 4,000"),
     "large together": (Done(submit=[NewJob("g", "n", bytes(4000))] * 2), "the outcome was refused: TOO_LARGE: "),
 }
 

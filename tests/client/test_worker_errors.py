@@ -242,7 +242,7 @@ async def test_a_real_ctrl_c_ends_the_worker_with_goodbye(daemon: Daemon) -> Non
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (bytes(17_000_000), "outcome has 17000000 bytes, and may have 16777216"),
+        (bytes(17_000_000), "outcome has 17,000,000 bytes, and may have 16,777,216"),
         (Later(delay_ms=1500.0), "outcome.delay_ms is an integer, not float"),  # type: ignore[arg-type]
         (Done(submit=[NewJob("g", "")]), "outcome.submit[0].name is empty"),
     ],

@@ -82,7 +82,7 @@ def test_integers_are_taken_exactly_within_their_range(field: str, low: int, hig
             kept = max(candidate, daemon.now.wall_ms) if field == "due_at_ms" else candidate
             assert daemon.job("f", "a")[field] == kept
         elif -(2**63) <= candidate < 2**64:
-            with pytest.raises(Invalid, match=rf"job.{field} is from {low} to {high}"):
+            with pytest.raises(Invalid, match=rf"job.{field} is an integer from {low:,} to {high:,}"):
                 client.ask("submit", {"func": "f", "name": "a", field: candidate})
 
 

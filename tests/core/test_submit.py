@@ -212,7 +212,7 @@ def test_headers_travel_with_the_job() -> None:
     ("headers", "why"),
     [
         ({str(number): "" for number in range(65)}, "job.headers has 65 entries, and may have 64"),
-        ({"a": "ä" * 2_048}, "job.headers has 4097 bytes of names and values, and may have 4096"),
+        ({"a": "ä" * 2_048}, "job.headers has 4,097 bytes of names and values, and may have 4,096"),
         ({"a": 1}, "job.headers.a is a text, not an integer"),
         ({b"a": "b"}, "job.headers has a key that is bytes; the keys of a map are text"),
         ([], "job.headers is a map of text to text, not an array"),
@@ -228,7 +228,7 @@ def test_headers_that_are_too_many_or_no_text_are_refused(headers: object, why: 
 
 def test_1001_jobs_are_invalid_and_close_nothing() -> None:
     client = Daemon().connect()
-    with pytest.raises(Invalid, match="jobs has 1001 jobs, and may have 1000"):
+    with pytest.raises(Invalid, match="jobs has 1,001 jobs, and may have 1,000"):
         client.ask("submit_batch", [{"func": "f", "name": str(number)} for number in range(1001)])
     assert client.submit("a") == "created"
 

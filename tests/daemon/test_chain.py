@@ -116,7 +116,7 @@ def test_a_picture_too_large_for_a_job_is_put_into_root_by_hand(chain: Chain, tm
     assert 16 * 2**20 < picture.stat().st_size < 64_000_000
     chain.start_daemon()
     chain.start_worker()
-    assert "and may have 16777216" in chain.periodic("submit", "save", "big.jpg", "-w", f"@{picture}").stderr
+    assert "and may have 16,777,216" in chain.periodic("submit", "save", "big.jpg", "-w", f"@{picture}").stderr
     chain.wait(lambda status: any(each["workers"] for each in status["functions"]), TIMEOUT_S)
     shutil.copy(picture, chain.run / "images" / ".incoming" / "big")
     (chain.run / "images" / ".incoming" / "big").rename(chain.run / "images" / "big.jpg")

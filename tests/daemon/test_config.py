@@ -21,6 +21,8 @@ from periodicd.scheduler import Settings
 from tests.daemon.raw import Raw
 from tests.daemon.refused import refused
 
+DRAIN = "a number of seconds from 0 to 86,400, or a duration such as 1h30m"
+
 
 def toml(folder: Path, text: str) -> Path:
     path = folder / "periodicd.toml"
@@ -63,7 +65,7 @@ def test_every_field_is_tried() -> None:
 def test_a_flag_wins_over_a_variable_that_over_the_file_that_over_the_default(tmp_path: Path, name: str) -> None:
     in_file, in_environment, flag = VALUES[name]
     path = toml(tmp_path, f"{name} = {json.dumps(in_file)}")
-    kind, variable = FIELDS[name].kind, FIELDS[name].variable
+    field, variable = FIELDS[name], FIELDS[name].variable
 
     def origin(flags: dict[str, Any], environ: dict[str, str], path: Path | None) -> tuple[Any, str]:
         config, origins = load(flags, environ, path)
@@ -71,12 +73,12 @@ def test_a_flag_wins_over_a_variable_that_over_the_file_that_over_the_default(tm
         return getattr(config, name), origins[name]
 
     assert origin({}, {}, None) == (FIELDS[name].default, "default")
-    assert origin({}, {}, path) == (kind.take(in_file), str(path))
-    assert origin({}, {"PERIODICD_CONFIG": str(path)}, None) == (kind.take(in_file), str(path))
-    assert origin({}, {variable: in_environment}, path) == (kind.take(kind.from_text(in_environment)), variable)
+    assert origin({}, {}, path) == (field.take(in_file, ""), str(path))
+    assert origin({}, {"PERIODICD_CONFIG": str(path)}, None) == (field.take(in_file, ""), str(path))
+    assert origin({}, {variable: in_environment}, path) == (field.take(field.from_text(in_environment), ""), variable)
     value, said = origin({name: flag}, {variable: in_environment}, path)
     assert said == FIELDS[name].flag
-    assert str(value) == str(kind.take(kind.from_text(flag) if isinstance(flag, str) else flag))
+    assert str(value) == str(field.take(field.from_text(flag) if isinstance(flag, str) else flag, ""))
 
 
 def test_the_command_has_each_field_as_an_option_that_is_not_given_unless_it_is(tmp_path: Path) -> None:
@@ -98,6 +100,15 @@ def test_the_command_has_each_field_as_an_option_that_is_not_given_unless_it_is(
         run("--config", str(path), "--no-insecure-bind", "--drain", "2", "config", "show", "--json").stdout
     )
     assert (shown["insecure_bind"], shown["drain_s"]) == (False, 2)
+
+
+def test_seconds_may_be_written_as_a_duration(tmp_path: Path) -> None:
+    path = toml(tmp_path, "drain_s = '1m30s'\nidle_s = '1h30m'")
+    assert (load({}, {}, path)[0].drain_s, load({}, {}, path)[0].idle_s) == (90.0, 5400)
+    assert load({"drain_s": "1.5s"}, {"PERIODICD_IDLE_S": "2d"})[0] == Config(drain_s=1.5, idle_s=172_800)
+    for idle in ("5s", "10500ms", "8d", "one hour"):
+        with pytest.raises(ConfigError, match=r"^--idle-s must be an integer of seconds from 10 to 604,800, or a dura"):
+            load({"idle_s": idle}, {})
 
 
 def test_an_empty_variable_says_nothing() -> None:
@@ -177,29 +188,32 @@ def test_what_is_shown_is_a_file_that_says_the_same(tmp_path_factory: pytest.Tem
         ("durabilty = 'full'", "'durabilty' is not a key; did you mean durability?"),
         ("xyz = 5", "'xyz' is not a key; they are listen, store, durability, "),
         ("[limits]\nconnections = 5", "'limits' is not a key; "),
-        ("drain_s = '5'", "drain_s must be a number of seconds from 0 to 86400, not '5'"),
-        ("drain_s = -1", "drain_s must be a number of seconds from 0 to 86400, not -1"),
-        ("drain_s = nan", "drain_s must be a number of seconds from 0 to 86400, not nan"),
-        ("drain_s = true", "drain_s must be a number of seconds from 0 to 86400, not True"),
-        ("listen = 'tcp://127.0.0.1:1'", "listen must be a list of 1 to 100 addresses, not 'tcp://127.0.0.1:1'"),
-        ("listen = []", "listen must be a list of 1 to 100 addresses, not []"),
-        ("listen = [5000]", "listen must be a list of 1 to 100 addresses, not [5000]"),
+        ("drain_s = '5'", f"drain_s must be {DRAIN}, not '5'"),
+        ("drain_s = -1", f"drain_s must be {DRAIN}, not -1"),
+        ("drain_s = nan", f"drain_s must be {DRAIN}, not nan"),
+        (
+            "drain_s = true",
+            f"drain_s must be {DRAIN}, not True",
+        ),
+        ("listen = 'tcp://127.0.0.1:1'", "listen must be an array of 1 to 100 addresses, not 'tcp://127.0.0.1:1'"),
+        ("listen = []", "listen must be an array of 1 to 100 addresses, not []"),
+        ("listen = [5000]", "listen must be an array of 1 to 100 addresses, not [5000]"),
         ("store = 5", "store must be a path of printable characters, not 5"),
         ("store = ''", "store must be a path of printable characters, not ''"),
         ('store = "a\\nb"', r"store must be a path of printable characters, not 'a\nb'"),
-        ("durability = 'none'", "durability must be full or relaxed, not 'none'"),
-        ("durability = ['full']", "durability must be full or relaxed, not ['full']"),
-        ("log_level = 'DEBUG'", "log_level must be debug, info, warning or error, not 'DEBUG'"),
+        ("durability = 'none'", "durability must be one of full, relaxed, not 'none'"),
+        ("durability = ['full']", "durability must be one of full, relaxed, not ['full']"),
+        ("log_level = 'DEBUG'", "log_level must be one of debug, info, warning, error, not 'DEBUG'"),
         ("insecure_bind = 1", "insecure_bind must be true or false, not 1"),
-        ("connections = 0", "connections must be an integer from 1 to 100000, not 0"),
-        ("connections = 1.5", "connections must be an integer from 1 to 100000, not 1.5"),
-        ("connections = true", "connections must be an integer from 1 to 100000, not True"),
-        ("message_bytes = 99_000_000", "message_bytes must be an integer from 65536 to 33554432, not 99000000"),
+        ("connections = 0", "connections must be an integer from 1 to 100,000, not 0"),
+        ("connections = 1.5", "connections must be an integer from 1 to 100,000, not 1.5"),
+        ("connections = true", "connections must be an integer from 1 to 100,000, not True"),
+        ("message_bytes = 99_000_000", "message_bytes must be an integer from 65,536 to 33,554,432, not 99000000"),
         ("connections = ", "is not TOML: Invalid value (at end of document)"),
         ("connections = 1\nconnections = 2", "is not TOML: Cannot overwrite a value (at end of document)"),
         (f"connections = {'9' * 5000}", "is not TOML: Exceeds the limit"),
         (f"connections = {'[' * 5000}", "is not TOML: "),
-        ("#" * (FILE_BYTES_MAX + 1), f"has more than {FILE_BYTES_MAX} bytes"),
+        ("#" * (FILE_BYTES_MAX + 1), f"has more than {FILE_BYTES_MAX:,} bytes"),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -230,13 +244,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_variable_or_a_flag_that_is_wrong_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^PERIODICD_DRAIN_S must be a number of seconds .* not 'soon'$"):
         load({}, {"PERIODICD_DRAIN_S": "soon"})
-    with pytest.raises(ConfigError, match=r"^--connections must be an integer from 1 to 100000, not 'many'$"):
+    with pytest.raises(ConfigError, match=r"^--connections must be an integer from 1 to 100,000, not 'many'$"):
         load({"connections": "many"}, {})
     with pytest.raises(ConfigError, match=r"^PERIODICD_INSECURE_BIND must be true or false, not 'maybe'$"):
         load({}, {"PERIODICD_INSECURE_BIND": "maybe"})
     result = run("--drain", "soon")
     assert result.exit_code == 2
-    assert result.stderr == "periodicd: --drain-s must be a number of seconds from 0 to 86400, not 'soon'\n"
+    assert result.stderr == f"periodicd: --drain-s must be {DRAIN}, not 'soon'\n"
 
 
 def test_a_workload_must_fit_into_a_message() -> None:
@@ -244,8 +258,8 @@ def test_a_workload_must_fit_into_a_message() -> None:
     with pytest.raises(ConfigError) as refusal:
         load(flags, {})
     assert str(refusal.value) == (
-        "workload_bytes (16777216, default) must be at least 8192 less than message_bytes (1000000, --message-bytes),"
-        " which carries it"
+        "workload_bytes (16,777,216, default) must be at least 8,192 less than message_bytes"
+        " (1,000,000, --message-bytes), which carries it"
     )
     assert load(flags, {"PERIODICD_WORKLOAD_BYTES": str(1_000_000 - ENVELOPE_BYTES)})
     with pytest.raises(ConfigError):
@@ -264,7 +278,7 @@ def test_the_largest_workload_fits_into_a_message(tmp_path: Path) -> None:
         }  # fmt: skip
         assert raw.ask("submit", job)["result"] == "created"
         too_large = raw.refusal("submit", job | {"workload": bytes(100_001 - ENVELOPE_BYTES)})
-        assert too_large == "INVALID path=job.workload: job.workload has 91809 bytes, and may have 91808"
+        assert too_large == "INVALID path=job.workload: job.workload has 91,809 bytes, and may have 91,808"
         raw.socket.close()
 
 
@@ -286,7 +300,9 @@ def test_config_show_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
     path = toml(tmp_path, 'listen = ["tcp://127.0.0.1"]')
     result = run("--config", str(path), "config", "show")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"periodicd: listen ({path}): 'tcp://127.0.0.1': an address is tcp://HOST:PORT")
+    assert result.stderr.startswith(
+        f"periodicd: listen ({path}): 'tcp://127.0.0.1' has no port, as in tcp://127.0.0.1:5000"
+    )
 
 
 # -- the process -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import trio
 
 from bench.daemon import Daemon
 from periodic_client import Client, NewJob
-from periodic_client.client import PAGE_FUNCTIONS
+from periodic_client.wire.limits import LISTING_MAX
 
-FUNCTIONS = [f"function-{number:05}" for number in range(2 * PAGE_FUNCTIONS + 500)]
+FUNCTIONS = [f"function-{number:05}" for number in range(2 * LISTING_MAX + 500)]
 
 
 def status(daemon: Daemon, *arguments: str) -> str:

@@ -40,7 +40,7 @@ def rows(header: str) -> list[list[str]]:
 
 
 def test_the_configuration_table_is_the_code_s() -> None:
-    expected = [[f"`{each.name}`", f"`{each.default_text}`", each.kind.form, each.meaning] for each in FIELDS.values()]
+    expected = [[f"`{each.name}`", f"`{each.default_text}`", each.form, each.meaning] for each in FIELDS.values()]
     assert rows("key") == expected, "\n".join(f"| {' | '.join(row)} |" for row in expected)
 
 

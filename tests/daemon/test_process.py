@@ -306,11 +306,11 @@ def test_a_database_of_somebody_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listen", "message"),
     [
-        ("5000", "an address is tcp://HOST:PORT or unix:///PATH"),
-        ("tcp://127.0.0.1", "an address is"),
+        ("5000", "is neither tcp://host:port nor unix:///path"),
+        ("tcp://127.0.0.1", "has no port, as in tcp://127.0.0.1:5000"),
         ("tcp://127.0.0.1:99999", "Port out of range"),
-        ("unix://relative.sock", "an address is"),
-        ("udp://127.0.0.1:5000", "an address is"),
+        ("unix://relative.sock", "after unix:// comes an absolute path"),
+        ("udp://127.0.0.1:5000", "is neither tcp"),
         ("tcp://0.0.0.0:0", "can be reached from other machines"),
         ("tcp://[::]:0", "can be reached from other machines"),
     ],

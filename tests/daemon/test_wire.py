@@ -46,15 +46,27 @@ JOB = {"func": "f", "name": "a"}
         ("submit", [JOB | {"due": 1}], "INVALID path=job.due: job.due is not a key of a job; did you mean due_at_ms?"),
         ("submit", [JOB | {"a b": 1}], "INVALID: job.a b is not a key of a job; they are func, name"),
         ("submit", [{b"func": "f"}], "INVALID path=job: job has a key that is bytes; the keys of a map are text"),
-        ("submit", [JOB | {"due_at_ms": 1.5}], "INVALID path=job.due_at_ms: job.due_at_ms is an integer, not a float"),
+        (
+            "submit",
+            [JOB | {"due_at_ms": 1.5}],
+            "INVALID path=job.due_at_ms: job.due_at_ms is an integer from 0 to 253,402,300,799,999, not a float",
+        ),
         (
             "submit",
             [JOB | {"due_at_ms": True}],
-            "INVALID path=job.due_at_ms: job.due_at_ms is an integer, not a boolean",
+            "INVALID path=job.due_at_ms: job.due_at_ms is an integer from 0 to 253,402,300,799,999, not a boolean",
         ),
-        ("submit", [JOB | {"due_at_ms": -1}], "INVALID path=job.due_at_ms: job.due_at_ms is from 0 to 253402300799999"),
-        ("submit", [JOB | {"due_at_ms": 2**64 - 1}], "INVALID path=job.due_at_ms: job.due_at_ms is from 0 to"),
-        ("submit", [JOB | {"delay_ms": 2**63}], "INVALID path=job.delay_ms: job.delay_ms is from 0 to"),
+        (
+            "submit",
+            [JOB | {"due_at_ms": -1}],
+            "INVALID path=job.due_at_ms: job.due_at_ms is an integer from 0 to 253,402,300,799,999",
+        ),
+        (
+            "submit",
+            [JOB | {"due_at_ms": 2**64 - 1}],
+            "INVALID path=job.due_at_ms: job.due_at_ms is an integer from 0 to",
+        ),
+        ("submit", [JOB | {"delay_ms": 2**63}], "INVALID path=job.delay_ms: job.delay_ms is an integer from 0 to"),
         (
             "submit",
             [JOB | {"due_at_ms": 1, "delay_ms": 1}],
@@ -70,10 +82,22 @@ JOB = {"func": "f", "name": "a"}
             "INVALID path=job.workload: job.workload is bytes, not an ext",
         ),
         ("submit", [JOB | {"headers": {"a": None}}], "INVALID path=job.headers.a: job.headers.a is a text, not nil"),
-        ("submit", [JOB | {"priority": 101}], "INVALID path=job.priority: job.priority is from -100 to 100, not 101"),
-        ("submit", [JOB | {"lease_ms": 0}], "INVALID path=job.lease_ms: job.lease_ms is from 1000 to 86400000, not 0"),
+        (
+            "submit",
+            [JOB | {"priority": 101}],
+            "INVALID path=job.priority: job.priority is an integer from -100 to 100, not 101",
+        ),
+        (
+            "submit",
+            [JOB | {"lease_ms": 0}],
+            "INVALID path=job.lease_ms: job.lease_ms is an integer from 1,000 to 86,400,000, not 0",
+        ),
         ("submit", [JOB | {"retry": []}], "INVALID path=job.retry: job.retry is a map, not an array"),
-        ("submit", [JOB | {"retry": {"limit": -1}}], "INVALID path=job.retry.limit: job.retry.limit is from 0 to 1000"),
+        (
+            "submit",
+            [JOB | {"retry": {"limit": -1}}],
+            "INVALID path=job.retry.limit: job.retry.limit is an integer from 0 to 1,000",
+        ),
         (
             "submit",
             [JOB | {"retry": {"backoff": "square"}}],
@@ -86,26 +110,34 @@ JOB = {"func": "f", "name": "a"}
         ),
         ("submit_batch", [[JOB, JOB | {"x": 1}]], "INVALID path=jobs[1].x: jobs[1].x is not a key of a job"),
         ("submit_batch", [JOB], "INVALID path=jobs: jobs is an array of jobs, not a map"),
-        ("submit_batch", [[JOB] * 1001], "INVALID path=jobs: jobs has 1001 jobs, and may have 1000"),
+        ("submit_batch", [[JOB] * 1001], "INVALID path=jobs: jobs has 1,001 jobs, and may have 1,000"),
         ("get", ["f"], "INVALID: the params are [func, name] or [func, name, options]; 1 were given"),
-        ("get", ["f", "a", {"id": 2**53}], "INVALID path=options.id: options.id is from 1 to 9007199254740991"),
+        (
+            "get",
+            ["f", "a", {"id": 2**53}],
+            "INVALID path=options.id: options.id is an integer from 1 to 9,007,199,254,740,991",
+        ),
         ("remove", ["f", 7], "INVALID path=name: name is a text, not an integer"),
         (
             "remove",
             ["f", "a", {"di": 7}],
-            "INVALID path=options.di: options.di is not a key of these options; they are id",
+            "INVALID path=options.di: options.di is not a key of these options; did you mean id?",
         ),
         (
             "list",
             [{"state": "done"}],
             "INVALID path=query.state: query.state is one of waiting, running, dead, behind, not done",
         ),
-        ("list", [{"limit": 0}], "INVALID path=query.limit: query.limit is from 1 to 1000, not 0"),
+        ("list", [{"limit": 0}], "INVALID path=query.limit: query.limit is an integer from 1 to 1,000, not 0"),
         ("list", [{"after": 0}], "INVALID path=query.after: query.after is a text, not an integer"),
-        ("subscribe", ["f", {"limit": 0}], "INVALID path=options.limit: options.limit is from 1 to 1000, not 0"),
+        (
+            "subscribe",
+            ["f", {"limit": 0}],
+            "INVALID path=options.limit: options.limit is an integer from 1 to 1,000, not 0",
+        ),
         ("subscribe", ["f", 3], "INVALID path=options: options is a map, not an integer"),
         ("unsubscribe", [], "INVALID: the params are [func]; for all functions there is unsubscribe_all; 0 were given"),
-        ("hello", [{"credit": 0}], "INVALID path=options.credit: options.credit is from 1 to 1000, not 0"),
+        ("hello", [{"credit": 0}], "INVALID path=options.credit: options.credit is an integer from 1 to 1,000, not 0"),
         (
             "hello",
             [{"features": [1]}],
@@ -127,7 +159,7 @@ def test_bad_input_is_refused_by_name_and_the_connection_stays(
 def test_an_oversized_workload_is_refused_and_the_connection_stays(raw: Raw) -> None:
     workload = bytes(16 * 1024 * 1024 + 1)
     assert raw.refusal("submit", JOB | {"workload": workload}) == (
-        "INVALID path=job.workload: job.workload has 16777217 bytes, and may have 16777216"
+        "INVALID path=job.workload: job.workload has 16,777,217 bytes, and may have 16,777,216"
     )
     assert raw.ask("ping") == {}
 

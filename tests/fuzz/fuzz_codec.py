@@ -14,7 +14,7 @@ from typing import Any
 import atheris
 import msgpack
 
-with atheris.instrument_imports(include=["periodic_client.wire", "periodicd.protocol.requests"]):
+with atheris.instrument_imports(include=["periodic_client.wire", "periodicd.protocol"]):
     from periodic_client.wire import Decoder, Message, PeriodicError, Request, Response
     from periodicd.methods import METHODS
     from periodicd.protocol import requests

@@ -1,14 +1,20 @@
-"""Words that mean something to the daemon, for those who make up messages."""
+"""Words that mean something to the daemon, for those who make up messages: its types know them."""
 
-from periodicd.protocol import requests
+from msgspec import inspect
 
-KEYS = sorted(
+from periodic_client.words import fields_of
+from periodicd.protocol import fields
+from periodicd.protocol.words import Params, Said
+
+TYPES = [each for each in vars(fields).values() if isinstance(each, type) and issubclass(each, Said)]
+KEYS = sorted({each.name for said in TYPES if not issubclass(said, Params) for each in fields_of(said)})
+CHOICES = sorted(
     {
-        *requests._JOB_KEYS, *requests._RETRY_KEYS, *requests._OUTCOME_KEYS, *requests._HELLO_KEYS,
-        *requests._LISTING_KEYS, *requests._STATUS_KEYS, "id", "own", "keep",
+        str(word)
+        for said in TYPES
+        for each in fields_of(said)
+        if isinstance(each.kind, inspect.LiteralType)
+        for word in each.kind.values
     }
-)  # fmt: skip
-WORDS = [
-    "f", "a", "done", "failed", "later", "waiting", "parked", "dead", "fixed", "exponential", "keep_live", "refuse",
-    "1-1-1", "1-2-1-00", "j1", "9" * 300, "",
-]  # fmt: skip
+)
+WORDS = [*CHOICES, "f", "a", "parked", "1-1-1", "1-2-1-00", "j1", "9" * 300, ""]

@@ -1,12 +1,24 @@
 """What the configuration file may say; and that every mistake is told with its key and what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from image_workers.config import Config, DirectoryConfig, OssConfig, ResizeConfig, load, parse
+from image_workers.config import (
+    BucketKeys,
+    Config,
+    DecodingConfig,
+    DirectoryConfig,
+    GuetzliConfig,
+    OssConfig,
+    ResizeConfig,
+    load,
+    parse,
+)
 from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
+from periodic_client.words import fields_of
 
 EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
 
@@ -104,7 +116,16 @@ def test_yaml_anchors_and_merges_work() -> None:
 
 @pytest.mark.parametrize(
     ("text", "cache_ms"),
-    [("90", 90_000), ("1.5", 1500), ("'20s'", 20_000), ("15m", 900_000), ("12 h", 43_200_000), ("5d", 432_000_000)],
+    [
+        ("90", 90_000),
+        ("1.5", 1500),
+        ("'20s'", 20_000),
+        ("15m", 900_000),
+        ("12 h", 43_200_000),
+        ("5d", 432_000_000),
+        ("1h30m", 5_400_000),
+        ("'90'", 90_000),
+    ],
 )
 def test_durations(text: str, cache_ms: int) -> None:
     assert parse(f"cache: {text}").cache_ms == cache_ms
@@ -123,8 +144,8 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("guetzli: {qualty: 95}", "guetzli.qualty: is not a known key; did you mean quality?"),
         ("resizes: [{func: a}, {func: b, widht: 3}]", "resizes[1].widht: is not a known key; did you mean width?"),
         ("bucket: {dir: x}", "bucket.dir: is not a known key; did you mean directory?"),
-        ("zzz: 1", "zzz: is not a known key; known are bucket, cache, compress-originals, "),
-        ("7: 1", "7: is not a known key; known are"),
+        ("zzz: 1", "zzz: is not a known key; they are "),
+        ("7: 1", "7: is not a known key; they are"),
         ("thread: 1\nthread: 2", "thread: is given twice, the second time in line 2"),
         ("- a", "the file: must be a mapping of keys and values, not of type list"),
         ("guetzli: 7", "guetzli: must be a mapping of keys and values, not of type int"),
@@ -137,15 +158,18 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("resizes: [{func: a, suffix: a/b}]", "resizes[0].suffix: 'a/b' contains a /"),
         ("resizes: [{func: a, output: ../x}]", "resizes[0].output: the name '../x' has the part '..'"),
         ("resizes: [{func: a, output: /x}]", "resizes[0].output: the name '/x' is absolute"),
-        ("resizes: [{func: a, width: 0}]", "resizes[0].width: must be a whole number from 1 to 16384, not 0"),
-        ("resizes: [{func: a, width: 2.5}]", "resizes[0].width: must be a whole number"),
-        ("resizes: [{func: a, quality: 101}]", "resizes[0].quality: must be a whole number from 1 to 100, not 101"),
+        ("resizes: [{func: a, width: 0}]", "resizes[0].width: must be an integer from 1 to 16,384, not 0"),
+        ("resizes: [{func: a, width: 2.5}]", "resizes[0].width: must be an integer"),
+        ("resizes: [{func: a, quality: 101}]", "resizes[0].quality: must be an integer from 1 to 100, not 101"),
         ("resizes: [{func: a, output: guetzli}]", "the output 'guetzli' is inside the output 'guetzli'"),
-        ("guetzli: {quality: 83}", "guetzli.quality: must be a whole number from 84 to 100, not 83"),
-        ("guetzli: {time-limit: soon}", "guetzli.time-limit: must be a duration like 90s, 15m, 12h or 5d, not 'soon'"),
+        ("guetzli: {quality: 83}", "guetzli.quality: must be an integer from 84 to 100, not 83"),
+        (
+            "guetzli: {time-limit: soon}",
+            "guetzli.time-limit: must be a duration like 90s, 15m, 1h30m or 5d, not",
+        ),
         ("guetzli: {max-megapixels: 0}", "guetzli.max-megapixels: must be a number of millions of pixels up to 1000"),
-        ("thread: true", "thread: must be a whole number from 1 to 1000, not True"),
-        ("thread: two", "thread: must be a whole number from 1 to 1000, not 'two'"),
+        ("thread: true", "thread: must be an integer from 1 to 1,000, not True"),
+        ("thread: two", "thread: must be an integer from 1 to 1,000, not 'two'"),
         ("enable-save: 1", "enable-save: must be true or false, not 1"),
         ("enable-save: elsewhere", "enable-save: must be true or false, not 'elsewhere'"),
         ("enable-remove: perhaps", "enable-remove: must be true, false or elsewhere, not 'perhaps'"),
@@ -157,6 +181,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {root_path: ../x}", "bucket.root_path: the name '../x' has the part '..'"),
         ("bucket: {endpiont: x.aliyuncs.com}", "bucket.endpiont: is not a known key; did you mean endpoint?"),
         ("bucket: {directory: a, name: abc}", "bucket.directory: a bucket is either a directory or one of OSS; remove"),
+        ("bucket: {directory: a, name: abc, wait-at-start: 3}", "OSS; remove this key, or name, wait-at-start"),
         (
             "bucket: {name: abc}",
             "bucket.access_id: is missing; give it, or set the environment variable OSS_ACCESS_KEY_ID",
@@ -183,12 +208,12 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {region: oss-cn-hangzhou}", "bucket.region: must be a region as in cn-hangzhou, without oss-, not"),
         (
             "bucket: {object-acl: public}",
-            "bucket.object-acl: must be default, private, public-read or public-read-write",
+            "bucket.object-acl: must be one of default, private, public-read, public-read-write",
         ),
         ('bucket: {cache-control: "a\\nb"}', "bucket.cache-control: must be a text of ASCII characters, as in max-age"),
-        ("decoding: {memory-megabytes: 99}", "decoding.memory-megabytes: must be a whole number from 100 to 1000000"),
-        ("decoding: {cpu-seconds: 0}", "decoding.cpu-seconds: must be a whole number from 1 to 3600, not 0"),
-        ("decoding: {seconds: 2m}", "decoding.seconds: must be a whole number from 1 to 3600, not '2m'"),
+        ("decoding: {memory-megabytes: 99}", "decoding.memory-megabytes: must be an integer from 100 to 1,000,000"),
+        ("decoding: {cpu-seconds: 0}", "decoding.cpu-seconds: must be an integer from 1 to 3,600, not 0"),
+        ("decoding: {seconds: 2m}", "decoding.seconds: must be an integer from 1 to 3,600, not '2m'"),
         ("decoding: {memory: 500}", "decoding.memory: is not a known key; did you mean memory-megabytes?"),
         ("bucket: {own-domain: cdn.example.com}", "bucket.own-domain: must be true or false, not 'cdn.example.com'"),
         (
@@ -201,7 +226,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
             "resizes: [{func: a, suffix: _64.png}]",
             "the suffix '_64.png' is that of image/png, but a thumbnail is a JPEG",
         ),
-        ("bucket: {signature: v2}", "bucket.signature: must be v4 or v1, not 'v2'"),
+        ("bucket: {signature: v2}", "bucket.signature: must be one of v4, v1, not 'v2'"),
         ("root: a\nbucket: {directory: a/b}", "must not be inside one another"),
         ("root: a/b\nbucket: {directory: a}", "must not be inside one another"),
         ("a: [", "is not YAML"),
@@ -317,6 +342,20 @@ class TestOss:
         config = parse(self.TEXT.replace("ENDPOINT", "oss-cn-hangzhou.aliyuncs.com"))
         assert "the-id" in repr(config)
         assert "the-secret" not in repr(config)
+
+
+def test_every_key_of_the_example_is_known_and_every_key_is_in_it() -> None:
+    """The example explains each key; what it leaves at its default stands behind a #."""
+    text = EXAMPLE.read_text()
+    for kind in (Config, ResizeConfig, GuetzliConfig, DecodingConfig, BucketKeys):
+        for each in fields_of(kind):
+            assert re.search(rf"^[#\s]*(- \{{.*)?\b{re.escape(each.name)}: ", text, re.MULTILINE) or (
+                f"\n{each.name}:\n" in text
+            ), each.name
+
+
+def test_no_section_shows_what_may_be_secret() -> None:
+    assert "the-secret" not in repr(BucketKeys(access_key="the-secret"))
 
 
 def test_a_configuration_cannot_be_changed() -> None:
