@@ -59,6 +59,7 @@ class Listener(Peer):
 class Session:
     def __init__(self) -> None:
         self.daemon = Daemon(server=SERVER)
+        self.daemon.allow("answer", "run", "notice", "closing")  # all of it is compared with the page
         for _ in range(BOOT - 1):
             self.daemon.start()
         self.peer = Listener(self.daemon)
