@@ -69,7 +69,7 @@ class Heard(NamedTuple):
     mono_ms: int
 
 
-class Drained(NamedTuple):
+class ReadsAgain(NamedTuple):
     """The peer's outbox is below the high-water mark again."""
 
 
@@ -90,7 +90,7 @@ class Detached(NamedTuple):
 
 MESSAGES = (Request, Response, Notification)
 """As a tuple: to ask for a union is felt."""
-Told = Message | Attached | Heard | Drained | Listed | Ended | Detached
+Told = Message | Attached | Heard | ReadsAgain | Listed | Ended | Detached
 
 
 class Engine:
@@ -219,13 +219,13 @@ class Engine:
         except PeriodicError as error:
             self.scheduler.step.refuse(peer, msgid, error)
 
-    def _note(self, peer: Peer, told: Attached | Heard | Drained | Listed | Ended | Detached) -> None:
+    def _note(self, peer: Peer, told: Attached | Heard | ReadsAgain | Listed | Ended | Detached) -> None:
         match told:
             case Heard():
                 peer.heard_ms = told.mono_ms
             case Attached():
                 self.scheduler.attach(peer)
-            case Drained():
+            case ReadsAgain():
                 self.scheduler.dispatch.has_room(peer)
             case Listed():
                 self.scheduler.listings.end(peer, told.msgid, told.page)

@@ -15,7 +15,7 @@ import trio
 
 from periodic_client.wire import Busy, ClosingError, Decoder, Limits, Message, encode, encode_error
 from periodicd.clock import system_now
-from periodicd.engine import Drained, Ended, Engine, Heard
+from periodicd.engine import Ended, Engine, Heard, ReadsAgain
 from periodicd.logs import about
 from periodicd.scheduler.peers import Peer
 
@@ -243,7 +243,7 @@ class Connection:
         was_held_back = not peer.is_reading or self._engine.budget.is_full
         peer.note_outbox(len(self._outbox) + self._sending_bytes)
         if was_held_back and peer.is_reading:
-            self._engine.tell(peer, Drained())
+            self._engine.tell(peer, ReadsAgain())
             self._wake()
 
     async def _answer_the_rest(self) -> None:

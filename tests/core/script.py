@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from periodic_client.wire import ClosingError, Decoder, Message, Notification, Request, Response, codec, error_from_wire
 from periodicd.clock import Now
-from periodicd.engine import Detached, Drained, Ended, Heard, Listed, drive, start
+from periodicd.engine import Detached, Ended, Heard, Listed, ReadsAgain, drive, start
 from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import Event
 from periodicd.scheduler.numbers import HANDLE_BYTES
@@ -217,7 +217,7 @@ class Peer:
         was_held_back = not self.me.is_reading or self.daemon.engine.budget.is_full
         self.me.note_outbox(0)
         if was_held_back:
-            self.daemon.engine.tell(self.me, Drained())
+            self.daemon.engine.tell(self.me, ReadsAgain())
 
     def hear(self, message: Message) -> None:
         if self.reads:

@@ -9,7 +9,7 @@ from random import Random
 
 from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
-from periodicd.engine import Detached, Drained, Heard, Listed, drive, start
+from periodicd.engine import Detached, Heard, Listed, ReadsAgain, drive, start
 from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
@@ -233,7 +233,7 @@ class World:
             actor.hear(message, self.now)
         link.peer.note_outbox(sum(map(len, link.down)))
         if not was_reading and link.peer.is_reading:
-            self.engine.tell(link.peer, Drained())
+            self.engine.tell(link.peer, ReadsAgain())
 
     def _judge(self, message: Message) -> None:
         if isinstance(message, Request) and message.method == "perform":
