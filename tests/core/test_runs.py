@@ -208,6 +208,16 @@ def test_a_late_failure_changes_no_counters() -> None:
     assert (job["state"], job["failures"]) == ("dead", 2)
 
 
+def test_a_late_failure_that_is_final_waits_for_nothing() -> None:
+    daemon = Daemon()
+    runner, run = one_job(daemon, lease_ms=1_000)
+    daemon.later(1_000)
+    before = daemon.job("f", "a")
+    runner.ask("finish", run.handle, {"outcome": "failed", "final": True, "delay_ms": 9_000})
+    job = daemon.job("f", "a")
+    assert (before["state"], job["state"], job["due_at_ms"]) == ("waiting", "dead", before["due_at_ms"])
+
+
 def test_a_late_finish_of_a_dead_job_counts() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon, lease_ms=1_000, retry={"limit": 0})

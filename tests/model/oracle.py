@@ -253,10 +253,10 @@ class Oracle:
         if word == "done":
             del self.jobs[job.key]
         elif job.state == "waiting":
-            if word == "later" or how.get("delay_ms"):
-                job.due = moment.plus(how.get("delay_ms", 0))
             if word == "failed" and how.get("final"):
                 job.state, job.ended = "dead", moment
+            elif word == "later" or how.get("delay_ms"):
+                job.due = moment.plus(how.get("delay_ms", 0))
         for given in how.get("submit", ()):
             self.submit(given, moment)
 

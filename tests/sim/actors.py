@@ -29,9 +29,13 @@ class Actor:
         self.rng = rng
         self.book = book
         self.link: Link | None = None
+        self._flights: list[int] = []
 
     def connected(self, link: Link) -> None:
         self.link = link
+        for flight in self._flights:
+            self.book.lands(flight)
+        self._flights = []
 
     def act(self, now: Now) -> None:
         """Do something of one's own accord; the link is up."""
@@ -44,6 +48,17 @@ class Actor:
     def ask(self, method: str, *params: Any, memo: Any = None) -> None:
         assert self.link is not None
         self.link.ask(method, *params, memo=memo)
+
+    def _change(
+        self, method: str, *params: Any, versions: Sequence[Version] = (), about: Sequence[tuple[str, str]]
+    ) -> None:
+        flights = [self.book.takes_off(func, name) for func, name in about]
+        self._flights += flights
+        self.ask(method, *params, memo=(versions, flights))
+
+    def _remove(self, key: tuple[str, str], options: dict[str, Any] | None) -> None:
+        self.book.excuse(*key, "a remove was sent")
+        self._change("remove", *key, options, about=[key])
 
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
@@ -60,15 +75,8 @@ class Actor:
 class Submitter(Actor):
     def __init__(self, rng: Random, book: Book) -> None:
         super().__init__(rng, book)
-        self._flights: list[int] = []
         self._ids: dict[tuple[str, str], int] = {}
         """As they were last answered."""
-
-    def connected(self, link: Link) -> None:
-        super().connected(link)
-        for flight in self._flights:
-            self.book.lands(flight)
-        self._flights = []
 
     def act(self, now: Now) -> None:
         self.choose(SUBMITTER_ACTS, now)
@@ -84,8 +92,7 @@ class Submitter(Actor):
 
     def remove(self, now: Now) -> None:
         key = self._key()
-        self.book.excuse(*key, "a remove was sent")
-        self._change("remove", *key, self._maybe_id(key), about=[key])
+        self._remove(key, self._maybe_id(key))
 
     def requeue(self, now: Now) -> None:
         key = self._key()
@@ -112,13 +119,6 @@ class Submitter(Actor):
 
     def ask_what_there_is_not(self, now: Now) -> None:
         self.ask("oops", 1)
-
-    def _change(
-        self, method: str, *params: Any, versions: Sequence[Version] = (), about: Sequence[tuple[str, str]]
-    ) -> None:
-        flights = [self.book.takes_off(func, name) for func, name in about]
-        self._flights += flights
-        self.ask(method, *params, memo=(versions, flights))
 
     def _key(self) -> tuple[str, str]:
         return self.rng.choice(FUNCS), self.rng.choice(NAMES)
@@ -231,6 +231,12 @@ class Worker(Actor):
             _, _, job = self.rng.choice(self.runs)
             self._extend(job, lease_ms=self.rng.choice((None, 1_000, 60_000)))
 
+    def extend_what_it_removes(self, now: Now) -> None:
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self._remove((job["func"], job["name"]), None)
+            self._extend(job)
+
     def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
         self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
 
@@ -323,6 +329,10 @@ class Worker(Actor):
             self.runs.append((over_ms, message.msgid, job))
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
+        if method == "remove":
+            _, flights = memo
+            for flight in flights:
+                self.book.lands(flight)
         if method != "finish" or memo is None:
             return
         job, outcome = memo
@@ -342,6 +352,7 @@ WORKER_ACTS: Acts = (
     (800, Worker.only_work),
     (100, Worker.subscribe),
     (60, Worker.extend),
+    (10, Worker.extend_what_it_removes),
     (25, Worker.unsubscribe),
     (25, Worker.unsubscribe_all),
 )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from periodicd.clock import Now
 from periodicd.engine import Engine
-from periodicd.job import Job, State
+from periodicd.job import Job, State, run_of
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
 from tests.sim.store import FaultyStore
@@ -149,6 +149,7 @@ class Promises:
         self.nothing_acknowledged_is_lost(store)
         self.nothing_unwanted_is_there(store)
         self.only_workers_and_leases_make_failures(store)
+        self.failures_have_an_end(store)
         self.one_run_a_job(engine.scheduler, store)
         windows = engine.scheduler.dispatch.queues.snapshot()
         self.memory_is_a_part_of_the_store(engine.scheduler, windows, store)
@@ -175,6 +176,11 @@ class Promises:
             if job.failures > version.fails_sent + version.ran_out:
                 raise Broken(f"{job.failures} failures of {version}")
 
+    def failures_have_an_end(self, store: FaultyStore) -> None:
+        for job in store.on_disk().values():
+            if job.state is State.WAITING and job.failures > job.retry.limit:
+                raise Broken(f"{job} failed for good, and waits")
+
     def lease_begins(self, run: int, until_mono_ms: int) -> None:
         """A ``perform`` leaves, or an ``extend`` is answered."""
         self._leases[run] = until_mono_ms
@@ -188,9 +194,14 @@ class Promises:
             elif connection in pinged:
                 raise Broken(f"connection {connection}: a ping was answered before {method}")
 
+    def is_extended(self, run: int, lost: set[int]) -> None:
+        """An ``extend`` was answered. ``lost``: what the step told of runs before."""
+        if run in lost:
+            raise Broken(f"run {run} was extended after it was told lost")
+
     def only_lost_runs_are_replaced(self, handle: str, kind: str, why: str, ran_out: set[int]) -> None:
         """By a submit, which waits behind a run that counts. ``ran_out``: the leases of these did, in this step."""
-        run = int(handle.split("-")[1])
+        run = run_of(handle)
         if kind == "lost" and why.endswith("replaced") and run not in ran_out | self._ran_out:
             raise Broken(f"the job of run {run} was replaced while it ran")
 

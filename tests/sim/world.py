@@ -10,6 +10,7 @@ from random import Random
 from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
 from periodicd.engine import Detached, Heard, Listed, ReadsAgain, drive, start
+from periodicd.job import run_of
 from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
@@ -133,12 +134,14 @@ class World:
         """What a step says, whether or not it arrives."""
         ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
         methods = []
+        lost: set[int] = set()
         for peer, message in said.messages:
             link = self._link_of[peer]
             if isinstance(message, Response):
                 assert message.msgid is not None
                 method, memo = link.asked[message.msgid]
-                if method == "extend" and message.error is None:
+                if method == "extend" and message.error is None and memo is not None:
+                    self.promises.is_extended(memo, lost)
                     lease_ms = message.result["lease_until_at_ms"] - self.now.wall_ms
                     self.promises.lease_begins(memo, self.now.mono_ms + lease_ms)
             else:
@@ -149,6 +152,8 @@ class World:
                 else:
                     handle, kind, why = message.params
                     self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
+                    if kind == "lost":
+                        lost.add(run_of(handle))
             methods.append((link.number, method))
         self.promises.pings_are_answered_last(methods)
 
