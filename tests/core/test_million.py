@@ -21,7 +21,7 @@ def filled(path: Path, due_at_ms: int) -> SqliteStore:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute(FILL, {"count": MILLION, "due_at_ms": due_at_ms})
-        db.execute("UPDATE daemon SET next_id = ?", (MILLION + 1,))
+        db.execute("UPDATE daemon SET next_id = ?, counted = 0", (MILLION + 1,))
     db.close()
     return SqliteStore(path, "relaxed")
 
