@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -17,7 +18,7 @@ from periodic_client.keepalive import keep_alive
 from periodic_client.wire import Busy, Limits, PeriodicError, Silent, encode_error
 from periodicd import notify
 from periodicd.clock import system_now
-from periodicd.engine import Apply, Calls, Detached, Engine, Listed, drive
+from periodicd.engine import Apply, Calls, Detached, Engine, Listed
 from periodicd.interpreter import give_back
 from periodicd.logs import about, log_event
 from periodicd.net.accept import accept
@@ -30,6 +31,7 @@ from periodicd.store import LOCK_WAIT_MS, Locked, Store, StoreFailed
 from periodicd.store.ops import Listing, ListingResult
 
 log = logging.getLogger("periodicd.server")
+R = TypeVar("R")
 
 CLOSED_MANY = 200
 """After so many connections were closed their memory is given back, once in GIVE_BACK_MS at the most."""
@@ -89,8 +91,7 @@ class Server:
             ready()
             await self._steps(nursery)
             nursery.cancel_scope.cancel()
-        self._store.lock(LOCK_WAIT_MS)
-        drive(self._engine.leave(), self._store)
+        await self._carry_out(self._engine.leave())
         self._store.close()
 
     def _listen(self, listening: socket.socket, nursery: trio.Nursery) -> None:
@@ -203,7 +204,7 @@ class Server:
                 self._closed, self._next_give_back_ms = 0, now_ms + GIVE_BACK_MS
                 nursery.start_soon(trio.to_thread.run_sync, give_back)
 
-    async def _carry_out(self, calls: Calls[Said]) -> Said:
+    async def _carry_out(self, calls: Calls[R]) -> R:
         """As ``drive``, but what may wait does so off the loop: the commit, and whoever else writes to the store."""
         ops = 0
         try:

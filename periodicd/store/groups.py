@@ -1,4 +1,4 @@
-"""Equal ops of a step, many to a statement: jobs put, and runs that are done. Half the cost of one by one.
+"""Equal ops of a step, many to a statement: jobs put, and runs that are done. Each statement has a cost of its own.
 
 A group is tried as a whole. If anything in it is not the plain case (there is a job of that name already, a run is not
 found), nothing of it is done, and its ops are to be carried out one by one, as tables.py knows how.
@@ -41,11 +41,17 @@ def row_of(job: Job, state: State) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def remember(funcs: dict[int, str], job: Job) -> None:
+    """The function of a job that was put: it will be asked for when the job is done."""
+    if len(funcs) >= FUNCS_MAX:
+        funcs.clear()
+    funcs[job.id] = job.func
+
+
 class Groups:
     """What the tables remember is given: who waits behind whom, functions of jobs that were put last, the counts."""
 
     def __init__(self, cursor: sqlite3.Cursor, behind: dict[int, int], funcs: dict[int, str], counts: Counts) -> None:
-        self._cursor = cursor
         self._execute = cursor.execute
         self._behind = behind
         self._funcs = funcs
@@ -61,10 +67,8 @@ class Groups:
             row += row_of(op.job, State.WAITING)
         if not self._try(_INSERT_MANY, row):
             return None
-        if len(self._funcs) + GROUP > FUNCS_MAX:
-            self._funcs.clear()
         for op in group:
-            self._funcs[op.job.id] = op.job.func
+            remember(self._funcs, op.job)
             self._counts.change(op.job.func, live=1)
         return [ops.PutResult("created", op.job.id) for op in group]
 

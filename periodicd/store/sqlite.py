@@ -97,8 +97,8 @@ class SqliteStore:
 
     @property
     def wants_tending(self) -> bool:
-        """The WAL has grown so much, or the file is still to shrink."""
-        return self._weight >= CHECKPOINT_WEIGHT or self._is_shrinking
+        """The WAL has grown so much, or the file is still to shrink and nothing was asked of it since it last did."""
+        return self._weight >= CHECKPOINT_WEIGHT or (self._is_shrinking and not self._weight)
 
     def tend(self) -> None:
         """Copy what is committed from the WAL into the file, so that the WAL can be used from its start again.

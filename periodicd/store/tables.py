@@ -12,7 +12,7 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
-from periodicd.store.groups import FUNCS_MAX, GROUP, INLINE_BYTES, Groups, row_of
+from periodicd.store.groups import GROUP, INLINE_BYTES, Groups, remember, row_of
 from periodicd.store.ops import Op
 from periodicd.store.statements import SQL, job_of
 
@@ -68,9 +68,7 @@ class Tables:
     def _put(self, op: ops.Put) -> ops.PutResult:
         job = op.job
         if self._insert(job, State.WAITING):
-            if len(self._funcs) >= FUNCS_MAX:
-                self._funcs.clear()
-            self._funcs[job.id] = job.func
+            remember(self._funcs, job)
             self.counts.change(job.func, live=1)
             return ops.PutResult("created", job.id)
         old_id, state, _ = self._execute(SQL["front"], (job.func, job.name)).fetchone()

@@ -208,7 +208,7 @@ def test_many_dead_jobs_are_forgotten_while_others_are_served(tmp_path: Path) ->
                 for i in range(1, 100_001)
             ),
         )
-        db.execute("UPDATE daemon SET next_id = 1000000")
+        db.execute("UPDATE daemon SET next_id = 1000000, counted = 0")
     with Daemon(tmp_path, "--dead-kept", "1000") as daemon:
         raw = Raw(daemon)
         raw.ask("ping")

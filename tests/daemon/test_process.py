@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -400,3 +401,16 @@ def test_a_name_that_is_not_found_is_said_so(tmp_path: Path) -> None:
     assert ended.returncode == 4
     assert "cannot listen on tcp://no-such-host.invalid:5000: " in ended.stderr
     assert "Unknown error" not in ended.stderr
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_daemon_that_stops_in_order_leaves_its_counts_to_the_next_start(tmp_path: Path, is_running: bool) -> None:
+    with Daemon(tmp_path) as daemon:
+        raw = Raw(daemon)
+        raw.ask("submit", {"func": "f", "name": "a"})
+        if is_running:  # then the stop has a claim to write
+            raw.ask("subscribe", "f")
+        raw.socket.close()
+    with closing(sqlite3.connect(daemon.store)) as db:
+        assert db.execute("SELECT counted FROM daemon").fetchone() == (1,)
+        assert db.execute("SELECT * FROM counts").fetchall() == [("f", 1, 0, 0)]
