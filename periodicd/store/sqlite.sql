@@ -161,6 +161,10 @@ SELECT func, live, behind, dead FROM counts;
 -- is_counted: Whether that is true: the last stop was in order, and nothing was started since.
 SELECT counted FROM daemon;
 
+-- look: Reads from an index that a start would not touch otherwise, so that a damaged one is met there.
+SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0),
+    EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_dead WHERE state = 2);
+
 -- forget_counts: Those of the stop before.
 DELETE FROM counts;
 

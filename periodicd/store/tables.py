@@ -30,6 +30,7 @@ class Tables:
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
         self.counts = Counts()
+        self._execute(SQL["look"]).fetchone()
         (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
