@@ -72,6 +72,8 @@ class Job:
     """None: there are none."""
     restarts: int = 0
     """Runs that were cut off by a restart of the daemon."""
+    result_ms: int = 0
+    """How long its ending is remembered."""
     dated: bool = False
     """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
     does not prolong."""

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from periodic_client.wire.errors import BadMessage, ClosingError, PeriodicError, TooLarge
-
-MSGID_MAX = 2**32 - 1
+from periodic_client.wire.limits import MSGID_MAX as MSGID_MAX
 
 
 @dataclass(frozen=True, slots=True)

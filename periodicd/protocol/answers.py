@@ -4,11 +4,11 @@ mypy holds whoever makes an answer to its type; tests/test_protocol_md.py compar
 which ``T | None`` is "T or nil".
 """
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from periodic_client.wire import PROTOCOL_VERSION, limits
 from periodicd.job import Job
-from periodicd.store.ops import Shown
+from periodicd.store.ops import GetResult, JobEnd, Shown
 
 
 class HelloAnswer(TypedDict):
@@ -65,9 +65,38 @@ class JobAnswer(TypedDict):
     workload: bytes | None
 
 
+class LastAnswer(TypedDict):
+    """How a job ended, as ``get`` shows it."""
+
+    id: int
+    ending: str
+    ended_at_ms: int
+    attempt: int
+    reason: str | None
+    data_bytes: int
+    data: bytes | None
+
+
 class GetAnswer(TypedDict):
     result: str
     job: JobAnswer | None
+    last: LastAnswer | None
+
+
+class WatchAnswer(TypedDict):
+    result: str
+    id: int | None
+    ended: bool
+    ending: str | None
+    data: bytes | None
+    data_bytes: int
+    reason: str | None
+    state: str | None
+    attempt: int | None
+    progress: dict[str, Any] | None
+    chunks: list[bytes]
+    missed: int | None
+    next: str | None
 
 
 class ListAnswer(TypedDict):
@@ -141,6 +170,10 @@ class PerformedJob(TypedDict):
     crashes: int
 
 
+class TakeAnswer(TypedDict):
+    jobs: list[PerformedJob]
+
+
 NOTHING: dict[str, Any] = {}
 """The answer to what has nothing to tell but that it was done. Never changed."""
 
@@ -165,6 +198,23 @@ def hello(
             "connection_jobs": limits.CONNECTION_JOBS_MAX,
         },
     }
+
+
+def got(found: GetResult, workload: bool) -> GetAnswer:
+    last: LastAnswer | None = None
+    if found.last is not None:
+        end = found.last
+        last = {
+            "id": end.id,
+            "ending": end.ending,
+            "ended_at_ms": end.ended_at_ms,
+            "attempt": end.attempt,
+            "reason": end.reason,
+            "data_bytes": end.data_bytes,
+            "data": end.data,
+        }
+    job = None if found.shown is None else describe(found.shown, workload)
+    return {"result": found.result, "job": job, "last": last}
 
 
 def describe(shown: Shown, workload: bool = False) -> JobAnswer:
@@ -209,4 +259,44 @@ def performed(job: Job, handle: str, run: int, workload: bytes | None) -> Perfor
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,
+    }
+
+
+def watched(
+    job: Job, end: JobEnd | None, progress: dict[str, Any] | None, chunks: list[bytes], missed: int | None, cursor: str
+) -> WatchAnswer:
+    """What a watcher of the job is told."""
+    return {
+        "result": "found",
+        "id": job.id,
+        "ended": end is not None,
+        "ending": end and end.ending,
+        "data": end and end.data,
+        "data_bytes": end.data_bytes if end is not None else 0,
+        "reason": end.reason if end is not None else job.reason,
+        "state": job.state.word if end is None else None,
+        "attempt": end.attempt if end is not None else job.attempt,
+        "progress": progress,
+        "chunks": chunks,
+        "missed": missed,
+        "next": cursor,
+    }
+
+
+def not_watched(result: Literal["absent", "changed"]) -> WatchAnswer:
+    """There is no such job, and nothing is known of its end."""
+    return {
+        "result": result,
+        "id": None,
+        "ended": False,
+        "ending": None,
+        "data": None,
+        "data_bytes": 0,
+        "reason": None,
+        "state": None,
+        "attempt": None,
+        "progress": None,
+        "chunks": [],
+        "missed": 0,
+        "next": None,
     }

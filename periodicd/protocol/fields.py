@@ -34,9 +34,14 @@ Silence = Annotated[int, Meta(ge=limits.SILENCE_MS[0], le=limits.SILENCE_MS[1])]
 Retries = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["limit"][1])]
 RetryWait = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["delay_ms"][1])]
 RetryCap = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["cap_ms"][1])]
+Keeping = Annotated[int, Meta(ge=0, le=limits.RESULT_MS_MAX)]
 Percent = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["jitter_percent"][1])]
 Room = Annotated[int, Meta(ge=1, le=limits.CONNECTION_JOBS_MAX)]
 Page = Annotated[int, Meta(ge=1, le=limits.LISTING_MAX)]
+Patience = Annotated[int, Meta(ge=0, le=limits.WAIT_MS_MAX)]
+Msgid = Annotated[int, Meta(ge=0, le=limits.MSGID_MAX)]
+Amount = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
+Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
 
 StateWord = Literal["waiting", "running", "dead", "behind"]
 OutcomeWord = Literal["done", "failed", "later"]
@@ -113,6 +118,9 @@ class Job(Said):
     priority: Annotated[Priority | None, says("smaller runs first among due jobs", 0)] = None
     lease_ms: Annotated[Lease | None, says("how long a run may take", 600_000)] = None
     retry: Annotated[Retry | None, says("what happens after a failure", "the defaults below")] = None
+    result_ms: Annotated[
+        Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
+    ] = None
     existing: Annotated[Existing | None, says("what to do about a job of this name", "replace")] = None
 
     def __post_init__(self) -> None:
@@ -172,6 +180,7 @@ class Requeue(Params):
 class GetOptions(Said):
     id: Annotated[Id | None, says("show only the job with this id, also one behind")] = None
     workload: Annotated[bool | None, says("show the workload too", default=False)] = None
+    data: Annotated[bool | None, says("show the result too, if it is kept", default=False)] = None
 
 
 class Get(Params):
@@ -182,6 +191,35 @@ class Get(Params):
     def __post_init__(self) -> None:
         if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
             measure(limits.NAME_BYTES_MAX, self, "func", "name")
+
+
+# -- waiting for a job -------------------------------------------------------------------------------------------------
+
+
+class WatchOptions(Said):
+    id: Annotated[Id | None, says("only the job with this id, also one behind, and its end")] = None
+    after: Annotated[Cursor | None, says("the `next` of the answer before: tell what is new since")] = None
+    timeout_ms: Annotated[
+        Patience | None, says("how long to wait for something new; then the answer says how things stand", 60_000)
+    ] = None
+    only_end: Annotated[bool | None, says("nothing is new but the end; no chunks are told", default=False)] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "after")
+
+
+class Watch(Params):
+    func: Name
+    name: Name
+    options: WatchOptions | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+
+
+class Unwait(Params):
+    msgid: Msgid
 
 
 # -- listings ----------------------------------------------------------------------------------------------------------
@@ -240,6 +278,22 @@ class Unsubscribe(Params):
             measure(limits.NAME_BYTES_MAX, self, "func")
 
 
+class TakeOptions(Said):
+    funcs: Annotated[Funcs, says("of which functions", "required")]
+    max: Annotated[Room | None, says("how many jobs at the most", 1)] = None
+    wait_ms: Annotated[Patience | None, says("how long to wait for the first", 60_000)] = None
+    lease_ms: Annotated[Lease | None, says("how long each run may take", "the job's `lease_ms`")] = None
+
+    def __post_init__(self) -> None:
+        for index, func in enumerate(self.funcs):
+            if (size := len(func.encode())) > limits.NAME_BYTES_MAX:
+                raise Wrong(f"funcs[{index}]", f"has {size:,} bytes, and may have {limits.NAME_BYTES_MAX:,}")
+
+
+class Take(Params):
+    options: TakeOptions
+
+
 class Outcome(Said):
     """How a run ended, when a map says so. What belongs to another outcome is not looked at: see OUTCOMES."""
 
@@ -247,7 +301,7 @@ class Outcome(Said):
 
     outcome: Annotated[OutcomeWord, says("how it ended", "required")]
     data: Annotated[
-        Bytes | None, says("the result, with `done`; version 1 checks it and keeps none of it", "empty")
+        Bytes | None, says("the result, with `done`: for who watches, and kept as the job's `result_ms` says", "empty")
     ] = None
     reason: Annotated[str | None, says("why, with `failed`", "empty")] = None
     final: Annotated[bool | None, says("with `failed`: the job is dead at once", default=False)] = None
@@ -305,6 +359,35 @@ class ExtendOptions(Said):
 class Extend(Params):
     handle: Name
     options: ExtendOptions | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.handle) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "handle")
+
+
+class Data(Params):
+    handle: Name
+    data: Bytes
+
+    def __post_init__(self) -> None:
+        if len(self.handle) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "handle")
+
+
+class ProgressOptions(Said):
+    called: ClassVar[str] = "a progress"
+
+    done: Annotated[Amount, says("how much of it is done, in any unit", "required")]
+    total: Annotated[Amount | None, says("of how much, if that is known")] = None
+    note: Annotated[Text | None, says("what is being done now, for people")] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "note")
+
+
+class Progress(Params):
+    handle: Name
+    progress: ProgressOptions
 
     def __post_init__(self) -> None:
         if len(self.handle) > CHARACTERS_THAT_FIT:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from periodic_client.wire import Invalid
-from periodic_client.wire.limits import TIME_MS_MAX
+from periodic_client.wire.limits import TAIL_BYTES_MAX, TIME_MS_MAX
 from periodicd.job import STATES, Job
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
-from periodicd.store.ops import Existing, Listing
+from periodicd.store.ops import Existing, Get, Listing
 
 
 class Rules(NamedTuple):
@@ -40,6 +40,47 @@ class Outcome(NamedTuple):
     final: bool = False
     delay_ms: int = 0
     submit: tuple[Submission, ...] = ()
+    data: bytes = b""
+
+
+class WatchCursor(NamedTuple):
+    """How much of a job's news was told."""
+
+    boot: int
+    job_id: int
+    news: int
+    chunk: int
+
+    def __str__(self) -> str:
+        return f"w{self.boot:x}-{self.job_id:x}-{self.news:x}-{self.chunk:x}"
+
+
+class Watch(NamedTuple):
+    """What is asked of a job's end, and of what its run tells."""
+
+    func: str
+    name: str
+    job_id: int | None
+    after: WatchCursor | None
+    timeout_ms: int
+    only_end: bool
+
+
+class Take(NamedTuple):
+    """Jobs asked for by a worker that is not subscribed."""
+
+    funcs: tuple[str, ...]
+    max: int
+    wait_ms: int
+    lease_ms: int | None
+
+
+class Progress(NamedTuple):
+    """How far a run is, as its worker says."""
+
+    done: int
+    total: int | None
+    note: str | None
 
 
 class FunctionsQuery(NamedTuple):
@@ -106,6 +147,8 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
         job.priority = said.priority
     if said.lease_ms is not None:
         job.lease_ms = said.lease_ms
+    if said.result_ms is not None:
+        job.result_ms = said.result_ms
     if said.retry is not None:
         job.retry = _retry(said.retry)
     return Submission(job, said.existing or "replace")
@@ -121,15 +164,15 @@ def _submissions(said: Sequence[fields.Job], where: str, rules: Rules) -> tuple[
 def outcome(value: Any, rules: Rules) -> Outcome:
     """What a worker's result stands for; what belongs to another outcome is not looked at. Raises Invalid."""
     if value is None or type(value) is bytes or type(value) is str:
-        _bytes(value, "outcome", rules.workload_bytes_max)
-        return DONE
+        data = _bytes(value, "outcome", rules.workload_bytes_max)
+        return Outcome("done", data=data) if data else DONE
     word = value.get("outcome") if type(value) is dict else None
     kind = fields.OUTCOMES.get(word, fields.Outcome) if type(word) is str else fields.Outcome
     said = take(value, kind, "outcome")
     follow_ons = _submissions(said.submit or (), "outcome.submit", rules)
     if said.outcome == "done":
-        _bytes(said.data, "outcome.data", rules.workload_bytes_max)
-        return Outcome("done", submit=follow_ons)
+        data = _bytes(said.data, "outcome.data", rules.workload_bytes_max)
+        return Outcome("done", submit=follow_ons, data=data)
     delay_ms = said.delay_ms or 0
     _until(delay_ms, "outcome.delay_ms", rules.now_ms)
     if said.outcome == "later":
@@ -179,10 +222,33 @@ def requeue(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
     return said.func, said.name, None if said.options is None else said.options.id
 
 
-def get(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, bool]:
+def get(params: list[Any], rules: Rules) -> tuple[Get]:
     said = take(params, fields.Get)
     options = said.options or fields.GetOptions()
-    return said.func, said.name, options.id, options.workload or False
+    workload, data = options.workload or False, options.data or False
+    return (Get(said.func, said.name, options.id, workload, rules.now_ms, data),)
+
+
+def watch(params: list[Any], _rules: Rules) -> tuple[Watch]:
+    said = take(params, fields.Watch)
+    options = said.options or fields.WatchOptions()
+    after = None if options.after is None else _watch_cursor(options.after, "options.after")
+    job_id = options.id if options.id is not None or after is None else after.job_id
+    if after is not None and after.job_id != job_id:
+        raise wrong("options.after", "is the `next` of another job than the one with this id")
+    timeout_ms = 60_000 if options.timeout_ms is None else options.timeout_ms
+    return (Watch(said.func, said.name, job_id, after, timeout_ms, options.only_end or False),)
+
+
+def _watch_cursor(value: str, where: str) -> WatchCursor:
+    if not re.fullmatch(r"w[0-9a-f]{1,14}(-[0-9a-f]{1,14}){3}", value):
+        raise wrong(where, "is not the `next` of an answer to watch")
+    boot, job_id, news, chunk = (int(part, 16) for part in value[1:].split("-"))
+    return WatchCursor(boot, job_id, news, chunk)
+
+
+def unwait(params: list[Any], _rules: Rules) -> tuple[int]:
+    return (take(params, fields.Unwait).msgid,)
 
 
 def list_(params: list[Any], _rules: Rules) -> tuple[Listing]:
@@ -227,3 +293,19 @@ def extend(params: list[Any], _rules: Rules) -> tuple[str, int | None, bool]:
     said = take(params, fields.Extend)
     options = said.options or fields.ExtendOptions()
     return said.handle, options.lease_ms, options.own or False
+
+
+def take_jobs(params: list[Any], _rules: Rules) -> tuple[Take]:
+    said = take(params, fields.Take).options
+    wait_ms = 60_000 if said.wait_ms is None else said.wait_ms
+    return (Take(tuple(dict.fromkeys(said.funcs)), said.max or 1, wait_ms, said.lease_ms),)
+
+
+def data(params: list[Any], _rules: Rules) -> tuple[str, bytes]:
+    said = take(params, fields.Data)
+    return said.handle, _bytes(said.data, "data", TAIL_BYTES_MAX)
+
+
+def progress(params: list[Any], _rules: Rules) -> tuple[str, Progress]:
+    said = take(params, fields.Progress)
+    return said.handle, Progress(said.progress.done, said.progress.total, said.progress.note)

@@ -16,6 +16,8 @@ report, until the job is given out again.
 
 from typing import NamedTuple
 
+import msgspec
+
 from periodicd import retry
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, Job, State, cut_reason
 from periodicd.protocol.requests import Outcome
@@ -47,6 +49,18 @@ How = Outcome | RanOut | Lost | CutOff | Returned
 
 def after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...] = ()) -> ops.Ending:
     """``job`` as it was given out, counted as before this end; ``handle``: by which the store knows the run."""
+    ending = _after(job, how, handle, now_ms, follow_ons)
+    return _kept(job, how, ending) if job.result_ms else ending
+
+
+def _kept(job: Job, how: How, ending: ops.Ending) -> ops.Ending:
+    """The job's ending is to be remembered."""
+    end = last(job, how, ending)
+    kept = ops.Kept(job.func, job.name, end, end.ended_at_ms + job.result_ms)
+    return msgspec.structs.replace(ending, end=ending.end._replace(kept=kept))
+
+
+def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:
     end, history = End(job.id, handle, now_ms, follow_ons), History.of(job)
     match how:
         case Outcome(outcome="done"):
@@ -75,6 +89,11 @@ def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, .
 
     The run was charged when it was lost, so nothing is counted now.
     """
+    ending = _after_late(job, how, now_ms, follow_ons)
+    return _kept(job, how, ending) if job.result_ms else ending
+
+
+def _after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:
     end, history = End(job.id, job.handle, now_ms, follow_ons), History.of(job)
     if how.outcome == "done":
         return Delete(end)
@@ -84,6 +103,18 @@ def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, .
         return Bury(end, job.ended_at_ms or now_ms, None, history)
     told_to_wait = how.outcome == "later" or how.delay_ms
     return Release(end, now_ms + how.delay_ms if told_to_wait else job.due_at_ms, None, history)
+
+
+def last(job: Job, how: How | None, ending: ops.Ending) -> ops.JobEnd:
+    """How the job has ended, if this was the end of it. One that would wait, but for a newer one, was replaced."""
+    match ending:
+        case Delete(end):
+            data = how.data if isinstance(how, Outcome) else b""
+            return ops.JobEnd(job.id, "done", end.at_ms, job.attempt, None, data or None, len(data))
+        case Release(end):
+            return ops.JobEnd(job.id, "replaced", end.at_ms, ending.history.attempt, ending.history.reason)
+        case Bury():
+            return ops.JobEnd(job.id, "dead", ending.ended_at_ms, ending.history.attempt, ending.history.reason)
 
 
 def carry_out(job: Job, ending: Release) -> None:

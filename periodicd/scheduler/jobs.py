@@ -4,6 +4,8 @@ A job that was put, or whose run ended, may wait now, or have taken another's pl
 says what was there, and ``ends`` what becomes of a run's job.
 """
 
+from typing import Literal
+
 from periodicd.job import Job, State
 from periodicd.protocol import requests
 from periodicd.scheduler import ends
@@ -11,17 +13,30 @@ from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.numbers import Numbers
+from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step, Then
+from periodicd.scheduler.watches import Watches
 from periodicd.store import ops
 
 
 class Jobs:
-    def __init__(self, step: Step, numbers: Numbers, runs: Runs, dispatch: Dispatch, figures: Figures) -> None:
+    def __init__(
+        self,
+        step: Step,
+        numbers: Numbers,
+        runs: Runs,
+        dispatch: Dispatch,
+        watches: Watches,
+        purges: Purges,
+        figures: Figures,
+    ) -> None:
         self._step = step
         self._numbers = numbers
         self._runs = runs
         self._dispatch = dispatch
+        self._watches = watches
+        self._purges = purges
         self._figures = figures
         runs.on_ended = self._on_ended
 
@@ -46,16 +61,19 @@ class Jobs:
 
     def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
-            self.gone(result.old_id, "its job was replaced")
+            self.gone(result.old_id, "replaced")
         if result.id == job.id:
             self._figures.count("submitted")
             if result.result != "queued_behind":
                 self._dispatch.enqueue(job)
 
-    def gone(self, job_id: int, why: str) -> None:
-        """The record of a job that waited, ran or was dead."""
+    def gone(self, job_id: int, how: Literal["removed", "replaced", "requeued"]) -> None:
+        """The record of a job in any state is."""
         self._dispatch.discard(job_id)
-        self._runs.gone(job_id, why)
+        self._runs.gone(job_id, f"its job was {how}")
+        if how != "requeued":
+            self._watches.gone(job_id, how)
+            self._purges.note()
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
@@ -72,6 +90,13 @@ class Jobs:
         elif isinstance(ending, ops.Bury) and job.state is not State.DEAD:
             history = ending.history
             self._step.tell(Died(job.func, job.name, history.attempt, history.failures, history.crashes))
+        if ending.end.kept is not None:
+            self._purges.note(ending.end.kept.end.data_bytes)
+        if job.id in self._watches:
+            if isinstance(ending, ops.Release) and ended.successor is None:
+                self._watches.waits_again(job)
+            else:
+                self._watches.ended(ends.last(job, how, ending))
         for put, result in zip(ending.end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)

@@ -31,15 +31,16 @@ AFTER_GAP_MS = 1_000
 class Run:
     """The job's own record holds the counters as of this run."""
 
-    __slots__ = ("alone", "ended", "former", "handle", "job", "lost", "number", "peer", "reported")
+    __slots__ = ("alone", "ended", "former", "handle", "job", "lease_ms", "lost", "number", "peer", "reported")
 
     def __init__(self, number: int, handle: str, job: Job, peer: Peer | None) -> None:
         self.number = number
         """By which it is shown: the handle is for its worker only."""
         self.handle = handle
         self.job = job
+        self.lease_ms = job.lease_ms
         self.peer = peer
-        """None: the connection is gone, or was one of the daemon's life before."""
+        """None: the connection is gone, was one of the daemon's life before, or never was: the run was taken."""
         self.former = False
         """It began in the daemon's life before, and nobody has taken it over."""
         self.alone = False
@@ -139,6 +140,18 @@ class Runs:
 
     def begin(self, subscription: Subscription, job: Job) -> None:
         """The job is given to this worker. A lost run of it counts no more."""
+        peer = subscription.peer
+        run = self._begin(job, peer, job.lease_ms)
+        msgid = subscription.take_room()
+        self._requests[peer][msgid] = run
+        peer.expect(job.workload_bytes)
+        self._perform(run, peer, msgid)
+
+    def begin_taken(self, job: Job, lease_ms: int | None) -> Run:
+        """The job is given to who asked for it, and the run is no connection's."""
+        return self._begin(job, None, lease_ms or job.lease_ms)
+
+    def _begin(self, job: Job, peer: Peer | None, lease_ms: int) -> Run:
         late = self._late.get(job.id)
         if late is not None:
             self.tell_lost(late, "its job was given out again")
@@ -147,16 +160,13 @@ class Runs:
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
         job.state = State.RUNNING
-        job.lease_until_at_ms = now.wall_ms + job.lease_ms
-        peer = subscription.peer
+        job.lease_until_at_ms = now.wall_ms + lease_ms
         run = Run(number, handle, job, peer)
+        run.lease_ms = lease_ms
         self._add(run)
-        self._leases.set(handle, now.mono_ms + job.lease_ms)
+        self._leases.set(handle, now.mono_ms + lease_ms)
         self._claims.postpone(run)
-        msgid = subscription.take_room()
-        self._requests[peer][msgid] = run
-        peer.expect(job.workload_bytes)
-        self._perform(run, peer, msgid)
+        return run
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
@@ -374,7 +384,7 @@ class Runs:
 
     def _run_out(self, run: Run) -> None:
         job = run.job
-        self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, job.lease_ms))
+        self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, run.lease_ms))
 
         def on_ended(ended: ops.Ended) -> None:
             if not ended.found or ended.successor is not None:

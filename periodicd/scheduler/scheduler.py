@@ -6,21 +6,21 @@ holds, but for runs whose claim is not written yet.
 
     runs        who runs what, until when; the one place where a run begins and ends
     dispatch    who gets which job
+    waits       long polls, and when their time is over
+    watches     who waits for a job's end, and what its run tells
+    takes       workers that ask for jobs
     jobs        their records, as they come, go and end
+    reports     what workers say of their runs
     connections who is there
     listings    pages of jobs, made beside the steps
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
 """
 
+from functools import partial
 from typing import Any
 
-from periodic_client.wire import (
-    Draining,
-    Invalid,
-    LeaseLost,
-    limits,
-)
+from periodic_client.wire import Draining, Invalid, limits
 from periodicd.clock import Now
 from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler.clocks import Clocks
@@ -33,10 +33,14 @@ from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
-from periodicd.scheduler.runs import Runs, job_of
+from periodicd.scheduler.reports import Reports
+from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
 from periodicd.scheduler.step import Step
+from periodicd.scheduler.takes import Takes
+from periodicd.scheduler.waits import Waits
+from periodicd.scheduler.watches import Watches
 from periodicd.store import ops
 
 
@@ -52,8 +56,12 @@ class Scheduler:
         self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
-        self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.figures)
-        self.purges = Purges(self.step, self.settings.dead_kept_ms, self.settings.dead_kept)
+        self.waits = Waits(self.step)
+        self.watches = Watches(self.step, self.waits, self.boot)
+        self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
+        self.purges = Purges(self.step, self.settings)
+        self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.watches, self.purges, self.figures)
+        self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
@@ -89,11 +97,13 @@ class Scheduler:
         self.dispatch.advance()
         self.connections.advance()
         self.purges.advance()
+        self.waits.advance()
+        self.watches.advance()
 
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
-        waits = (self.runs.next_ms(), self.dispatch.next_ms(), self.connections.next_ms(), self.purges.next_ms())
-        return max(0, min(wait_ms for wait_ms in waits if wait_ms is not None))
+        parts = (self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches)
+        return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
     def ask(self) -> list[ops.Op[Any]]:
         """What the store is to be asked now: first what follows from messages and answers, then to give out."""
@@ -101,12 +111,15 @@ class Scheduler:
         if not asked:
             self._give_out()
             asked = self.step.ask()
+            if not asked:
+                self.takes.answer()
         return asked
 
     def drain(self) -> None:
         """The daemon stops: from now on nothing is given out, and the workers are told."""
         self.draining = True
         self.dispatch.stop()
+        self.takes.stop()
         for run in self.runs:
             self.step.notice(run.peer, run.handle, "stop", "the daemon is stopping")
 
@@ -120,6 +133,7 @@ class Scheduler:
         """The connection is gone, unless it was so before."""
         if peer not in self.connections:
             return
+        self.waits.detach(peer)
         self.connections.remove(peer)
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
@@ -173,8 +187,8 @@ class Scheduler:
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_removed(result: ops.RemoveResult) -> None:
-            if result.id is not None:
-                self.jobs.gone(result.id, "its job was removed")
+            for gone_id in result.gone:
+                self.jobs.gone(gone_id, "removed")
             if result.successor is not None:
                 self.dispatch.enqueue(result.successor)
             answer: answers.RemoveAnswer = {"result": result.result}
@@ -185,7 +199,7 @@ class Scheduler:
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
             if result.job is not None and result.old_id is not None:
-                self.jobs.gone(result.old_id, "its job was requeued")
+                self.jobs.gone(result.old_id, "requeued")
                 self.dispatch.enqueue(result.job)
             answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
             self.step.reply(peer, msgid, answer)
@@ -193,14 +207,18 @@ class Scheduler:
         op = ops.Requeue(func, name, self.numbers.new(), self.step.now.wall_ms, job_id)
         self.step.write(op, on_requeued)
 
-    def get(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, workload: bool) -> None:
-        def on_job(found: ops.GetResult) -> None:
-            job = None if found.shown is None else answers.describe(found.shown, workload)
-            answer: answers.GetAnswer = {"result": found.result, "job": job}
-            self.step.reply(peer, msgid, answer)
+    def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
+        self.runs.claim((get.func, get.name))
+        self.step.read(get, lambda found: self.step.reply(peer, msgid, answers.got(found, get.workload)))
 
-        self.runs.claim((func, name))
-        self.step.read(ops.Get(func, name, job_id, workload), on_job)
+    def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
+        self.runs.claim((query.func, query.name))
+        op = ops.Get(query.func, query.name, query.job_id, False, self.step.now.wall_ms)
+        self.step.read(op, partial(self.watches.watch, peer, msgid, query))
+
+    def unwait(self, peer: Peer, msgid: int, waiting: int) -> None:
+        self.waits.end_early(peer, waiting)
+        self.step.reply(peer, msgid)
 
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         self.listings.begin(peer, msgid, listing)
@@ -236,61 +254,26 @@ class Scheduler:
         peer.said_goodbye = True
         self.step.reply(peer, msgid)
 
+    def take(self, peer: Peer, msgid: int, query: requests.Take) -> None:
+        if self.draining:
+            self.step.refuse(peer, msgid, Draining("the daemon is stopping"))
+        else:
+            self.takes.begin(peer, msgid, query)
+
     def respond(self, peer: Peer, msgid: int | None, error: str | None, result: Any) -> None:
-        """The response to a ``perform``: the end of the run, and room for another."""
-        run = self.runs.answered(peer, msgid) if msgid is not None else None
-        if run is None or msgid is None:
-            return  # to a request that was never made
-        self.dispatch.give_room(peer, msgid)
-        if run.lost or run.reported:
-            return
-        outcome, is_readable = requests.response(error, result, self.rules)
-        if not is_readable:
-            self.step.notice(run.peer, run.handle, "refused", outcome.reason)
-
-        def on_ended(ended: ops.Ended) -> None:
-            if not ended.found:
-                self.runs.tell_lost(run, "its job was removed, replaced or given out again")
-
-        self.runs.report(run, outcome, self.jobs.follow_ons(outcome), on_ended)
+        self.reports.respond(peer, msgid, error, result, self.rules)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
-        run, job_id = self.runs.find(handle), job_of(handle)
-
-        def on_ended(ended: ops.Ended) -> None:
-            if ended.found:
-                self.step.reply(peer, msgid)
-                return
-            text = "this is not the latest run of a job, or it was reported already"
-            self.step.refuse(peer, msgid, LeaseLost(text))
-            if run is not None:
-                self.runs.not_counted(run, peer, "its job was removed or replaced")
-
-        if run is not None:
-            run.reported = True
-            self.runs.report(run, outcome, self.jobs.follow_ons(outcome), on_ended)
-        elif job_id is None:
-            on_ended(ops.Ended(False))
-        else:
-            self.runs.report_late(job_id, handle, outcome, self.jobs.follow_ons(outcome), on_ended)
+        self.reports.finish(peer, msgid, handle, outcome)
 
     def extend(self, peer: Peer, msgid: int, handle: str, lease_ms: int | None, own: bool) -> None:
-        """The lease starts anew. A worker that has connected again says that the run is its own."""
-        run = self.runs.in_progress(handle)
-        if run is None:
-            self.step.refuse(peer, msgid, LeaseLost("this run is not in progress"))
-            return
-        if own and run.peer is not peer:
-            self.runs.take_over(run, peer)
+        self.reports.extend(peer, msgid, handle, lease_ms, own)
 
-        def on_extended(found: bool) -> None:
-            if not found:
-                self.step.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
-                return
-            answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
-            self.step.reply(peer, msgid, answer)
+    def data(self, peer: Peer, msgid: int, handle: str, data: bytes) -> None:
+        self.reports.data(peer, msgid, handle, data)
 
-        until_at_ms = self.runs.extend(run, lease_ms or run.job.lease_ms, on_extended)
+    def progress(self, peer: Peer, msgid: int, handle: str, progress: requests.Progress) -> None:
+        self.reports.progress(peer, msgid, handle, progress)
 
     # -- what connects the parts ---------------------------------------------------------------------------------------
 
@@ -301,4 +284,8 @@ class Scheduler:
     def _give_out(self) -> None:
         for subscription, job in self.dispatch.pairs():
             self.figures.note_start(job, self.step.now.wall_ms)
-            self.runs.begin(subscription, job)
+            if subscription.take is None:
+                self.runs.begin(subscription, job)
+            else:
+                self.takes.give(subscription, job)
+            self.watches.began(job)

@@ -11,12 +11,13 @@ from typing import Any
 
 from periodicd.job import Job, State
 from periodicd.store import ops
-from periodicd.store.ops import Op
+from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
 
 
 class MemoryStore:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
+        self._endings: dict[int, Kept] = {}
         self._boot = 0
         self._next_id = 1
         self._one_at_a_time = threading.Lock()
@@ -55,6 +56,9 @@ class MemoryStore:
             return ops.PutResult("refused", front.id)
         if front is not None and (op.existing == "keep" or (op.existing == "keep_live" and front.state != State.DEAD)):
             return ops.PutResult("kept", front.id)
+        last = self._last(*op.job.key, op.job.submitted_at_ms)
+        if front is None and op.existing == "keep" and last is not None:
+            return ops.PutResult("kept", last.id)
         job = replace(op.job, state=State.WAITING)
         self._jobs[job.id] = job
         if front is None:
@@ -62,25 +66,38 @@ class MemoryStore:
         if front.state is State.RUNNING:
             job.state = State.BEHIND
             if behind is not None:
-                del self._jobs[behind.id]
-            return ops.PutResult("queued_behind", job.id)
-        del self._jobs[front.id]
+                self._go(behind, "replaced", job.submitted_at_ms)
+            return ops.PutResult("queued_behind", job.id, None if behind is None else behind.id)
+        self._go(front, "replaced", job.submitted_at_ms)
         return ops.PutResult("created" if front.state is State.DEAD else "replaced", job.id, front.id)
 
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         front, behind = self._of(op.func, op.name)
         if front is None:
             return ops.RemoveResult("absent")
-        if op.id is not None and behind is not None and op.id == behind.id:
-            del self._jobs[behind.id]
-            return ops.RemoveResult("removed")
-        if op.id not in (None, front.id):
+        if op.id is None:
+            going = [job for job in (behind, front) if job is not None]
+        else:
+            going = [job for job in (behind, front) if job is not None and job.id == op.id]
+        if not going:
             return ops.RemoveResult("changed")
-        successor = self._promote(front, op.at_ms) if op.id is not None else None
-        if behind is not None and op.id is None:
-            del self._jobs[behind.id]
-        del self._jobs[front.id]
-        return ops.RemoveResult("removed", front.id, successor)
+        successor = self._promote(front, op.at_ms) if front in going and behind not in going else None
+        for job in going:
+            self._go(job, "removed", op.at_ms)
+        return ops.RemoveResult("removed", tuple(job.id for job in going), successor)
+
+    def _go(self, job: Job, ending: EndingWord, at_ms: int) -> None:
+        """The job's record goes. If it has not died before, it ends so."""
+        if job.result_ms and job.state is not State.DEAD:
+            end = JobEnd(job.id, ending, at_ms, job.attempt, job.reason)
+            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        del self._jobs[job.id]
+
+    def _last(self, func: str, name: str, at_ms: int, job_id: int | None = None) -> JobEnd | None:
+        """Of the endings of this name that are remembered: that of this job, or else the newest."""
+        ends = [each.end for each in self._endings.values() if each[:2] == (func, name) and each.until_at_ms > at_ms]
+        of_job = [end for end in ends if end.id == job_id]
+        return max(of_job or ends, key=lambda end: end.id, default=None)
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
@@ -93,7 +110,7 @@ class MemoryStore:
         del self._jobs[front.id]
         job = self._jobs[op.new_id] = Job(
             op.new_id, op.func, op.name, op.due_at_ms, front.submitted_at_ms, front.workload, front.workload_bytes,
-            front.priority, front.lease_ms, front.retry, headers=front.headers,
+            front.priority, front.lease_ms, front.retry, headers=front.headers, result_ms=front.result_ms,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
@@ -136,6 +153,8 @@ class MemoryStore:
             del self._jobs[end.id]
         else:
             self._jobs[end.id] = replace(job, lease_until_at_ms=None, **changes)
+        if end.kept is not None and self._jobs.get(end.id, job).state is not State.WAITING:
+            self._endings[end.id] = end.kept
         follow_ons = [
             None if successor is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
         ]
@@ -159,6 +178,17 @@ class MemoryStore:
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
 
+    def _forget(self, op: ops.Forget) -> int:
+        first = sorted(self._endings.values(), key=lambda kept: (kept.until_at_ms, kept.end.id))
+        forgotten = 0
+        for kept in first[: op.limit]:
+            size = sum(each.end.data_bytes for each in self._endings.values())
+            if kept.until_at_ms > op.at_ms and len(self._endings) <= op.kept and size <= op.kept_bytes:
+                break
+            del self._endings[kept.end.id]
+            forgotten += 1
+        return forgotten
+
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
         dead.sort(key=lambda job: (job.ended_at_ms, job.id))
@@ -171,17 +201,24 @@ class MemoryStore:
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         front, behind = self._of(op.func, op.name)
+        last = self._last(op.func, op.name, op.at_ms, op.id)
+        if last is not None and not op.data:
+            last = last._replace(data=None)
         if front is None:
-            return ops.GetResult("absent")
+            return ops.GetResult("absent", None, last)
         if op.id in (None, front.id):
             job, successor = front, behind is not None
         elif behind is not None and op.id == behind.id:
             job, successor = behind, False
         else:
-            return ops.GetResult("changed")
+            return ops.GetResult("changed", None, last)
         return ops.GetResult(
-            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), successor)
+            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), successor), last
         )
+
+    def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
+        kept = self._endings.get(op.id)
+        return kept and kept.end
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)
@@ -248,8 +285,10 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Boot: MemoryStore._boot_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,
+    ops.Forget: MemoryStore._forget,
     ops.Purge: MemoryStore._purge,
     ops.Get: MemoryStore._get,
+    ops.FetchEnd: MemoryStore._fetch_end,
     ops.Fetch: MemoryStore._fetch,
     ops.Lanes: MemoryStore._lanes,
     ops.Page: MemoryStore._page,

@@ -15,6 +15,7 @@ Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
 Removed = Literal["removed", "absent", "changed"]
 Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
+EndingWord = Literal["done", "dead", "removed", "replaced"]
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -50,7 +51,7 @@ class PutResult(NamedTuple):
     id: int
     """Of the job that was put, or of the one that was kept."""
     old_id: int | None = None
-    """Of the waiting or dead job that is gone."""
+    """Of the job that is gone: it waited, was behind or was dead."""
 
 
 class Remove(Op["RemoveResult"], frozen=True):
@@ -68,8 +69,8 @@ class Remove(Op["RemoveResult"], frozen=True):
 
 class RemoveResult(NamedTuple):
     result: Removed
-    id: int | None = None
-    """Of the job that waited, ran or was dead, if it is gone."""
+    gone: tuple[int, ...] = ()
+    """The ids of the jobs that are."""
     successor: Job | None = None
     """The job that waited behind and waits by itself now."""
 
@@ -107,6 +108,29 @@ class Extend(Op[bool], frozen=True):
     lease_until_at_ms: int
 
 
+class JobEnd(NamedTuple):
+    """How a job ended."""
+
+    id: int
+    ending: EndingWord
+    ended_at_ms: int
+    attempt: int
+    reason: str | None = None
+    data: bytes | None = None
+    """The result. None: there is none, or it is not here."""
+    data_bytes: int = 0
+    """How large the result was."""
+
+
+class Kept(NamedTuple):
+    """An ending that is to be remembered for a while, since the job's submit asked for that."""
+
+    func: str
+    name: str
+    end: JobEnd
+    until_at_ms: int
+
+
 class End(NamedTuple):
     """What all ends of a run have in common.
 
@@ -119,6 +143,8 @@ class End(NamedTuple):
     """Of the run that ends, as the store has it: another one there is "not found". None: it was never claimed."""
     at_ms: int
     follow_ons: tuple[Put, ...] = ()
+    kept: Kept | None = None
+    """To be remembered if the job has ended with this: it is done or dead, or another takes its place."""
 
 
 class History(NamedTuple):
@@ -198,6 +224,18 @@ class Shift(Op[None], frozen=True):
     by_ms: int
 
 
+class Forget(Op[int], frozen=True):
+    """Forget endings whose time is over, then, of more than ``kept`` or ``kept_bytes``, those that end soonest.
+
+    ``limit`` of each at the most. The answer is how many.
+    """
+
+    at_ms: int
+    kept: int
+    kept_bytes: int
+    limit: int
+
+
 class Purge(Op[int], frozen=True):
     """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``: the oldest ``limit`` of
     them, since nothing else is done meanwhile.
@@ -223,6 +261,10 @@ class Get(Read["GetResult"], frozen=True):
     """Only the job that has this id, in front or behind."""
     workload: bool = True
     """Whether the workload is wanted."""
+    at_ms: int = 0
+    """Endings whose time was over by then are not told."""
+    data: bool = False
+    """Whether the ending's data is wanted."""
 
 
 class Shown(NamedTuple):
@@ -234,6 +276,14 @@ class Shown(NamedTuple):
 class GetResult(NamedTuple):
     result: Found
     shown: Shown | None = None
+    last: JobEnd | None = None
+    """Of what is remembered: how the job with this ``id`` ended, or else the last one of this name."""
+
+
+class FetchEnd(Read[JobEnd | None], frozen=True):
+    """How the job with this id ended, data included, if that is remembered."""
+
+    id: int
 
 
 class Fetch(Read[Job | None], frozen=True):

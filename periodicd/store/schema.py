@@ -91,4 +91,28 @@ def settled_words(db: Database) -> None:
     db.execute("UPDATE jobs SET dated = 1 WHERE attempt = 0 AND due_at_ms > submitted_at_ms")
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__})
+@migrations()
+def whole_life(db: Database) -> None:
+    """How jobs ended is kept if their submit says so."""
+    db.execute("ALTER TABLE jobs ADD COLUMN result_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """
+        CREATE TABLE endings (
+            id INTEGER PRIMARY KEY,
+            func TEXT NOT NULL,
+            name TEXT NOT NULL,
+            ending TEXT NOT NULL,
+            ended_at_ms INTEGER NOT NULL,
+            until_at_ms INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            reason TEXT,
+            data_bytes INTEGER NOT NULL,
+            data BLOB
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX endings_identity ON endings (func, name, id)")
+    db.execute("CREATE INDEX endings_until ON endings (until_at_ms, id, data_bytes)")
+
+
+MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, whole_life.__name__})

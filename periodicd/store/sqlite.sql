@@ -3,8 +3,8 @@
 
 -- insert: A new job, unless there is one of its identity.
 INSERT INTO jobs (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes,
-workload, headers, dated)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+workload, headers, dated, result_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- insert_workload: The workload of a job, where it is large.
@@ -37,7 +37,7 @@ SET due_at_ms = max(0, due_at_ms - ?)
 WHERE state IN (0, 3) AND NOT dated;
 
 -- front: The job of this identity that is not behind another.
-SELECT id, state, workload_bytes
+SELECT id, state, workload_bytes, result_ms
 FROM jobs
 WHERE func = ? AND name = ? AND state <> 3;
 
@@ -188,3 +188,34 @@ SELECT boot, next_id FROM daemon;
 
 -- reserve: Numbers below this one may be in use.
 UPDATE daemon SET next_id = ?;
+
+-- endings_size: How many endings are remembered, and how many bytes of data.
+SELECT count(*), coalesce(sum(data_bytes), 0) FROM endings INDEXED BY endings_until;
+
+-- keep_ending: How a job ended, for a while.
+INSERT OR REPLACE INTO endings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- keep_ending_of: The same of a job that is not dead, if its submit asked for it; it has no data.
+INSERT INTO endings
+SELECT id, func, name, :ending, :at, :at + result_ms, attempt, reason, 0, NULL
+FROM jobs
+WHERE id = :id AND result_ms > 0 AND state <> 2;
+
+-- last_ending: Of what is remembered of a name, the newest, or that of one job.
+SELECT id, ending, ended_at_ms, attempt, reason, CASE WHEN :data THEN data END, data_bytes
+FROM endings
+WHERE func = :func AND name = :name AND until_at_ms > :at AND (:id IS NULL OR id = :id)
+ORDER BY id DESC LIMIT 1;
+
+-- ending: Of one job, with its data.
+SELECT id, ending, ended_at_ms, attempt, reason, data, data_bytes
+FROM endings
+WHERE id = ?;
+
+-- first_ending: The one whose time is over first.
+SELECT id, until_at_ms
+FROM endings
+ORDER BY until_at_ms, id LIMIT 1;
+
+-- forget_ending: One of them.
+DELETE FROM endings WHERE id = ? RETURNING data_bytes;

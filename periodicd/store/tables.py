@@ -12,6 +12,7 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
+from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, INLINE_BYTES, Groups, remember, row_of
 from periodicd.store.ops import Op
 from periodicd.store.statements import SQL, job_of
@@ -34,7 +35,8 @@ class Tables:
         (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
-        self._groups = Groups(cursor, self._behind, self._funcs, self.counts)
+        self.endings = Endings(cursor)
+        self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def keep_counts(self) -> None:
         """At a stop in order, so that the next start need not count. They cost nothing while the daemon runs."""
@@ -68,24 +70,21 @@ class Tables:
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         job = op.job
+        if op.existing == "keep" and (last := self._kept_end(job)) is not None:
+            return ops.PutResult("kept", last.id)
         if self._insert(job, State.WAITING):
             remember(self._funcs, job)
             self.counts.change(job.func, live=1)
             return ops.PutResult("created", job.id)
-        old_id, state, _ = self._execute(SQL["front"], (job.func, job.name)).fetchone()
+        old_id, state, _, result_ms = self._execute(SQL["front"], (job.func, job.name)).fetchone()
         if op.existing == "refuse":
             return ops.PutResult("refused", old_id)
         if op.existing == "keep" or (op.existing == "keep_live" and state != State.DEAD):
             return ops.PutResult("kept", old_id)
         if state == State.RUNNING:
-            behind_id = self._behind.get(old_id)
-            if behind_id is not None:
-                self._execute(SQL["delete"], (behind_id,))
-            else:
-                self.counts.change(job.func, live=1, behind=1)
-            self._behind[old_id] = job.id
-            self._insert(job, State.BEHIND)
-            return ops.PutResult("queued_behind", job.id)
+            return self._put_behind(old_id, job)
+        if result_ms:
+            self.endings.keep_of(old_id, "replaced", job.submitted_at_ms)
         self._execute(SQL["delete"], (old_id,))
         self._insert(job, State.WAITING)
         if state == State.DEAD:
@@ -93,28 +92,50 @@ class Tables:
             return ops.PutResult("created", job.id, old_id)
         return ops.PutResult("replaced", job.id, old_id)
 
+    def _put_behind(self, front_id: int, job: Job) -> ops.PutResult:
+        behind_id = self._behind.get(front_id)
+        if behind_id is not None:
+            self.endings.keep_of(behind_id, "replaced", job.submitted_at_ms)
+            self._execute(SQL["delete"], (behind_id,))
+        else:
+            self.counts.change(job.func, live=1, behind=1)
+        self._behind[front_id] = job.id
+        self._insert(job, State.BEHIND)
+        return ops.PutResult("queued_behind", job.id, behind_id)
+
+    def _kept_end(self, job: Job) -> ops.JobEnd | None:
+        """How the last job of this identity ended, if that is remembered and there is none now."""
+        if not self.endings.count or self._execute(SQL["front"], job.key).fetchone() is not None:
+            return None
+        return self.endings.last(ops.Get(job.func, job.name, at_ms=job.submitted_at_ms))
+
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:
             return ops.RemoveResult("absent")
-        front_id, state, _ = row
+        front_id, state, _, _ = row
         behind_id = self._behind.get(front_id)
-        if op.id is not None and op.id == behind_id:
-            self._remove_behind(op.func, front_id)
-            return ops.RemoveResult("removed")
-        if op.id not in (None, front_id):
+        if op.id not in (None, front_id, behind_id):
             return ops.RemoveResult("changed")
-        if behind_id is not None and op.id is None:
-            self._remove_behind(op.func, front_id)
+        gone: list[int] = []
+        if behind_id is not None and op.id != front_id:
+            gone.append(self._remove_behind(op, front_id))
+        if op.id == behind_id and op.id is not None:
+            return ops.RemoveResult("removed", tuple(gone))
+        self.endings.keep_of(front_id, "removed", op.at_ms)
+        gone.append(front_id)
         if front_id in self._behind:
-            return ops.RemoveResult("removed", front_id, self._promote(front_id, op.at_ms))
+            return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
         self._execute(SQL["delete"], (front_id,))
         self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
-        return ops.RemoveResult("removed", front_id)
+        return ops.RemoveResult("removed", tuple(gone))
 
-    def _remove_behind(self, func: str, front_id: int) -> None:
-        self._execute(SQL["delete"], (self._behind.pop(front_id),))
-        self.counts.change(func, live=-1, behind=-1)
+    def _remove_behind(self, op: ops.Remove, front_id: int) -> int:
+        behind_id: int = self._behind.pop(front_id)
+        self.endings.keep_of(behind_id, "removed", op.at_ms)
+        self._execute(SQL["delete"], (behind_id,))
+        self.counts.change(op.func, live=-1, behind=-1)
+        return behind_id
 
     def _shift(self, op: ops.Shift) -> None:
         self._execute(SQL["shift"], (op.by_ms,))
@@ -123,7 +144,7 @@ class Tables:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:
             return ops.RequeueResult("absent")
-        old_id, state, workload_bytes = row
+        old_id, state, workload_bytes, _ = row
         if op.id not in (None, old_id):
             return ops.RequeueResult("changed")
         if state != State.DEAD:
@@ -167,7 +188,7 @@ class Tables:
             past.reason, end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
-        return self._ended(end) if found else ops.Ended(False)
+        return self._ended(end._replace(kept=None)) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
@@ -186,6 +207,8 @@ class Tables:
 
     def _ended(self, end: ops.End, successor: Job | None = None) -> ops.Ended:
         """The run was found and has ended; now what it leaves behind."""
+        if end.kept is not None:
+            self.endings.keep(end.kept)
         if not end.follow_ons:
             return ops.Ended(True, successor)
         key = successor.key if successor is not None else None
@@ -245,15 +268,16 @@ class Tables:
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        last = self.endings.last(op)
         if row is None:
-            return ops.GetResult("absent")
+            return ops.GetResult("absent", None, last)
         front_id, behind_id = row[0], self._behind.get(row[0])
         if op.id not in (None, front_id) and op.id != behind_id:
-            return ops.GetResult("changed")
+            return ops.GetResult("changed", None, last)
         job_id = op.id or front_id
         job = self._fetch(ops.Fetch(job_id)) if op.workload else self._load(SQL["by_id_without_workload"], job_id)
         assert job is not None
-        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None))
+        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None), last)
 
     def _lanes(self, op: ops.Lanes) -> list[int]:
         found: list[int] = []
@@ -307,8 +331,10 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Boot: Tables._boot,
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,
+    ops.Forget: lambda tables, op: tables.endings.forget(op),
     ops.Purge: Tables._purge,
     ops.Get: Tables._get,
+    ops.FetchEnd: lambda tables, op: tables.endings.fetch(op.id),
     ops.Fetch: Tables._fetch,
     ops.Lanes: Tables._lanes,
     ops.Page: Tables._page,

@@ -203,11 +203,11 @@ class Conformance:
     def test_remove_takes_any_state_and_what_is_behind(self, store: Store) -> None:
         assert self.do(store, remove()) == ops.RemoveResult("absent")
         self.do(store, ops.Put(job(1)))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 1)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (1,))
         self.do(store, ops.Put(job(2)), claim(2), ops.Put(job(3)))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 2)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (3, 2))
         self.do(store, ops.Put(job(4)), bury(4))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 4)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (4,))
         assert self.count(store) == ops.FunctionCount()
         assert store.list_jobs(ops.Listing()).jobs == []
 
@@ -217,12 +217,12 @@ class Conformance:
         assert self.do(store, remove("b", 2)) == ops.RemoveResult("absent")
         assert self.count(store) == ops.FunctionCount(2, 1, 0, None)
         waits = replace(job(3, due_at_ms=900), workload=None)
-        assert self.do(store, remove(job_id=1)) == ops.RemoveResult("removed", 1, waits)
+        assert self.do(store, remove(job_id=1)) == ops.RemoveResult("removed", (1,), waits)
         assert self.count(store) == ops.FunctionCount(1, 0, 0, 900)
         self.do(store, claim(3), ops.Put(job(4)))
-        assert self.do(store, remove(job_id=4)) == ops.RemoveResult("removed")
+        assert self.do(store, remove(job_id=4)) == ops.RemoveResult("removed", (4,))
         assert self.fetch(store, 3).state is State.RUNNING
-        assert self.do(store, remove(job_id=3)) == ops.RemoveResult("removed", 3)
+        assert self.do(store, remove(job_id=3)) == ops.RemoveResult("removed", (3,))
         assert self.count(store) == ops.FunctionCount()
 
     @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
