@@ -6,6 +6,7 @@ suite and the comparison of the page with the types say what was forgotten.
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -35,6 +36,19 @@ RESTARTS_MAX = 20
 """A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
 
 
+ERRORS_KEPT = 5
+ERROR_BYTES_MAX = 300
+"""Of each; the last is the job's reason too, which may be longer."""
+
+
+class Error(NamedTuple):
+    """A run that went wrong: failed, or was lost."""
+
+    attempt: int
+    at_ms: int
+    text: str
+
+
 @dataclass(slots=True)
 class Job:
     id: int
@@ -56,6 +70,8 @@ class Job:
     does not prolong."""
     result_ms: int = 0
     """How long its ending is remembered."""
+    run_max_ms: int | None = None
+    """How long a run may take at the most, whatever its lease."""
     state: State = State.WAITING
     # From here on what its runs do to it.
     attempt: int = 0
@@ -77,6 +93,14 @@ class Job:
     """While running: when the lease ends, by the wall clock."""
     restarts: int = 0
     """Runs that were cut off by a restart of the daemon."""
+    errors: tuple["Error", ...] = ()
+    """The last of them, oldest first."""
+    started_at_ms: int | None = None
+    """When its latest run began, by the wall clock."""
+    taken: bool = False
+    """That run was given to who asked for it: it is no connection's."""
+    cancelled: str | None = None
+    """Why it is to end with that run, unless the run is done. None: nobody asked for that."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -94,6 +118,11 @@ def run_of(handle: str) -> int:
     return int(handle.split("-", 2)[1])
 
 
-def cut_reason(reason: str) -> str:
-    """``reason``, of limits.REASON_BYTES_MAX bytes at the most, and storable as UTF-8 whatever it held."""
-    return reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore")
+def with_error(errors: tuple[Error, ...], attempt: int, at_ms: int, text: str) -> tuple[Error, ...]:
+    """One more; the oldest goes."""
+    return (*errors[-ERRORS_KEPT + 1 :], Error(attempt, at_ms, cut_reason(text, ERROR_BYTES_MAX)))
+
+
+def cut_reason(reason: str, longest: int = limits.REASON_BYTES_MAX) -> str:
+    """``reason``, of so many bytes at the most, and storable as UTF-8 whatever it held."""
+    return reason.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore")

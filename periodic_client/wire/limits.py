@@ -25,6 +25,7 @@ JOB_INTEGERS = {
     "due_at_ms": (0, TIME_MS_MAX),
     "priority": PRIORITY,
     "lease_ms": LEASE_MS,
+    "run_max_ms": LEASE_MS,
     "result_ms": (0, RESULT_MS_MAX),
 }
 """From where to where, by their keys; of a job, and of its retry rule."""

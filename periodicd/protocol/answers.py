@@ -31,13 +31,23 @@ class SubmitBatchAnswer(TypedDict):
     ids: list[int]
 
 
-class RemoveAnswer(TypedDict):
+class ResultAnswer(TypedDict):
+    """To ``remove``, ``cancel``, ``move`` and ``end_run``."""
+
     result: str
 
 
 class RequeueAnswer(TypedDict):
     result: str
     id: int | None
+
+
+class ErrorAnswer(TypedDict):
+    """A run that went wrong."""
+
+    attempt: int
+    at_ms: int
+    text: str
 
 
 class JobAnswer(TypedDict):
@@ -57,9 +67,15 @@ class JobAnswer(TypedDict):
     restarts: int
     retry: dict[str, Any]
     headers: dict[str, str]
+    run_max_ms: int | None
+    result_ms: int
     reason: str | None
+    errors: list[ErrorAnswer]
     ended_at_ms: int | None
     run: int | None
+    started_at_ms: int | None
+    lease_until_at_ms: int | None
+    cancelled: str | None
     workload_bytes: int
     successor: bool
     workload: bytes | None
@@ -80,6 +96,7 @@ class LastAnswer(TypedDict):
 class GetAnswer(TypedDict):
     result: str
     job: JobAnswer | None
+    worker: str | None
     last: LastAnswer | None
 
 
@@ -151,6 +168,7 @@ class StatusAnswer(TypedDict):
 
 class ExtendAnswer(TypedDict):
     lease_until_at_ms: int
+    cancelled: bool
 
 
 class PerformedJob(TypedDict):
@@ -200,7 +218,7 @@ def hello(
     }
 
 
-def got(found: GetResult, workload: bool) -> GetAnswer:
+def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
     last: LastAnswer | None = None
     if found.last is not None:
         end = found.last
@@ -214,7 +232,7 @@ def got(found: GetResult, workload: bool) -> GetAnswer:
             "data": end.data,
         }
     job = None if found.shown is None else describe(found.shown, workload)
-    return {"result": found.result, "job": job, "last": last}
+    return {"result": found.result, "job": job, "worker": worker, "last": last}
 
 
 def describe(shown: Shown, workload: bool = False) -> JobAnswer:
@@ -235,9 +253,15 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "restarts": job.restarts,
         "retry": job.retry.as_map(),
         "headers": job.headers or NOTHING,
+        "run_max_ms": job.run_max_ms,
+        "result_ms": job.result_ms,
         "reason": job.reason,
+        "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],
         "ended_at_ms": job.ended_at_ms,
         "run": job.run,
+        "started_at_ms": job.started_at_ms,
+        "lease_until_at_ms": job.lease_until_at_ms,
+        "cancelled": job.cancelled,
         "workload_bytes": job.workload_bytes,
         "successor": shown.successor,
         "workload": job.workload if workload else None,

@@ -7,7 +7,7 @@ size of a workload, the end of a wait) is requests.py's.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from periodic_client.wire import limits
 from periodicd.protocol.words import BYTES, CURSOR, Params, Said, Wrong, measure, says
@@ -44,6 +44,7 @@ Amount = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
 Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
 
 StateWord = Literal["waiting", "running", "dead", "behind"]
+EndWord = Literal["failed", "later"]
 OutcomeWord = Literal["done", "failed", "later"]
 
 CHARACTERS_THAT_FIT = limits.NAME_BYTES_MAX // 4
@@ -118,6 +119,7 @@ class Job(Said):
     priority: Annotated[Priority | None, says("smaller runs first among due jobs", 0)] = None
     lease_ms: Annotated[Lease | None, says("how long a run may take", 600_000)] = None
     retry: Annotated[Retry | None, says("what happens after a failure", "the defaults below")] = None
+    run_max_ms: Annotated[Lease | None, says("a run ends after so long, whatever its lease", "none")] = None
     result_ms: Annotated[
         Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
     ] = None
@@ -147,34 +149,75 @@ class SubmitBatch(Params):
     jobs: Jobs
 
 
+class OfJob(Params):
+    """About the job of this name."""
+
+    func: Name
+    name: Name
+
+    def __post_init__(self) -> None:
+        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+
+
 class RemoveOptions(Said):
     id: Annotated[
         Id | None, says("take away only the job with this id, running or behind; what waits behind it takes its place")
     ] = None
 
 
-class Remove(Params):
-    func: Name
-    name: Name
+class Remove(OfJob):
     options: RemoveOptions | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
 
 
 class RequeueOptions(Said):
     id: Annotated[Id | None, says("requeue only the job with this id")] = None
 
 
-class Requeue(Params):
-    func: Name
-    name: Name
+class Requeue(OfJob):
     options: RequeueOptions | None = None
 
+
+class CancelOptions(Said):
+    id: Annotated[Id | None, says("cancel only the job with this id, running or behind")] = None
+    reason: Annotated[Text | None, says("why, for its worker and for who looks", "empty")] = None
+
     def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+        measure(limits.NAME_BYTES_MAX, self, "reason")
+
+
+class Cancel(OfJob):
+    options: CancelOptions | None = None
+
+
+class MoveOptions(Said):
+    id: Annotated[Id | None, says("move only the job with this id, also one behind")] = None
+    due_at_ms: Annotated[Time | None, says("when it is due")] = None
+    delay_ms: Annotated[Wait | None, says("due so long from now; not together with `due_at_ms`")] = None
+    priority: Annotated[Priority | None, says("smaller runs first among due jobs")] = None
+
+    def __post_init__(self) -> None:
+        if self.due_at_ms is not None and self.delay_ms is not None:
+            raise Wrong("", "has both due_at_ms and delay_ms; give one")
+        if self.due_at_ms is None and self.delay_ms is None and self.priority is None:
+            raise Wrong("", "has none of due_at_ms, delay_ms and priority; give at least one")
+
+
+class Move(OfJob):
+    options: MoveOptions
+
+
+class EndRunOptions(Said):
+    id: Annotated[Id | None, says("only if the job has this id")] = None
+    as_: Annotated[EndWord | None, says("what the run counts as", "failed")] = field(name="as", default=None)
+    reason: Annotated[Text | None, says("why, for its worker and for who looks", "empty")] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "reason")
+
+
+class EndRun(OfJob):
+    options: EndRunOptions | None = None
 
 
 class GetOptions(Said):
@@ -183,14 +226,8 @@ class GetOptions(Said):
     data: Annotated[bool | None, says("show the result too, if it is kept", default=False)] = None
 
 
-class Get(Params):
-    func: Name
-    name: Name
+class Get(OfJob):
     options: GetOptions | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
 
 
 # -- waiting for a job -------------------------------------------------------------------------------------------------
@@ -208,14 +245,8 @@ class WatchOptions(Said):
         measure(limits.NAME_BYTES_MAX, self, "after")
 
 
-class Watch(Params):
-    func: Name
-    name: Name
+class Watch(OfJob):
     options: WatchOptions | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
 
 
 class Unwait(Params):

@@ -15,7 +15,7 @@ from periodicd.job import STATES, Job
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
-from periodicd.store.ops import Existing, Get, Listing
+from periodicd.store.ops import Existing, Get, Listing, Move
 
 
 class Rules(NamedTuple):
@@ -81,6 +81,15 @@ class Progress(NamedTuple):
     done: int
     total: int | None
     note: str | None
+
+
+class EndRun(NamedTuple):
+    """A run to be ended by others than its worker."""
+
+    func: str
+    name: str
+    job_id: int | None
+    how: Outcome
 
 
 class FunctionsQuery(NamedTuple):
@@ -224,6 +233,31 @@ def remove(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
 def requeue(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
     said = take(params, fields.Requeue)
     return said.func, said.name, None if said.options is None else said.options.id
+
+
+def cancel(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, str]:
+    said = take(params, fields.Cancel)
+    options = said.options or fields.CancelOptions()
+    return said.func, said.name, options.id, options.reason or ""
+
+
+def move(params: list[Any], rules: Rules) -> tuple[Move]:
+    said = take(params, fields.Move)
+    options = said.options
+    due_at_ms = options.due_at_ms
+    if options.delay_ms is not None:
+        due_at_ms = _until(options.delay_ms, "options.delay_ms", rules.now_ms)
+    elif due_at_ms is not None:
+        due_at_ms = max(rules.now_ms, due_at_ms)
+    dated = options.due_at_ms is not None and options.due_at_ms > rules.now_ms
+    return (Move(said.func, said.name, due_at_ms, dated, options.priority, options.id),)
+
+
+def end_run(params: list[Any], _rules: Rules) -> tuple[EndRun]:
+    said = take(params, fields.EndRun)
+    options = said.options or fields.EndRunOptions()
+    how = Outcome("later") if options.as_ == "later" else Outcome("failed", options.reason or "")
+    return (EndRun(said.func, said.name, options.id, how),)
 
 
 def get(params: list[Any], rules: Rules) -> tuple[Get]:

@@ -194,6 +194,8 @@ def _look_at_text(value: str, kind: inspect.StrType, where: str) -> None:
 
 def _look_at_array(value: list[Any], kind: inspect.VarTupleType, where: str) -> None:
     item, notes = plain(kind.item_type)
+    if kind.min_length and not value:
+        raise wrong(where, "is empty")
     if kind.max_length is not None and len(value) > kind.max_length:
         raise wrong(where, f"has {len(value):,} {noun(item)}s, and may have {kind.max_length:,}")
     for index, each in enumerate(value):

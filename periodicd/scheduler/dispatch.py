@@ -11,12 +11,13 @@ Says who gets what; it begins no run, and asks the store for nothing but pages.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from sortedcontainers import SortedDict
 
 from periodicd.job import Job, State
+from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.queues import Budget, Queues
 from periodicd.scheduler.step import Step
@@ -69,11 +70,11 @@ class Rotation:
 
 
 class Dispatch:
-    """``is_running``: whether a job of this id runs, though its row may not say so yet."""
+    """``running``: the jobs that run, though their rows may not say so yet."""
 
-    def __init__(self, step: Step, budget: Budget, is_running: Callable[[int], bool]) -> None:
+    def __init__(self, step: Step, budget: Budget, running: InProgress) -> None:
         self._step = step
-        self._is_running = is_running
+        self._running = running
         self.queues = Queues(budget)
         self.rotations: SortedDict[str, Rotation] = SortedDict()
         self._due: Deadlines[str] = Deadlines()
@@ -242,7 +243,7 @@ class Dispatch:
             self._due.set(func, due_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
-        running = {job.id for job in result.jobs if self._is_running(job.id)}
+        running = {job.id for job in result.jobs if job.id in self._running}
         self.queues.load(page, result, running)
         self._functions[page.func] = None
 

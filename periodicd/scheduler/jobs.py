@@ -67,7 +67,7 @@ class Jobs:
             if result.result != "queued_behind":
                 self._dispatch.enqueue(job)
 
-    def gone(self, job_id: int, how: Literal["removed", "replaced", "requeued"]) -> None:
+    def gone(self, job_id: int, how: Literal["removed", "replaced", "requeued", "cancelled"]) -> None:
         """The record of a job in any state is."""
         self._dispatch.discard(job_id)
         self._runs.gone(job_id, f"its job was {how}")

@@ -72,6 +72,11 @@ class Peer:
         """What this step will add to the outbox."""
 
     @property
+    def shown(self) -> str:
+        """What people are told of it."""
+        return f"{self.client or 'a worker'} (connection {self.number})"
+
+    @property
     def has_room(self) -> bool:
         has_credit = len(self.performing) < self.credit and not self.has_ended
         return has_credit and self.can_take_more

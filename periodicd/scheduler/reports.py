@@ -8,9 +8,10 @@ from typing import Any
 from periodic_client.wire import LeaseLost
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.in_progress import Run
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.peers import Peer
-from periodicd.scheduler.runs import Run, Runs, job_of
+from periodicd.scheduler.runs import Runs, job_of
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.watches import Watches
 from periodicd.store import ops
@@ -74,7 +75,10 @@ class Reports:
             if not found:
                 self._step.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
                 return
-            answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
+            answer: answers.ExtendAnswer = {
+                "lease_until_at_ms": until_at_ms,
+                "cancelled": run.job.cancelled is not None,
+            }
             self._step.reply(peer, msgid, answer)
 
         until_at_ms = self._runs.extend(run, lease_ms or run.lease_ms, on_extended)
@@ -93,7 +97,7 @@ class Reports:
 
     def _in_progress(self, peer: Peer, msgid: int, handle: str) -> Run | None:
         """None if it is not; then the request was refused."""
-        run = self._runs.in_progress(handle)
+        run = self._runs.in_progress.by_handle(handle)
         if run is None:
             self._step.refuse(peer, msgid, LeaseLost("this run is not in progress"))
         return run

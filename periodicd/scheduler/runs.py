@@ -9,15 +9,16 @@ A run that was lost (its lease ran out, its connection ended) no longer holds it
 the handle counts until the job is given out again.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from periodic_client.wire import Request
 from periodicd.job import Job, State, run_of
 from periodicd.protocol import answers
 from periodicd.protocol.requests import Outcome
 from periodicd.scheduler import ends
+from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.events import LeaseRanOut, WorkerLost
+from periodicd.scheduler.in_progress import InProgress, Run
 from periodicd.scheduler.numbers import Chance, Numbers, Secrets
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.step import Step, Then
@@ -26,72 +27,6 @@ from periodicd.store import ops
 
 AFTER_GAP_MS = 1_000
 """After the process was suspended nobody is judged for so long: what was sent meanwhile is heard first."""
-
-
-class Run:
-    """The job's own record holds the counters as of this run."""
-
-    __slots__ = ("alone", "ended", "former", "handle", "job", "lease_ms", "lost", "number", "peer", "reported")
-
-    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None) -> None:
-        self.number = number
-        """By which it is shown: the handle is for its worker only."""
-        self.handle = handle
-        self.job = job
-        self.lease_ms = job.lease_ms
-        self.peer = peer
-        """None: the connection is gone, was one of the daemon's life before, or never was: the run was taken."""
-        self.former = False
-        """It began in the daemon's life before, and nobody has taken it over."""
-        self.alone = False
-        """No other run was on its connection when that was lost."""
-        self.ended = False
-        """The job waits again or is dead, but its worker may still be busy with it, and its report may still count."""
-        self.reported = False
-        """Its worker reported with ``finish``; the response that follows needs no answer."""
-        self.lost = False
-        """Its worker was told that it no longer counts."""
-
-
-class Claims:
-    """Those that are not written yet: rows that say that a job runs, ``delay_ms`` after it was given out."""
-
-    def __init__(self, step: Step, delay_ms: int) -> None:
-        self._step = step
-        self._delay_ms = delay_ms
-        self._by_ms: dict[Run, int] = {}
-        """When each must be written at the latest; oldest first."""
-
-    def postpone(self, run: Run) -> None:
-        self._by_ms[run] = self._step.now.mono_ms + self._delay_ms
-
-    def forget(self, run: Run) -> bool:
-        """Whether it was not written yet; now it will not be."""
-        return self._by_ms.pop(run, None) is not None
-
-    def write(self, run: Run) -> None:
-        """Now, unless it was."""
-        if self.forget(run):
-            job = run.job
-            assert job.lease_until_at_ms is not None
-            self._step.write(ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms))
-
-    def write_all(self) -> None:
-        for run in list(self._by_ms):
-            self.write(run)
-
-    def advance(self) -> None:
-        """Write those that were postponed long enough."""
-        while self._by_ms:
-            run, by_ms = next(iter(self._by_ms.items()))
-            if by_ms > self._step.now.mono_ms:
-                return
-            self.write(run)
-
-    def next_ms(self) -> int | None:
-        """In how many milliseconds ``advance`` has something to do."""
-        by_ms = next(iter(self._by_ms.values()), None)
-        return None if by_ms is None else by_ms - self._step.now.mono_ms
 
 
 OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
@@ -107,26 +42,16 @@ class Runs:
         self._claims = Claims(step, claim_delay_ms)
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
-        self.by_func: Counter[str] = Counter()
-        """How many, zeros left out."""
-        self._by_handle: dict[str, Run] = {}
-        self._by_key: dict[tuple[str, str], Run] = {}
-        self._by_id: dict[int, Run] = {}
+        self.in_progress = InProgress()
         self._requests: dict[Peer, dict[int, Run]] = {}
         """By the msgid of the ``perform`` that was not answered yet."""
         self._taken_over: dict[Peer, list[Run]] = {}
         self._late: dict[int, Run] = {}
         """By job: runs that ran out, of connected workers who have not answered. A report would still count."""
-        self._leases: Deadlines[str] = Deadlines()
-        self._graces: Deadlines[str] = Deadlines()
-        """By handle: until when a lost connection's run may still be reported."""
+        self._leases: Deadlines[Run] = Deadlines()
+        self._graces: Deadlines[Run] = Deadlines()
+        """Until when a lost connection's run may still be reported."""
         self._judge_from_ms = step.now.mono_ms
-
-    def __len__(self) -> int:
-        return len(self._by_handle)
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(self._by_handle.values())
 
     # -- beginning -----------------------------------------------------------------------------------------------------
 
@@ -135,8 +60,14 @@ class Runs:
         assert job.handle is not None
         run = Run(run_of(job.handle), job.handle, job, None)
         run.former = True
-        self._add(run)
-        self._graces.set(run.handle, self._step.now.mono_ms + grace_ms)
+        self.in_progress.add(run)
+        now = self._step.now
+        if job.run_max_ms is not None and job.started_at_ms is not None:
+            run.until_ms = now.mono_ms + job.started_at_ms + job.run_max_ms - now.wall_ms
+        if job.taken and job.lease_until_at_ms is not None:
+            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - now.wall_ms))
+        else:
+            self._graces.set(run, now.mono_ms + grace_ms)
 
     def begin(self, subscription: Subscription, job: Job) -> None:
         """The job is given to this worker. A lost run of it counts no more."""
@@ -159,14 +90,24 @@ class Runs:
         number = self._numbers.new()
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
-        job.state = State.RUNNING
-        job.lease_until_at_ms = now.wall_ms + lease_ms
+        job.state, job.started_at_ms, job.taken = State.RUNNING, now.wall_ms, peer is None
         run = Run(number, handle, job, peer)
         run.lease_ms = lease_ms
-        self._add(run)
-        self._leases.set(handle, now.mono_ms + lease_ms)
+        if job.run_max_ms is not None:
+            run.until_ms = now.mono_ms + job.run_max_ms
+        self.in_progress.add(run)
+        self._set_lease(run, lease_ms)
         self._claims.postpone(run)
         return run
+
+    def _set_lease(self, run: Run, lease_ms: int) -> int:
+        """Returns when it ends, by the wall clock: with the run's longest time at the latest."""
+        now = self._step.now
+        if run.until_ms is not None:
+            lease_ms = max(0, min(lease_ms, run.until_ms - now.mono_ms))
+        until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
+        self._leases.set(run, now.mono_ms + lease_ms)
+        return until_at_ms
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
@@ -183,26 +124,14 @@ class Runs:
 
         self._step.read(ops.Fetch(job.id), on_fetched)
 
-    def _add(self, run: Run) -> None:
-        self._by_handle[run.handle] = run
-        self._by_key[run.job.key] = run
-        self._by_id[run.job.id] = run
-        self.by_func[run.job.func] += 1
-
     # -- finding -------------------------------------------------------------------------------------------------------
 
     def find(self, handle: str) -> Run | None:
         """The run in progress, or lost and not yet given out again, that this is the handle of."""
-        run = self._by_handle.get(handle)
+        run = self.in_progress.by_handle(handle)
         if run is None and (job_id := job_of(handle)) is not None:
             run = self._late.get(job_id)
         return run if run is not None and run.handle == handle else None
-
-    def in_progress(self, handle: str) -> Run | None:
-        return self._by_handle.get(handle)
-
-    def is_running(self, job_id: int) -> bool:
-        return job_id in self._by_id
 
     def answered(self, peer: Peer, msgid: int) -> Run | None:
         """The run whose ``perform`` is answered now."""
@@ -212,18 +141,11 @@ class Runs:
         """Whether the connection runs what another was given."""
         return any(run.peer is peer and not run.ended for run in self._taken_over.get(peer, ()))
 
-    @property
-    def with_workers(self) -> bool:
-        """Whether a connected worker is busy with a run that counts."""
-        return any(run.peer is not None for run in self)
-
     # -- going on ------------------------------------------------------------------------------------------------------
 
     def extend(self, run: Run, lease_ms: int, then: Then[bool]) -> int:
         """The lease starts anew. Returns until when; ``then`` is told whether the store still has the run."""
-        now = self._step.now
-        until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
-        self._leases.set(run.handle, now.mono_ms + lease_ms)
+        until_at_ms = self._set_lease(run, lease_ms)
         self._claims.write(run)
         self._step.write(ops.Extend(run.job.id, until_at_ms), then)
         return until_at_ms
@@ -234,15 +156,15 @@ class Runs:
         run.former = False
         others = [other for other in self._taken_over.get(peer, ()) if self._counts(other) and other is not run]
         self._taken_over[peer] = [*others, run]
-        self._graces.discard(run.handle)
+        self._graces.discard(run)
 
     def _counts(self, run: Run) -> bool:
         """Whether a report of the run would."""
-        return self._by_handle.get(run.handle) is run or self._late.get(run.job.id) is run
+        return self.in_progress.by_handle(run.handle) is run or self._late.get(run.job.id) is run
 
     def claim(self, key: tuple[str, str]) -> None:
         """Before the store is asked about a job: if it runs, the store must know."""
-        run = self._by_key.get(key)
+        run = self.in_progress.of_key(key)
         if run is not None:
             self._claims.write(run)
 
@@ -280,14 +202,24 @@ class Runs:
             ending = ends.after_late(job, how, self._step.now.wall_ms, follow_ons)
             self._write_end(job, how if how.outcome == "done" else None, ending, then)
 
-        if job_id in self._by_id:
+        if job_id in self.in_progress:
             then(ops.Ended(False))
         else:
             self._step.read(ops.Fetch(job_id), on_fetched)
 
+    def stop(self, run: Run, how: Outcome, then: Then[ops.Ended] | None = None) -> None:
+        """The run is ended by others than its worker, who is told. What it reports counts no more."""
+
+        def on_ended(ended: ops.Ended) -> None:
+            self.tell_lost(run, f"it was ended: {how.reason}")
+            if then is not None:
+                then(ended)
+
+        self.end(run, how, then=on_ended)
+
     def gone(self, job_id: int, why: str) -> None:
         """The record of a job that waited, ran or was dead is. A run of it counts no more."""
-        run = self._by_id.get(job_id)
+        run = self.in_progress.of_job(job_id)
         if run is not None:
             self._take_out(run)
         late = run or self._late.get(job_id)
@@ -312,16 +244,9 @@ class Runs:
     def _take_out(self, run: Run) -> str | None:
         """Returns its handle if the store has it, or is asked to have it."""
         run.ended = True
-        func = run.job.func
-        del self._by_handle[run.handle]
-        del self._by_key[run.job.key]
-        del self._by_id[run.job.id]
-        self._leases.discard(run.handle)
-        self._graces.discard(run.handle)
-        if self.by_func[func] == 1:
-            del self.by_func[func]
-        else:
-            self.by_func[func] -= 1
+        self.in_progress.remove(run)
+        self._leases.discard(run)
+        self._graces.discard(run)
         return None if self._claims.forget(run) else run.handle
 
     def tell_lost(self, run: Run, why: str) -> None:
@@ -361,7 +286,7 @@ class Runs:
             elif peer.fell_silent:
                 continue
             elif peer.disconnect_grace_ms:
-                self._graces.set(run.handle, self._step.now.mono_ms + peer.disconnect_grace_ms)
+                self._graces.set(run, self._step.now.mono_ms + peer.disconnect_grace_ms)
             else:
                 self.end(run, ends.Lost(run.alone))
 
@@ -375,15 +300,17 @@ class Runs:
         """End what ran out of time, and write the claims that were postponed long enough."""
         mono_ms = self._step.now.mono_ms
         if mono_ms >= self._judge_from_ms:
-            for handle in self._leases.pop_due(mono_ms):
-                self._run_out(self._by_handle[handle])
-            for handle in self._graces.pop_due(mono_ms):
-                run = self._by_handle[handle]
+            for run in self._leases.pop_due(mono_ms):
+                self._run_out(run)
+            for run in self._graces.pop_due(mono_ms):
                 self.end(run, ends.CutOff() if run.former else ends.Lost(run.alone))
         self._claims.advance()
 
     def _run_out(self, run: Run) -> None:
         job = run.job
+        if run.until_ms is not None and run.until_ms <= self._step.now.mono_ms:
+            self.stop(run, Outcome("failed", f"it ran for longer than its run_max_ms, {job.run_max_ms:,}"))
+            return
         self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, run.lease_ms))
 
         def on_ended(ended: ops.Ended) -> None:

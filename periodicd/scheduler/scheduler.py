@@ -10,6 +10,7 @@ holds, but for runs whose claim is not written yet.
     watches     who waits for a job's end, and what its run tells
     takes       workers that ask for jobs
     jobs        their records, as they come, go and end
+    steering    what clients do with one job
     reports     what workers say of their runs
     connections who is there
     listings    pages of jobs, made beside the steps
@@ -17,7 +18,6 @@ holds, but for runs whose claim is not written yet.
     figures     what is counted for ``status``
 """
 
-from functools import partial
 from typing import Any
 
 from periodic_client.wire import Draining, Invalid, limits
@@ -37,6 +37,7 @@ from periodicd.scheduler.reports import Reports
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
+from periodicd.scheduler.steering import Steering
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.takes import Takes
 from periodicd.scheduler.waits import Waits
@@ -53,7 +54,7 @@ class Scheduler:
         self.step = Step(now)
         self.numbers = Numbers(self.step, boot.next_id)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, self.settings.claim_delay_ms)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
+        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
@@ -61,6 +62,7 @@ class Scheduler:
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.purges = Purges(self.step, self.settings)
         self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.watches, self.purges, self.figures)
+        self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
         self._status = Status(
@@ -120,7 +122,7 @@ class Scheduler:
         self.draining = True
         self.dispatch.stop()
         self.takes.stop()
-        for run in self.runs:
+        for run in self.runs.in_progress:
             self.step.notice(run.peer, run.handle, "stop", "the daemon is stopping")
 
     # -- connections ---------------------------------------------------------------------------------------------------
@@ -186,35 +188,25 @@ class Scheduler:
             self.step.reply(peer, msgid, answer)
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
-        def on_removed(result: ops.RemoveResult) -> None:
-            for gone_id in result.gone:
-                self.jobs.gone(gone_id, "removed")
-            if result.successor is not None:
-                self.dispatch.enqueue(result.successor)
-            answer: answers.RemoveAnswer = {"result": result.result}
-            self.step.reply(peer, msgid, answer)
-
-        self.step.write(ops.Remove(func, name, self.step.now.wall_ms, job_id), on_removed)
+        self.steering.remove(peer, msgid, func, name, job_id)
 
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
-        def on_requeued(result: ops.RequeueResult) -> None:
-            if result.job is not None and result.old_id is not None:
-                self.jobs.gone(result.old_id, "requeued")
-                self.dispatch.enqueue(result.job)
-            answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
-            self.step.reply(peer, msgid, answer)
+        self.steering.requeue(peer, msgid, func, name, job_id)
 
-        op = ops.Requeue(func, name, self.numbers.new(), self.step.now.wall_ms, job_id)
-        self.step.write(op, on_requeued)
+    def cancel(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, reason: str) -> None:
+        self.steering.cancel(peer, msgid, func, name, job_id, reason)
+
+    def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
+        self.steering.move(peer, msgid, move)
+
+    def end_run(self, peer: Peer, msgid: int, end: requests.EndRun) -> None:
+        self.steering.end_run(peer, msgid, end)
 
     def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
-        self.runs.claim((get.func, get.name))
-        self.step.read(get, lambda found: self.step.reply(peer, msgid, answers.got(found, get.workload)))
+        self.steering.get(peer, msgid, get)
 
     def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
-        self.runs.claim((query.func, query.name))
-        op = ops.Get(query.func, query.name, query.job_id, False, self.step.now.wall_ms)
-        self.step.read(op, partial(self.watches.watch, peer, msgid, query))
+        self.steering.watch(peer, msgid, query)
 
     def unwait(self, peer: Peer, msgid: int, waiting: int) -> None:
         self.waits.end_early(peer, waiting)

@@ -7,8 +7,9 @@ only a report or their lease ends them.
 from periodicd.job import Job
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.in_progress import Run
 from periodicd.scheduler.peers import Peer, Subscription
-from periodicd.scheduler.runs import Run, Runs
+from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.waits import Waits
 from periodicd.store import ops
@@ -35,6 +36,9 @@ class Takes:
         """Those that have a job, and are answered in this step."""
 
     def begin(self, peer: Peer, msgid: int, query: requests.Take) -> None:
+        if peer.has_ended:
+            self._step.reply(peer, msgid, {"jobs": []})
+            return
         take = Take(peer, msgid, query)
         # What is due now is given in this step; so even one that does not wait ends after it.
         if self._waits.begin(peer, msgid, max(1, query.wait_ms), lambda: self._end(take)):
@@ -59,7 +63,7 @@ class Takes:
         if run.job.workload is None:
 
             def on_fetched(stored: Job | None) -> None:
-                take.jobs[place]["workload"] = stored and stored.workload
+                take.jobs[place]["workload"] = None if stored is None else stored.workload
 
             self._step.read(ops.Fetch(run.job.id), on_fetched)
 

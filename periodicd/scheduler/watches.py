@@ -7,7 +7,7 @@ from the store, which keeps it if the job was to have it kept. A watcher that do
 """
 
 from collections import OrderedDict, deque
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from periodic_client.wire.limits import TAIL_BYTES_MAX, TAIL_CHUNKS_MAX, WAITS_MAX
 from periodicd.job import Job, State
@@ -16,7 +16,7 @@ from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.timers import Deadlines
 from periodicd.scheduler.waits import Waits
-from periodicd.store.ops import FetchEnd, GetResult, JobEnd
+from periodicd.store.ops import EndingWord, FetchEnd, GetResult, JobEnd
 
 TAILS_BYTES_MAX = 64 * 1024 * 1024
 TAILS_MAX = 2 * WAITS_MAX
@@ -117,7 +117,7 @@ class Watches:
         tail = self._tail_of(query, found)
         if tail is None:
             self._step.reply(peer, msgid, answers.not_watched("changed" if found.result == "changed" else "absent"))
-        elif tail.end is not None or not tail.has_told_all(query, self._boot) or not query.timeout_ms:
+        elif tail.end is not None or not tail.has_told_all(query, self._boot) or not query.timeout_ms or peer.has_ended:
             self._reply(tail, peer, msgid, query)
         elif self._waits.begin(peer, msgid, query.timeout_ms, lambda: self._leave(tail, peer, msgid)):
             tail.watchers[peer, msgid] = query
@@ -201,7 +201,7 @@ class Watches:
             tail.job = job
             self._tell(tail)
 
-    def gone(self, job_id: int, how: Literal["removed", "replaced"]) -> None:
+    def gone(self, job_id: int, how: EndingWord) -> None:
         """The job's record is; or it was dead, which is told already."""
         tail = self._tails.get(job_id)
         if tail is not None and tail.end is None:

@@ -86,6 +86,39 @@ class MemoryStore:
             self._go(job, "removed", op.at_ms)
         return ops.RemoveResult("removed", tuple(job.id for job in going), successor)
 
+    def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
+        front, behind = self._of(op.func, op.name)
+        if front is None:
+            return ops.CancelResult("absent")
+        asked = [job for job in (behind, front) if job is not None and op.id in (None, job.id)]
+        if not asked:
+            return ops.CancelResult("changed")
+        if front.state is State.DEAD:
+            return ops.CancelResult("not_live")
+        going = [job for job in asked if job.state is not State.RUNNING]
+        for job in going:
+            self._go(job, "cancelled", op.at_ms)
+        gone = tuple(job.id for job in going)
+        if front in asked and front.state is State.RUNNING:
+            front.cancelled = op.reason
+            return ops.CancelResult("asked", gone, front.id)
+        return ops.CancelResult("cancelled", gone)
+
+    def _move(self, op: ops.Move) -> ops.MoveResult:
+        front, behind = self._of(op.func, op.name)
+        if front is None:
+            return ops.MoveResult("absent")
+        job = front if op.id in (None, front.id) else behind
+        if job is None or op.id not in (None, job.id):
+            return ops.MoveResult("changed")
+        if job.state not in (State.WAITING, State.BEHIND):
+            return ops.MoveResult("not_waiting")
+        if op.due_at_ms is not None:
+            job.due_at_ms, job.dated = op.due_at_ms, op.dated
+        if op.priority is not None:
+            job.priority = op.priority
+        return ops.MoveResult("moved", replace(job, workload=None))
+
     def _go(self, job: Job, ending: EndingWord, at_ms: int) -> None:
         """The job's record goes. If it has not died before, it ends so."""
         if job.result_ms and job.state is not State.DEAD:
@@ -110,7 +143,8 @@ class MemoryStore:
         del self._jobs[front.id]
         job = self._jobs[op.new_id] = replace(
             front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
-            crashes=0, restarts=0, suspect=False, reason=None, ended_at_ms=None, handle=None,
+            crashes=0, restarts=0, suspect=False, reason=None, errors=(), ended_at_ms=None, handle=None,
+            cancelled=None, started_at_ms=None, taken=False,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
@@ -124,6 +158,7 @@ class MemoryStore:
         if job is not None and job.state is State.WAITING:
             job.state = State.RUNNING
             job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
+            job.started_at_ms, job.taken = op.started_at_ms, op.taken
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)
@@ -153,7 +188,8 @@ class MemoryStore:
             del self._jobs[end.id]
         else:
             self._jobs[end.id] = replace(job, lease_until_at_ms=None, **changes)
-        if end.kept is not None and self._jobs.get(end.id, job).state is not State.WAITING:
+        has_ended = end.id not in self._jobs or self._jobs[end.id].state is State.DEAD
+        if end.kept is not None and has_ended:
             self._endings[end.id] = end.kept
         follow_ons = [
             None if successor is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
@@ -277,6 +313,8 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Put: MemoryStore._put,
     ops.Remove: MemoryStore._remove,
     ops.Requeue: MemoryStore._requeue,
+    ops.Cancel: MemoryStore._cancel,
+    ops.Move: MemoryStore._move,
     ops.Claim: MemoryStore._claim,
     ops.Extend: MemoryStore._extend,
     ops.Delete: MemoryStore._delete,

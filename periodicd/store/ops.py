@@ -8,14 +8,16 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
 Removed = Literal["removed", "absent", "changed"]
 Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
-EndingWord = Literal["done", "dead", "removed", "replaced"]
+Cancelled = Literal["cancelled", "asked", "absent", "changed", "not_live"]
+Moved = Literal["moved", "absent", "changed", "not_waiting"]
+EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled"]
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -92,6 +94,45 @@ class RequeueResult(NamedTuple):
     old_id: int | None = None
 
 
+class Cancel(Op["CancelResult"], frozen=True):
+    """What waits, or is behind, is gone; what runs is to end with its run, unless that is done.
+
+    With ``id`` only the job that has it, in front or behind.
+    """
+
+    func: str
+    name: str
+    at_ms: int
+    reason: str
+    id: int | None = None
+
+
+class CancelResult(NamedTuple):
+    result: Cancelled
+    gone: tuple[int, ...] = ()
+    """The ids of the jobs that are."""
+    asked: int | None = None
+    """Of the running one that is to end."""
+
+
+class Move(Op["MoveResult"], frozen=True):
+    """A waiting job, or one behind, gets another due time or priority. None leaves it as it is."""
+
+    func: str
+    name: str
+    due_at_ms: int | None
+    dated: bool
+    priority: int | None
+    id: int | None = None
+    """Only the job that has this id."""
+
+
+class MoveResult(NamedTuple):
+    result: Moved
+    job: Job | None = None
+    """As it is now, without its workload."""
+
+
 class Claim(Op[None], frozen=True):
     """Write that a job runs, if it is there and waits."""
 
@@ -99,6 +140,8 @@ class Claim(Op[None], frozen=True):
     handle: str
     attempt: int
     lease_until_at_ms: int
+    started_at_ms: int
+    taken: bool = False
 
 
 class Extend(Op[bool], frozen=True):
@@ -156,16 +199,18 @@ class History(NamedTuple):
     restarts: int = 0
     suspect: bool = False
     reason: str | None = None
+    errors: tuple[Error, ...] = ()
 
     @classmethod
     def of(cls, job: Job) -> "History":
-        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason)
+        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason, job.errors)
 
 
 class Delete(Op["Ended"], frozen=True):
-    """The run is done: delete the job."""
+    """The job has ended with its run: it is done, or was to end."""
 
     end: End
+    ending: EndingWord = "done"
 
 
 class Release(Op["Ended"], frozen=True):

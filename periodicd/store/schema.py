@@ -93,8 +93,13 @@ def settled_words(db: Database) -> None:
 
 @migrations()
 def whole_life(db: Database) -> None:
-    """How jobs ended is kept if their submit says so."""
+    """How jobs ended is kept if their submit says so; how long a run may take, what went wrong, who asked to end it."""
     db.execute("ALTER TABLE jobs ADD COLUMN result_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN run_max_ms INTEGER")
+    db.execute("ALTER TABLE jobs ADD COLUMN errors TEXT")
+    db.execute("ALTER TABLE jobs ADD COLUMN started_at_ms INTEGER")
+    db.execute("ALTER TABLE jobs ADD COLUMN taken INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN cancelled TEXT")
     db.execute(
         """
         CREATE TABLE endings (

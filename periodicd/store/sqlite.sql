@@ -43,7 +43,7 @@ WHERE func = ? AND name = ? AND state <> 3;
 
 -- claim: A waiting job runs.
 UPDATE jobs
-SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?
+SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?, started_at_ms = ?, taken = ?
 WHERE id = ? AND state = 0;
 
 -- extend: The lease of a running job ends at another time.
@@ -54,19 +54,31 @@ WHERE id = ? AND state = 1;
 -- release: A run ended, if it has this handle, and its job waits again.
 UPDATE jobs
 SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
 
 -- bury: A run ended, if it has this handle, and its job is dead.
 UPDATE jobs
 SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
+
+-- cancel: A running job is to end with its run.
+UPDATE jobs
+SET cancelled = ?
+WHERE id = ?;
+
+-- move: A waiting job, or one behind, is due at another time, or of another priority.
+UPDATE jobs
+SET due_at_ms = coalesce(:due, due_at_ms), dated = CASE WHEN :due IS NULL THEN dated ELSE :dated END,
+priority = coalesce(:priority, priority)
+WHERE id = :id;
 
 -- requeue: A dead job waits again, under a new id and with nothing counted.
 UPDATE jobs
 SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
-reason = NULL, ended_at_ms = NULL, handle = NULL
+reason = NULL, errors = NULL, ended_at_ms = NULL, handle = NULL, cancelled = NULL,
+started_at_ms = NULL, taken = 0
 WHERE id = ?;
 
 -- handle: Of the latest run of a job.

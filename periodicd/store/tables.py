@@ -15,10 +15,8 @@ from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.ops import Op
-from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of
-
-COUNT_LOOKS = 2_000
-"""A page of functions ends after so many looks at an index, each of some microseconds."""
+from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
+from periodicd.store.windows import Windows
 
 
 class Tables:
@@ -36,6 +34,7 @@ class Tables:
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
         self.endings = Endings(cursor)
+        self.windows = Windows(cursor, self.counts)
         self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def keep_counts(self) -> None:
@@ -119,7 +118,7 @@ class Tables:
             return ops.RemoveResult("changed")
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
-            gone.append(self._remove_behind(op, front_id))
+            gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
         if op.id == behind_id and op.id is not None:
             return ops.RemoveResult("removed", tuple(gone))
         self.endings.keep_of(front_id, "removed", op.at_ms)
@@ -130,11 +129,11 @@ class Tables:
         self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
         return ops.RemoveResult("removed", tuple(gone))
 
-    def _remove_behind(self, op: ops.Remove, front_id: int) -> int:
+    def _take_behind(self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int) -> int:
         behind_id: int = self._behind.pop(front_id)
-        self.endings.keep_of(behind_id, "removed", op.at_ms)
+        self.endings.keep_of(behind_id, ending, at_ms)
         self._execute(SQL["delete"], (behind_id,))
-        self.counts.change(op.func, live=-1, behind=-1)
+        self.counts.change(func, live=-1, behind=-1)
         return behind_id
 
     def _shift(self, op: ops.Shift) -> None:
@@ -155,8 +154,45 @@ class Tables:
         self.counts.change(op.func, live=1, dead=-1)
         return ops.RequeueResult("requeued", self._load(SQL["by_id_without_workload"], op.new_id), old_id)
 
+    def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
+        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        if row is None:
+            return ops.CancelResult("absent")
+        front_id, state, _, _ = row
+        behind_id = self._behind.get(front_id)
+        if op.id not in (None, front_id, behind_id):
+            return ops.CancelResult("changed")
+        if state == State.DEAD:
+            return ops.CancelResult("not_live")
+        gone: list[int] = []
+        if behind_id is not None and op.id != front_id:
+            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms))
+        if op.id is not None and op.id == behind_id:
+            return ops.CancelResult("cancelled", tuple(gone))
+        if state == State.RUNNING:
+            self._execute(SQL["cancel"], (op.reason, front_id))
+            return ops.CancelResult("asked", tuple(gone), front_id)
+        self.endings.keep_of(front_id, "cancelled", op.at_ms)
+        self._execute(SQL["delete"], (front_id,))
+        self.counts.change(op.func, live=-1)
+        return ops.CancelResult("cancelled", (*gone, front_id))
+
+    def _move(self, op: ops.Move) -> ops.MoveResult:
+        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        if row is None:
+            return ops.MoveResult("absent")
+        front_id, state, _, _ = row
+        if op.id not in (None, front_id, self._behind.get(front_id)):
+            return ops.MoveResult("changed")
+        if op.id in (None, front_id) and state != State.WAITING:
+            return ops.MoveResult("not_waiting")
+        job_id = op.id or front_id
+        self._execute(SQL["move"], {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "id": job_id})
+        return ops.MoveResult("moved", self._load(SQL["by_id_without_workload"], job_id))
+
     def _claim(self, op: ops.Claim) -> None:
-        self._execute(SQL["claim"], (op.handle, op.attempt, op.lease_until_at_ms, op.id))
+        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken, op.id)
+        self._execute(SQL["claim"], row)
 
     def _extend(self, op: ops.Extend) -> bool:
         return self._execute(SQL["extend"], (op.lease_until_at_ms, op.id)).rowcount == 1
@@ -185,7 +221,7 @@ class Tables:
             return self._end_with_successor(end)
         row = (
             op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, end.id, end.handle,
+            past.reason, text_of(past.errors), end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
         return self._ended(end._replace(kept=None)) if found else ops.Ended(False)
@@ -197,7 +233,7 @@ class Tables:
         func, was_dead = self._func_and_whether_dead(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, end.id, end.handle,
+            past.reason, text_of(past.errors), end.id, end.handle,
         )  # fmt: skip
         if self._execute(SQL["bury"], row).rowcount != 1:
             return ops.Ended(False)
@@ -258,13 +294,8 @@ class Tables:
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._load(SQL["by_id"], op.id)
         if job is not None and job.workload is None:
-            job.workload = self._workload(op.id)
+            job.workload = self.windows.workload(op.id)
         return job
-
-    def _workload(self, job_id: int) -> bytes:
-        """A workload that lives apart."""
-        row: tuple[bytes] = self._execute(SQL["workload"], (job_id,)).fetchone()
-        return row[0]
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
@@ -279,50 +310,13 @@ class Tables:
         assert job is not None
         return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None), last)
 
-    def _lanes(self, op: ops.Lanes) -> list[int]:
-        found: list[int] = []
-        priority = -(2**31)
-        while True:
-            (next_priority,) = self._execute(SQL["next_priority"], (op.func, priority)).fetchone()
-            if next_priority is None:
-                return found
-            priority = next_priority
-            found.append(priority)
-
-    def _page(self, op: ops.Page) -> ops.PageResult:
-        after = op.after or ops.Key(-1, -1)
-        page: list[Job] = []
-        page_bytes = 0
-        rows = self._execute(SQL["page"], (op.func, op.priority, after.due_at_ms, after.id, op.limit + 1)).fetchall()
-        for row in rows:
-            if len(page) == op.limit or (page and page_bytes > op.page_bytes):
-                return ops.PageResult(page, True)
-            job = job_of(row)
-            if job.workload_bytes > op.inline_bytes:
-                job.workload = None
-            elif job.workload is None:
-                job.workload = self._workload(job.id)
-            page_bytes += len(job.workload or b"")
-            page.append(job)
-        return ops.PageResult(page, False)
-
-    def _count(self, op: ops.Count) -> ops.CountResult:
-        counts: dict[str, ops.FunctionCount] = {}
-        looks = 0
-        for func, live, behind, dead in self.counts.page(op.prefix, op.after):
-            if len(counts) == op.limit or looks >= COUNT_LOOKS:
-                return ops.CountResult(counts, True)
-            lanes = self._lanes(ops.Lanes(func)) if live else []
-            dues = [self._execute(SQL["first_due"], (func, priority)).fetchone()[0] for priority in lanes]
-            looks += 1 + 2 * len(lanes)
-            counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None))
-        return ops.CountResult(counts, False)
-
 
 METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Put: Tables._put,
     ops.Remove: Tables._remove,
     ops.Requeue: Tables._requeue,
+    ops.Cancel: Tables._cancel,
+    ops.Move: Tables._move,
     ops.Claim: Tables._claim,
     ops.Extend: Tables._extend,
     ops.Delete: Tables._delete,
@@ -336,7 +330,7 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Get: Tables._get,
     ops.FetchEnd: lambda tables, op: tables.endings.fetch(op.id),
     ops.Fetch: Tables._fetch,
-    ops.Lanes: Tables._lanes,
-    ops.Page: Tables._page,
-    ops.Count: Tables._count,
+    ops.Lanes: lambda tables, op: tables.windows.lanes(op),
+    ops.Page: lambda tables, op: tables.windows.page(op),
+    ops.Count: lambda tables, op: tables.windows.count(op),
 }

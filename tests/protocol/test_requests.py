@@ -9,7 +9,7 @@ from periodic_client.wire import Invalid
 from periodicd.job import State
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
-from periodicd.store.ops import Listing
+from periodicd.store.ops import Get, Listing
 
 NOW_MS = 1_700_000_000_000
 RULES = requests.Rules(NOW_MS, workload_bytes_max=1000)
@@ -50,13 +50,21 @@ def at(path: str, what: str) -> str:
         ("remove", 2, 3, "[func, name] or [func, name, options]"),
         ("requeue", 2, 3, "[func, name] or [func, name, options]"),
         ("get", 2, 3, "[func, name] or [func, name, options]"),
+        ("cancel", 2, 3, "[func, name] or [func, name, options]"),
+        ("move", 3, 3, "[func, name, options]"),
+        ("end_run", 2, 3, "[func, name] or [func, name, options]"),
+        ("watch", 2, 3, "[func, name] or [func, name, options]"),
+        ("unwait", 1, 1, "[msgid]"),
         ("list", 0, 1, "[] or [query]"),
         ("status", 0, 1, "[] or [query]"),
         ("shutdown", 0, 0, "[]"),
         ("subscribe", 1, 2, "[func] or [func, options]"),
         ("unsubscribe", 1, 1, "[func]; for all functions there is unsubscribe_all"),
         ("unsubscribe_all", 0, 0, "[]"),
+        ("take", 1, 1, "[options]"),
         ("finish", 1, 2, "[handle] or [handle, outcome]"),
+        ("data", 2, 2, "[handle, data]"),
+        ("progress", 2, 2, "[handle, progress]"),
         ("extend", 1, 2, "[handle] or [handle, options]"),
     ],
 )
@@ -68,7 +76,7 @@ def test_the_wrong_number_of_params_is_told_with_their_form(method: str, least: 
 
 def test_nil_at_the_end_is_what_was_left_out() -> None:
     for params in (["f", "n"], ["f", "n", None], ["f", "n", None, None]):
-        assert METHODS["get"].check(params, RULES) == ("f", "n", None, False)
+        assert METHODS["get"].check(params, RULES) == (Get("f", "n", None, False, NOW_MS),)
     assert METHODS["ping"].check([None], RULES) == ()
     assert METHODS["list"].check([None, None], RULES) == METHODS["list"].check([], RULES)
     assert METHODS["finish"].check(["1-1-1"], RULES) == ("1-1-1", requests.DONE)
@@ -322,7 +330,7 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
          "a retry rule; they are limit, backoff, delay_ms, cap_ms, jitter_percent"),
         ("submit_batch", "jobs[2]", lambda value: [[JOB, JOB, JOB | value]], "a job; did you mean name?"),
         ("remove", "options", lambda value: ["f", "a", value], "these options; they are id"),
-        ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload"),
+        ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload, data"),
         ("list", "query", lambda value: [value], "these options; they are func, state, after, limit"),
         ("status", "query", lambda value: [value], "these options; they are prefix, after, limit"),
         ("subscribe", "options", lambda value: ["f", value], "these options; they are limit"),
@@ -352,7 +360,9 @@ def test_the_key_that_was_meant_is_guessed() -> None:
 
 def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> None:
     """What stands before the colon has neither blank nor colon."""
-    keys = "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, existing"
+    keys = (
+        "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, result_ms, existing"
+    )
     for key in ("a b", "a: b", "ä", "x\n"):
         said = refusal("submit", JOB | {key: 1})
         assert said == at(f"job.{key}", f"is not a key of a job; they are {keys}") if key == "ä" else (
@@ -463,9 +473,19 @@ def test_only_a_point_in_time_that_is_still_to_come_is_a_date() -> None:
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [None, b"", b"x", "x", {"outcome": "done"}, {"outcome": "done", "data": "x"}])
-def test_done_is_said_in_many_ways(value: Any) -> None:
-    assert requests.outcome(value, RULES) == requests.Outcome("done")
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (None, b""),
+        (b"", b""),
+        (b"x", b"x"),
+        ("x", b"x"),
+        ({"outcome": "done"}, b""),
+        ({"outcome": "done", "data": "x"}, b"x"),
+    ],
+)
+def test_done_is_said_in_many_ways(value: Any, data: bytes) -> None:
+    assert requests.outcome(value, RULES) == requests.Outcome("done", data=data)
 
 
 def test_what_belongs_to_another_outcome_is_not_looked_at() -> None:
@@ -507,7 +527,7 @@ def test_a_response_that_cannot_be_read_is_a_failure_that_says_so() -> None:
 def test_options_are_what_the_scheduler_is_given() -> None:
     check = {name: (lambda *params, check=method.check: check(list(params), RULES)) for name, method in METHODS.items()}
     assert check["remove"]("f", "a", {"id": 7}) == ("f", "a", 7)
-    assert check["get"]("f", "a", {"id": None, "workload": True}) == ("f", "a", None, True)
+    assert check["get"]("f", "a", {"id": None, "workload": True}) == (Get("f", "a", None, True, NOW_MS),)
     assert check["list"]()[0] == Listing(None, None, 0, 100)
     assert check["list"]({"func": "f", "state": "dead", "after": "jff", "limit": 3})[0] == Listing(
         "f", State.DEAD, 255, 3

@@ -249,11 +249,11 @@ class Promises:
             raise Broken(f"{handle} is told lost, although its report was accepted")
 
     def one_run_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
-        keys = [run.job.key for run in scheduler.runs]
+        keys = [run.job.key for run in scheduler.runs.in_progress]
         if len(keys) != len(set(keys)):
             raise Broken(f"two runs of one job: {keys}")
         running = {job.id for job in store.on_disk().values() if job.state is State.RUNNING}
-        if not running <= {run.job.id for run in scheduler.runs}:
+        if not running <= {run.job.id for run in scheduler.runs.in_progress}:
             raise Broken("the store says of a job that it runs, and nobody runs it")
 
     def memory_is_a_part_of_the_store(self, scheduler: Scheduler, windows: list[Window], store: FaultyStore) -> None:
@@ -266,7 +266,7 @@ class Promises:
             kept = disk.get(job.id)
             if kept is None or kept.state is not State.WAITING or kept.due_at_ms != job.due_at_ms:
                 raise Broken(f"memory has {job}, the store {kept}")
-        for run in scheduler.runs:
+        for run in scheduler.runs.in_progress:
             kept = disk.get(run.job.id)
             if kept is None or kept.state not in (State.WAITING, State.RUNNING):
                 raise Broken(f"a run of {run.job}, but the store has {kept}")
@@ -277,7 +277,7 @@ class Promises:
         queues = scheduler.dispatch.queues
         window_of = {(window.func, window.priority): window for window in windows}
         for job in store.on_disk().values():
-            if job.state is not State.WAITING or scheduler.runs.is_running(job.id):
+            if job.state is not State.WAITING or job.id in scheduler.runs.in_progress:
                 continue
             if not queues.is_open(job.func) or queues.get(job.id) is not None:
                 continue

@@ -1,0 +1,107 @@
+"""What clients do with one job: look at it, watch it, take it away, cancel it, move it. Decides nothing about runs.
+
+The store says what is there and what became of the request; here is what memory has to know of that, and the answer.
+"""
+
+from functools import partial
+
+from periodicd.job import State
+from periodicd.protocol import answers, requests
+from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.jobs import Jobs
+from periodicd.scheduler.numbers import Numbers
+from periodicd.scheduler.peers import Peer
+from periodicd.scheduler.runs import Runs
+from periodicd.scheduler.step import Step
+from periodicd.scheduler.watches import Watches
+from periodicd.store import ops
+
+
+class Steering:
+    def __init__(
+        self, step: Step, numbers: Numbers, runs: Runs, dispatch: Dispatch, jobs: Jobs, watches: Watches
+    ) -> None:
+        self._step = step
+        self._numbers = numbers
+        self._runs = runs
+        self._dispatch = dispatch
+        self._jobs = jobs
+        self._watches = watches
+
+    def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
+        def on_removed(result: ops.RemoveResult) -> None:
+            for gone_id in result.gone:
+                self._jobs.gone(gone_id, "removed")
+            if result.successor is not None:
+                self._dispatch.enqueue(result.successor)
+            answer: answers.ResultAnswer = {"result": result.result}
+            self._step.reply(peer, msgid, answer)
+
+        self._step.write(ops.Remove(func, name, self._step.now.wall_ms, job_id), on_removed)
+
+    def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
+        def on_requeued(result: ops.RequeueResult) -> None:
+            if result.job is not None and result.old_id is not None:
+                self._jobs.gone(result.old_id, "requeued")
+                self._dispatch.enqueue(result.job)
+            answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
+            self._step.reply(peer, msgid, answer)
+
+        op = ops.Requeue(func, name, self._numbers.new(), self._step.now.wall_ms, job_id)
+        self._step.write(op, on_requeued)
+
+    def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
+        def on_job(found: ops.GetResult) -> None:
+            run = None if found.shown is None else self._runs.in_progress.of_job(found.shown.job.id)
+            worker = None if run is None or run.peer is None else run.peer.shown
+            self._step.reply(peer, msgid, answers.got(found, worker, get.workload))
+
+        self._runs.claim((get.func, get.name))
+        self._step.read(get, on_job)
+
+    def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
+        self._runs.claim((query.func, query.name))
+        op = ops.Get(query.func, query.name, query.job_id, False, self._step.now.wall_ms)
+        self._step.read(op, partial(self._watches.watch, peer, msgid, query))
+
+    def cancel(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, reason: str) -> None:
+        def on_cancelled(result: ops.CancelResult) -> None:
+            for gone_id in result.gone:
+                self._jobs.gone(gone_id, "cancelled")
+            run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
+            if run is not None:
+                run.job.cancelled = reason
+                self._step.notice(run.peer, run.handle, "cancel", reason)
+            answer: answers.ResultAnswer = {"result": result.result}
+            self._step.reply(peer, msgid, answer)
+
+        self._runs.claim((func, name))
+        self._step.write(ops.Cancel(func, name, self._step.now.wall_ms, reason, job_id), on_cancelled)
+
+    def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
+        def on_moved(result: ops.MoveResult) -> None:
+            job = result.job
+            if job is not None and job.state is State.WAITING:
+                self._dispatch.discard(job.id)
+                self._dispatch.enqueue(job)
+            answer: answers.ResultAnswer = {"result": result.result}
+            self._step.reply(peer, msgid, answer)
+
+        self._runs.claim((move.func, move.name))
+        self._step.write(move, on_moved)
+
+    def end_run(self, peer: Peer, msgid: int, end: requests.EndRun) -> None:
+        def reply(result: str) -> None:
+            answer: answers.ResultAnswer = {"result": result}
+            self._step.reply(peer, msgid, answer)
+
+        def on_job(found: ops.GetResult) -> None:
+            run = None if found.shown is None else self._runs.in_progress.of_job(found.shown.job.id)
+            if found.shown is None:
+                reply(found.result)
+            elif run is None:
+                reply("not_running")
+            else:
+                self._runs.stop(run, end.how, lambda ended: reply("ended" if ended.found else "not_running"))
+
+        self._step.read(ops.Get(end.func, end.name, end.job_id, False), on_job)
