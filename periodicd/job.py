@@ -5,8 +5,9 @@ suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -49,8 +50,7 @@ class Error(NamedTuple):
     text: str
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     id: int
     """Grows with every submit and is never used again, not even after a crash."""
     func: str

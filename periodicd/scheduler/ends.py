@@ -58,7 +58,7 @@ def _kept(job: Job, how: How, ending: ops.Ending) -> ops.Ending:
     """The job's ending is to be remembered."""
     end = last(job, how, ending)
     kept = ops.Kept(job.func, job.name, end, end.ended_at_ms + job.result_ms)
-    return msgspec.structs.replace(ending, end=ending.end._replace(kept=kept))
+    return msgspec.structs.replace(ending, end=msgspec.structs.replace(ending.end, kept=kept))
 
 
 def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:

@@ -224,7 +224,7 @@ class Tables:
             past.reason, text_of(past.errors), end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
-        return self._ended(end._replace(kept=None)) if found else ops.Ended(False)
+        return self._ended(end, goes_on=True) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
@@ -241,9 +241,9 @@ class Tables:
             self.counts.change(func, live=-1, dead=1)
         return self._ended(end)
 
-    def _ended(self, end: ops.End, successor: Job | None = None) -> ops.Ended:
+    def _ended(self, end: ops.End, successor: Job | None = None, goes_on: bool = False) -> ops.Ended:
         """The run was found and has ended; now what it leaves behind."""
-        if end.kept is not None:
+        if end.kept is not None and not goes_on:
             self.endings.keep(end.kept)
         if not end.follow_ons:
             return ops.Ended(True, successor)

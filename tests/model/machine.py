@@ -327,7 +327,7 @@ class Machine(RuleBasedStateMachine):
     def _accepted(self, method: str, *params: Any) -> bool:
         try:
             answer = self.client.ask(method, *params)
-            assert list(answer) == (["lease_until_at_ms"] if method == "extend" else [])
+            assert list(answer) == (["lease_until_at_ms", "cancelled"] if method == "extend" else [])
         except LeaseLost:
             return False
         return True

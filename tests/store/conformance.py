@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from periodicd.job import Job, State
 from periodicd.retry import Retry
@@ -189,7 +189,7 @@ class Conformance:
 
     def end_kept(self, store: Store, job_id: int, until_at_ms: int = 500, data: bytes = b"result") -> None:
         kept = self.kept(job_id, until_at_ms, data)
-        self.do(store, ops.Put(job(job_id)), ops.Delete(end(job_id)._replace(kept=kept)))
+        self.do(store, ops.Put(job(job_id)), ops.Delete(msgspec.structs.replace(end(job_id), kept=kept)))
 
     def test_an_ending_is_kept_until_its_time_is_over(self, store: Store) -> None:
         assert self.last(store) is None
@@ -215,7 +215,7 @@ class Conformance:
     def test_a_job_that_waits_again_has_not_ended_unless_another_takes_its_place(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1))
         again = ended_by(release(1), "1-1-1")
-        again = msgspec.structs.replace(again, end=end(1)._replace(kept=self.kept()))
+        again = msgspec.structs.replace(again, end=msgspec.structs.replace(end(1), kept=self.kept()))
         self.do(store, again)
         assert self.last(store) is None
         self.do(store, claim(1), ops.Put(job(2)), again)

@@ -102,7 +102,7 @@ def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[An
         if found is not None and found.result_ms:
             end = ops.JobEnd(found.id, "done", op.end.at_ms, 1, None, b"abc", 3)
             kept = ops.Kept(found.func, found.name, end, op.end.at_ms + found.result_ms)
-            op = msgspec.structs.replace(op, end=op.end._replace(kept=kept))
+            op = msgspec.structs.replace(op, end=msgspec.structs.replace(op.end, kept=kept))
     return [op], next_id
 
 
