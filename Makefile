@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
-# a look at system calls.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
+# a look at system calls. For benchmarks: two other servers, beside which ours is measured.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace beanstalkd gearman-job-server
 # The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
 NODE_MODULES := demo/oss/node_modules
 
@@ -33,7 +33,7 @@ $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
 
-bench: setup  ## what the daemon does in a second on this machine; JSON=file; AGAINST=REV compares with another revision
+bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))
 
 profile: setup  ## where the daemon's time for one job goes
