@@ -18,7 +18,7 @@ help:  ## show this
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 \

@@ -121,7 +121,8 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, under stable keys")
-    parser.add_argument("--only", metavar="NAME", help=f"run one scenario, or {RATIOS}")
+    names = [each.__name__ for each in SCENARIOS]
+    parser.add_argument("--only", choices=[*names, RATIOS], metavar="NAME", help=f"run one scenario, or {RATIOS}")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is run (default: 3)")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="jobs waiting for next week (0: leave that out)")
     parser.add_argument("--against", metavar="REV", help="compare with another revision, in turn, and do nothing else")
