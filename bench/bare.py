@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from itertools import count, pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from bench import machine
 from bench.ratios import Figures, flat, medians, paired
 from bench.yardsticks.compare import show
 from bench.yardsticks.kinds import OURS
+from bench.yardsticks.link import connect, received, stamp
 from bench.yardsticks.periodicd import Talk
-from bench.yardsticks.rounds import through
-from bench.yardsticks.worker import READ_BYTES, connect, stamp
+from bench.yardsticks.rounds import HOUR_S, through
 from periodic_client import Client
 from periodicd.job import Job, State
 from periodicd.store import file, groups
@@ -113,36 +113,30 @@ def cpu_round(folder: Path) -> Figures:
 
 def latency_round(folder: Path) -> Figures:
     """Milliseconds, each the median of this round: a submit, a ping, and a bare commit of one job."""
-    talk, number = Talk(), count(1)
+    talk, numbers = Talk(), range(1, TURNS * IN_A_TURN + 1)
     with OURS.start(folder) as server, connect(server.port) as link:
         db = file.open_(folder / "bare.db", "full")
-        statements, rows = Statements(db), iter(rows_of(1, TURNS * IN_A_TURN))
+        statements = Statements(db)
 
         def ask(request: bytes) -> None:
             link.sendall(request)
-            while not talk.heard(link.recv(READ_BYTES))[0]:
+            while not talk.heard(received(link))[0]:
                 pass
 
-        def submit() -> Callable[[], None]:
-            request = talk.put(next(number), stamp(0), 3600)
-            return lambda: ask(request)
+        def commit(row: Row) -> None:
+            statements.commit([row], [])
 
-        def ping() -> Callable[[], None]:
-            request = talk.ping(next(number))
-            return lambda: ask(request)
-
-        def commit() -> Callable[[], None]:
-            row = next(rows)
-            return lambda: statements.commit([row], [])
-
-        kinds = {"raw_submit": submit, "raw_ping": ping, "bare_commit": commit}
+        kinds: dict[str, tuple[Callable[[Any], None], Iterator[Any]]] = {
+            "raw_submit": (ask, iter([talk.put(number, stamp(0), HOUR_S) for number in numbers])),
+            "raw_ping": (ask, iter([talk.ping(number) for number in numbers])),
+            "bare_commit": (commit, iter(rows_of(1, len(numbers)))),
+        }
         took_ms: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(TURNS):
-            for name, prepare in kinds.items():
-                for _ in range(IN_A_TURN):
-                    act = prepare()
+            for name, (act, given) in kinds.items():
+                for each in islice(given, IN_A_TURN):
                     begin_s = time.perf_counter()
-                    act()
+                    act(each)
                     took_ms[name].append((time.perf_counter() - begin_s) * 1000)
         db.close()
     return {f"{name}_p50_ms": statistics.median(each) for name, each in took_ms.items()}

@@ -39,7 +39,8 @@ class Talk(Protocol):
         """A question whose answer tells that the jobs have ended, where ends are not answered one by one."""
 
 
-class Server(Protocol):
+@dataclass(frozen=True)
+class Server:
     """A running server."""
 
     port: int

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
@@ -65,13 +64,6 @@ def _packed(message: list[object]) -> bytes:
     return packed
 
 
-@dataclass
-class Running:
-    daemon: Daemon
-    port: int
-    pid: int
-
-
 def of_tree(tree: Path) -> dict[str, str]:
     """Variables with which a process runs the code of that checkout.
 
@@ -86,7 +78,7 @@ def starter(tree: Path) -> Callable[[Path], AbstractContextManager[Server]]:
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
         with Daemon(folder, env=of_tree(tree)) as daemon:
-            yield Running(daemon, int(daemon.url.rsplit(":", 1)[1]), daemon.pid)
+            yield Server(int(daemon.url.rsplit(":", 1)[1]), daemon.pid)
 
     return start
 

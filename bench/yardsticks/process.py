@@ -6,17 +6,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.daemon import STOP_S
 from bench.yardsticks import Server
-
-
-@dataclass
-class Running:
-    port: int
-    pid: int
 
 
 def free_port() -> int:
@@ -39,7 +32,7 @@ def started(folder: Path, port: int, command: Sequence[str]) -> Iterator[Server]
             # Another process's socket has no event to wait for.
             time.sleep(0.01)
             assert process.poll() is None, f"{command[0]} ended with {process.returncode}: {output.read_text()}"
-        yield Running(port, process.pid)
+        yield Server(port, process.pid)
     finally:
         process.terminate()
         process.wait(STOP_S)

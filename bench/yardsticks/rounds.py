@@ -18,7 +18,7 @@ from itertools import count
 from bench.machine import cpu_s, percentile
 from bench.ratios import Figures
 from bench.yardsticks import Server, Yardstick
-from bench.yardsticks.worker import READ_BYTES, connect, stamp
+from bench.yardsticks.link import connect, received, stamp
 
 SECONDS, MOST = 1.0, 100_000
 """Of submitting one at a time, and so many requests at the most."""
@@ -62,19 +62,13 @@ def _one_at_a_time(yardstick: Yardstick, server: Server, connections: int) -> fl
     while (took_s := time.perf_counter() - begin_s) < SECONDS:
         for number, _ in poll.poll(1):
             link, talk = links[number]
-            answers, _ = talk.heard(_received(link.recv(READ_BYTES), yardstick))
+            answers, _ = talk.heard(received(link))
             if answers:
                 done += answers
                 link.sendall(next(requests))
     for link, _ in links.values():
         link.close()
     return done / took_s
-
-
-def _received(data: bytes, yardstick: Yardstick) -> bytes:
-    if not data:
-        raise EOFError(f"{yardstick.name} closed the connection")
-    return data
 
 
 def _submit_all(yardstick: Yardstick, server: Server, requests: list[bytes]) -> None:
@@ -84,10 +78,10 @@ def _submit_all(yardstick: Yardstick, server: Server, requests: list[bytes]) -> 
         answered = 0
         for sent in range(0, len(requests), AT_ONCE):
             while sent - answered > UNANSWERED - AT_ONCE:
-                answered += talk.heard(_received(link.recv(READ_BYTES), yardstick))[0]
+                answered += talk.heard(received(link))[0]
             link.sendall(b"".join(requests[sent : sent + AT_ONCE]))
         while answered < len(requests):
-            answered += talk.heard(_received(link.recv(READ_BYTES), yardstick))[0]
+            answered += talk.heard(received(link))[0]
 
 
 class _Worker:
@@ -171,7 +165,7 @@ def _paced(yardstick: Yardstick, server: Server, delays_s: list[int], each_s: fl
         for at, delay_s in enumerate(delays_s):
             time.sleep(max(0, begin_s + at * each_s - time.monotonic()))
             link.sendall(talk.put(next(_number), stamp(time.monotonic_ns() + delay_s * 1_000_000_000), delay_s))
-            while not talk.heard(_received(link.recv(READ_BYTES), yardstick))[0]:
+            while not talk.heard(received(link))[0]:
                 pass
         worker.wait()
     return worker.after_ms

@@ -7,25 +7,12 @@ of the system's monotonic clock, which all processes share.
 
 import json
 import select
-import socket
 import sys
 import time
 
 from bench.yardsticks import Yardstick
 from bench.yardsticks.kinds import WORKERS
-
-READ_BYTES = 2**18
-
-
-def connect(port: int) -> socket.socket:
-    link = socket.create_connection(("127.0.0.1", port))
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return link
-
-
-def stamp(at_ns: int) -> bytes:
-    """A workload of 100 bytes that bears the time."""
-    return b"%020d" % at_ns + b"x" * 80
+from bench.yardsticks.link import connect, received, stamped_ns
 
 
 def work(yardstick: Yardstick, port: int, jobs: int) -> dict[str, object]:
@@ -43,12 +30,10 @@ def work(yardstick: Yardstick, port: int, jobs: int) -> dict[str, object]:
     while sum(talk.ended for _, talk in links.values()) < jobs:
         for number, _ in poll.poll():
             link, talk = links[number]
-            if not (data := link.recv(READ_BYTES)):
-                raise EOFError(f"{yardstick.name} closed the connection")
-            _, workloads = talk.heard(data)
+            _, workloads = talk.heard(received(link))
             now_ns = time.monotonic_ns()
             begin_ns = begin_ns or (now_ns if workloads else 0)
-            after_ns += [now_ns - int(workload[:20]) for workload in workloads]
+            after_ns += [now_ns - stamped_ns(workload) for workload in workloads]
             if said := talk.reply():
                 link.sendall(said)
             if workloads and len(after_ns) == jobs:
