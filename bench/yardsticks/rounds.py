@@ -2,7 +2,7 @@
 
 The submitter is this process, the worker another one (``worker.py``). The keys are those of ``bench/scenarios.py``,
 whose clients are our library; here all clients are raw sockets. Workloads are 100 bytes; requests are made beforehand
-where a rate is measured. Rates end in ``_s``, times in ``_ms``, both ways in their unit.
+where a rate is measured. Rates end in ``_s``, times in ``_ms``.
 """
 
 import json

@@ -14,6 +14,8 @@ from bench.yardsticks import Yardstick
 from bench.yardsticks.kinds import WORKERS
 from bench.yardsticks.link import connect, received, stamped_ns
 
+SILENCE_S = 60
+
 
 def work(yardstick: Yardstick, port: int, jobs: int) -> dict[str, object]:
     links = {}
@@ -28,7 +30,9 @@ def work(yardstick: Yardstick, port: int, jobs: int) -> dict[str, object]:
     begin_ns = 0
     after_ns: list[int] = []
     while sum(talk.ended for _, talk in links.values()) < jobs:
-        for number, _ in poll.poll():
+        if not (heard := poll.poll(SILENCE_S)):
+            raise TimeoutError(f"{yardstick.name} said nothing for {SILENCE_S} s; of {jobs} jobs {len(after_ns)} came")
+        for number, _ in heard:
             link, talk = links[number]
             _, workloads = talk.heard(received(link))
             now_ns = time.monotonic_ns()
