@@ -64,4 +64,4 @@ def start(folder: Path) -> AbstractContextManager[Server]:
     return started(folder, port, ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(folder), "-f0"])
 
 
-YARDSTICK = Yardstick("beanstalkd", "beanstalkd", start, Talk, connections=8, room=1, jobs=10_000)
+YARDSTICK = Yardstick("beanstalkd", "beanstalkd", start, Talk, connections=8, room=1, jobs=5_000)
