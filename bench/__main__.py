@@ -24,7 +24,7 @@ from bench.against import compare
 from bench.bare import beside_bare
 from bench.costs import costs
 from bench.daemon import Daemon
-from bench.ratios import Figures, medians, verdict
+from bench.ratios import Figures, Ratio, compared, flat, medians, verdict
 from bench.scenarios import SCENARIOS, Scenario, fill, first_answer
 from bench.yardsticks.compare import beside, installed
 
@@ -87,7 +87,7 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures:
         figures = costs(costs_folder)
         show(figures)
         result |= figures
-    backlog_ratios = []
+    beside_empty: dict[str, Ratio] = {}
     for scenario in SCENARIOS:
         if options.only not in (None, scenario.__name__):
             continue
@@ -104,18 +104,14 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures:
             figures = {f"backlog_{key}": value for key, value in medians(loaded_runs).items()}
             show(figures, "with the backlog")
             result |= figures
-            backlog_ratios += [
-                figures[f"backlog_{key}"] / result[key] for key in medians(runs) if key.endswith("_s") and key[0] != "c"
-            ]
-    if backlog_ratios:
-        result["backlog_ratio_min"] = min(backlog_ratios)
-    if fsyncs:
-        result["fsync_p50_ms"] = statistics.median(p50 for p50, _ in fsyncs)
-        result["fsync_p99_ms"] = statistics.median(p99 for _, p99 in fsyncs)
+            rates = [{key: value for key, value in each.items() if key.endswith("_s")} for each in runs]
+            beside_empty |= compared("backlog_ratio", loaded_runs, rates)
+    if beside_empty:
+        result |= flat(beside_empty) | {"backlog_ratio_min": min(ratio.median for ratio in beside_empty.values())}
+    result["fsync_p50_ms"] = statistics.median(p50 for p50, _ in fsyncs)
+    result["fsync_p99_ms"] = statistics.median(p99 for _, p99 in fsyncs)
     show({key: result[key] for key in ("backlog_ratio_min", "fsync_p50_ms", "fsync_p99_ms") if key in result})
-    if options.only in (None, RATIOS):
-        result |= ratios(folder, options)
-    return result
+    return result if options.only else result | ratios(folder, options)
 
 
 def main() -> None:
@@ -128,11 +124,15 @@ def main() -> None:
     parser.add_argument("--against", metavar="REV", help="compare with another revision, in turn, and do nothing else")
     parser.add_argument("--folder", type=Path, default=Path(), help="whose disk is measured (default: this folder)")
     options = parser.parse_args()
+    if options.against and options.only == RATIOS:
+        parser.error("--against prints ratios of every scenario; --only names one")
     print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
         if options.against:
             chosen = [each for each in SCENARIOS if options.only in (None, each.__name__)]
             result = compare(Path(name), options.against, chosen, options.repeat)
+        elif options.only == RATIOS:
+            result = ratios(Path(name), options)
         else:
             result = measure(Path(name), options)
     if options.json:

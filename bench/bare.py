@@ -34,12 +34,12 @@ from periodic_client import Client
 from periodicd.job import Job, State
 from periodicd.store import file, groups
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT
-from periodicd.store.statements import SQL
+from periodicd.store.statements import SQL, row_of
 
 TURNS, IN_A_TURN = 20, 20
 """Of submits, pings and bare commits."""
 
-Row = tuple[Any, ...]
+Row = list[Any]
 
 
 class Statements:
@@ -53,7 +53,7 @@ class Statements:
     def commit(self, rows: Sequence[Row], ended: Sequence[int]) -> None:
         """One transaction: these jobs are put, those are done. Then what the store does to its file now and then."""
         self._execute("BEGIN IMMEDIATE")
-        self._in_groups(groups._INSERT_MANY, SQL["insert"], [list(row) for row in rows])
+        self._in_groups(groups._INSERT_MANY, SQL["insert"], rows)
         self._in_groups(groups._DELETE_ANY, SQL["delete_run"], [[job_id] for job_id in ended], [None])
         self._db.commit()
         self._weight += len(rows) + len(ended) + 1
@@ -61,7 +61,7 @@ class Statements:
             self._weight = 0
             self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _in_groups(self, many: str, one: str, rows: list[list[object]], more: Sequence[object] = ()) -> None:
+    def _in_groups(self, many: str, one: str, rows: Sequence[Row], more: Sequence[object] = ()) -> None:
         grouped = len(rows) // groups.GROUP * groups.GROUP
         for first in range(0, grouped, groups.GROUP):
             self._execute("SAVEPOINT a_group")
@@ -75,7 +75,7 @@ def rows_of(first: int, jobs: int) -> list[Row]:
     """As the store would write them."""
     now_ms = time.time_ns() // 1_000_000
     made = (Job(number, "bench", str(number), now_ms, now_ms, stamp(0)) for number in range(first, first + jobs))
-    return [groups.row_of(job, State.WAITING) for job in made]
+    return [row_of(job, State.WAITING) for job in made]
 
 
 def cpu_us(folder: Path, jobs: int, per_commit: int) -> float:
