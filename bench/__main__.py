@@ -13,11 +13,11 @@ from pathlib import Path
 
 import trio
 
-from bench import machine
 from bench.against import compare
 from bench.costs import costs
-from bench.daemon import Daemon
 from bench.scenarios import SCENARIOS, Figures, Scenario, fill, first_answer
+from rig import machine
+from rig.daemon import Daemon
 
 
 def run(scenario: Scenario, folder: Path, fresh: bool) -> Figures:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from bench.daemon import Daemon
 from bench.scenarios import Figures, Scenario
+from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,9 +11,10 @@ from itertools import count
 
 import trio
 
-from bench import machine
-from bench.daemon import Daemon, worker
+from bench.worker import worker
 from periodic_client import Client, Job, NewJob, Worker
+from rig import machine
+from rig.daemon import Daemon
 
 Figures = dict[str, float]
 Scenario = Callable[[Daemon], Awaitable[Figures]]

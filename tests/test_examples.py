@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

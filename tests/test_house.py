@@ -152,7 +152,7 @@ def test_packages_are_typed() -> None:
 
 # -- tests stand on the product, never the other way ------------------------------------------------------------------
 
-PRODUCT = (*PACKAGES, "bench", "demo", "examples")
+PRODUCT = (*PACKAGES, "rig", "bench", "demo", "examples")
 SOURCES = {
     str(path.relative_to(ROOT)): path
     for folder in (*PRODUCT, "tests")
@@ -185,3 +185,15 @@ def test_only_tests_know_of_tests(source: str) -> None:
     for node in ast.walk(ast.parse(SOURCES[source].read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert not re.fullmatch(r"(\.{0,2}/)*tests(/\S*)?", node.value), f"{source} has the path {node.value}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_benchmarks_know_of_benchmarks_and_what_is_installed_stands_alone(source: str) -> None:
+    folder = source.split("/")[0]
+    foreign = {"bench"} - {folder}
+    if folder in PACKAGES or folder == "examples":
+        foreign |= {"rig", "demo"}
+    if folder == "rig":
+        foreign |= {"demo", *PACKAGES}
+    for name in named(SOURCES[source]):
+        assert name.split(".")[0] not in foreign, f"{source} imports {name}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 
 LIMIT_MB = 420

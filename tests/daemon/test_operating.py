@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, ConnectionLost, NewJob
 from periodic_client.cli import ABSENT, EXIT_CODES, INTERRUPTED, LOST, REFUSED, TIMED_OUT, UNREACHABLE
 from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
+from rig.daemon import Daemon
 from tests.daemon.log_record import record
 from tests.daemon.service import Service
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
 from periodic_client.wire import Draining
 from periodicd.net.addresses import parse_address
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.daemon.refused import refused
 

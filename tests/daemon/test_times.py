@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client
+from rig.daemon import Daemon
 
 
 def submit_at(daemon: Daemon, text: str, zone: str | None) -> "subprocess.CompletedProcess[str]":
