@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import periodicd
+
 ROOT = Path(__file__).parent.parent
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "periodicd", "periodic_client", "image_workers")
 
@@ -115,6 +117,23 @@ def test_the_wheel_has_all_that_is_not_python(wheel: Path) -> None:
     }
     assert {"periodicd/store/sqlite.sql", "periodicd/py.typed", "periodic_client/py.typed"} <= ours
     assert {name for name in names if ".dist-info/" not in name} == ours
+
+
+def test_what_a_user_begins_with_is_printed_by_the_commands(
+    wheel: Path, needs: list[Requirement], tmp_path: Path
+) -> None:
+    installed = Installed(tmp_path / "venv")
+    installed.install(wheel)
+    installed.link([*needs, Requirement("Pillow"), Requirement("PyYAML")])
+    for command, option, file in (
+        ("periodicd", "--systemd-unit", "periodicd/periodicd.service"),
+        ("image-workers", "--example", "image_workers/example.yml"),
+    ):
+        printed = installed.run(tmp_path, command, option)
+        assert printed.returncode == 0, printed.stderr
+        assert printed.stdout == (ROOT / file).read_text()
+        version = installed.run(tmp_path, command, "--version")
+        assert version.stdout == f"{command}, version {periodicd.__version__}\n", version.stderr
 
 
 def test_one_name_installs_a_daemon_and_the_command(wheel: Path, needs: list[Requirement], tmp_path: Path) -> None:

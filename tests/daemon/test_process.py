@@ -69,6 +69,12 @@ async def test_a_signal_drains_and_exits_0(daemon: Daemon, number: signal.Signal
         assert left["state"] == "waiting"
 
 
+def test_a_stop_with_nothing_running_does_not_say_that_it_waits(daemon: Daemon) -> None:
+    assert daemon.stop() == 0
+    assert "received SIGTERM" in daemon.said
+    assert "waiting" not in daemon.said
+
+
 async def test_a_second_signal_ends_the_drain(daemon: Daemon) -> None:
     worker = Worker(daemon.url)
     begun = trio.Event()
