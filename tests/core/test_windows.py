@@ -1,4 +1,4 @@
-"""Memory knows a window of what waits on disk: pages, budget, large workloads, many functions, a million jobs."""
+"""Memory knows a window of what waits on disk: pages, budget, large workloads, many functions."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
