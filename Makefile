@@ -39,8 +39,8 @@ bench: setup  ## what the daemon does in a second here, and beside other servers
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest -q
+test: setup  ## run all tests, a file on each processor at a time
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
