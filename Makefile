@@ -10,7 +10,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup demo bench profile soak test sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -38,6 +38,9 @@ bench: setup  ## what the daemon does in a second on this machine; JSON=file; AG
 
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
+
+soak: setup  ## does anything grow in hours of mixed load: HOURS=1; what was seen: OUTPUT=soak.jsonl
+	$(BIN)/python -m bench.soak --hours $(or $(HOURS),1) --output $(or $(OUTPUT),soak.jsonl)
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest -q
