@@ -1,0 +1,202 @@
+"""``python -m bench.large``: workloads of 1 and 20 MB. How fast they are stored and given out, beside the bare disk;
+how much memory the daemon takes while they wait and while they go; and what small jobs feel of them.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from bench import machine
+from bench.crowd import Connection, connections
+from bench.daemon import STOP_S, Daemon
+from bench.heavy import FUNC
+from bench.scenarios import Figures, pickup
+
+MB = 1_000_000
+SIZES = ((MB, (50, 200, 800)), (20 * MB, (5, 20, 80)))
+"""Bytes of a workload, and how many wait before memory is looked at."""
+LIMITS = ("--workload-bytes", str(20 * MB), "--message-bytes", str(32 * 2**20))
+TRAFFIC = (
+    ("without", ()),
+    ("slow worker", ("slow",)),
+    ("submits", ("submit",)),
+    ("submits and a quick worker", ("submit", "take")),
+)
+
+
+# -- the bare disk -----------------------------------------------------------------------------------------------------
+
+
+def disk_mb_s(folder: Path, size: int, number: int) -> float:
+    """So many pieces appended to a file, each synced."""
+    path, piece = folder / "bare", bytes(size)
+    begin = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        for _ in range(number):
+            file.write(piece)
+            os.fdatasync(file.fileno())
+    took = time.perf_counter() - begin
+    path.unlink()
+    return size * number / MB / took
+
+
+def sqlite_mb_s(folder: Path, size: int, number: int) -> float:
+    """So many rows, each committed and synced to the WAL, which is copied into the file at the end."""
+    path = folder / "bare.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+    db.execute("CREATE TABLE workloads (id INTEGER PRIMARY KEY, workload BLOB)")
+    piece = bytes(size)
+    begin = time.perf_counter()
+    for _ in range(number):
+        db.execute("INSERT INTO workloads (workload) VALUES (?)", (piece,))
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    took = time.perf_counter() - begin
+    db.close()
+    for left in folder.glob("bare.db*"):
+        left.unlink()
+    return size * number / MB / took
+
+
+# -- speed and memory --------------------------------------------------------------------------------------------------
+
+
+def peak_mb(running: Daemon) -> float:
+    """The most memory that was ever resident since this was last asked; proc(5), clear_refs."""
+    status = Path(f"/proc/{running.pid}/status").read_text()
+    Path(f"/proc/{running.pid}/clear_refs").write_text("5")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def submit(client: Connection, size: int, first: int, end: int) -> None:
+    workload = bytes(size)
+    for number in range(first, end):
+        client.ask("submit", {"func": FUNC, "name": f"{number}", "workload": workload})
+
+
+def take_all(worker: Connection, number: int) -> None:
+    worker.send([[0, 0, "subscribe", [FUNC, {"limit": 4}]]])
+    while number:
+        given = [[1, msgid, None, None] for kind, msgid, *_ in worker.receive() if kind == 0]
+        if given:
+            number -= len(given)
+            worker.send(given)
+    worker.ask("ping")
+
+
+def speed_and_memory(folder: Path, size: int, waiting: Sequence[int]) -> Figures:
+    key = f"large_{size // MB}mb"
+    bare = {
+        f"{key}_disk_mb_s": disk_mb_s(folder, size, waiting[1]),
+        f"{key}_sqlite_mb_s": sqlite_mb_s(folder, size, waiting[1]),
+    }
+    figures: Figures = {}
+    with Daemon(folder, *LIMITS) as running, connections(running, 2) as (client, worker):
+        peak_mb(running)
+        done, took = 0, 0.0
+        for number in waiting:
+            begin = time.perf_counter()
+            submit(client, size, done, number)
+            took += time.perf_counter() - begin
+            done = number
+            figures |= {f"{key}_{number}_waiting_peak_mb": peak_mb(running)}
+        begin = time.perf_counter()
+        take_all(worker, done)
+        figures |= {
+            f"{key}_submit_mb_s": size * done / MB / took,
+            f"{key}_drain_mb_s": size * done / MB / (time.perf_counter() - begin),
+            f"{key}_drain_peak_mb": peak_mb(running),
+        }
+    return bare | figures
+
+
+# -- what small jobs feel ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def traffic(running: Daemon, kinds: Sequence[str], size: int) -> Iterator[None]:
+    started = [subprocess.Popen([sys.executable, "-m", "bench.heavy", kind, running.url, str(size)]) for kind in kinds]
+    try:
+        yield
+    finally:
+        for each in started:
+            each.terminate()
+            each.wait(STOP_S)
+
+
+def pickup_beside(folder: Path, size: int, kinds: Sequence[str]) -> Figures:
+    """Of small jobs of another function, worker and client. The slow worker has eight large jobs to take."""
+    with Daemon(folder, *LIMITS) as running:
+        if kinds == ("slow",):
+            with connections(running, 1) as (client,):
+                submit(client, size, 0, 8)
+        with traffic(running, kinds, size):
+            if kinds:
+                _wait_for_traffic(running)
+            return trio.run(pickup, running)
+
+
+def _wait_for_traffic(running: Daemon) -> None:
+    with connections(running, 1) as (client,):
+        while not client.ask("status")["functions"]:
+            time.sleep(0.05)  # other processes start in their own time
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+def measure(folder: Path, repeat: int) -> Figures:
+    result: Figures = {}
+    for size, waiting in SIZES:
+        figures = medians([in_new(folder, speed_and_memory, size, waiting) for _ in range(repeat)])
+        for key, value in figures.items():
+            print(f"{key:44} {value:10,.1f}", flush=True)
+        result |= figures
+    for size, _ in SIZES:
+        print(f"\n{f'pickup of small jobs beside {size // MB} MB, ms':44} {'p50':>10} {'p99':>10}")
+        found = [[in_new(folder, pickup_beside, size, kinds) for _, kinds in TRAFFIC] for _ in range(repeat)]
+        for (name, _), runs in zip(TRAFFIC, zip(*found, strict=True), strict=True):
+            figures = medians(runs)
+            print(f"{name:44} {figures['pickup_p50_ms']:10.2f} {figures['pickup_p99_ms']:10.2f}", flush=True)
+            result |= {f"large_{size // MB}mb_{name.replace(' ', '_')}_{key}": value for key, value in figures.items()}
+    return result
+
+
+def in_new(
+    folder: Path, what: Callable[[Path, int, Sequence[Any]], Figures], size: int, rest: Sequence[Any]
+) -> Figures:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        return what(Path(name), size, rest)
+
+
+def medians(runs: Sequence[Figures]) -> Figures:
+    return {key: statistics.median(figures[key] for figures in runs) for key in runs[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, under stable keys")
+    parser.add_argument("--repeat", type=int, default=3, help="how often each is run (default: 3)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="whose disk is measured (default: this folder)")
+    options = parser.parse_args()
+    print(machine.describe())
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
+        result = measure(Path(name), options.repeat)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
