@@ -11,8 +11,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,16 @@ from bench import machine
 from bench.crowd import Connection, connections
 from bench.daemon import STOP_S, Daemon
 from bench.heavy import FUNC
-from bench.scenarios import Figures, pickup
+from bench.scenarios import HOUR_MS, Figures, pickup
 
 MB = 1_000_000
-SIZES = ((MB, (50, 200, 800)), (20 * MB, (5, 20, 80)))
+SIZES = ((MB, (20, 100, 400)), (20 * MB, (2, 10, 40)))
 """Bytes of a workload, and how many wait before memory is looked at."""
+AT_ONCE = 4
+"""Connections that submit, so that the next job arrives while one is written."""
 LIMITS = ("--workload-bytes", str(20 * MB), "--message-bytes", str(32 * 2**20))
+CHECKPOINT_OPS = 5_000
+"""So many small ops bring a checkpoint."""
 TRAFFIC = (
     ("without", ()),
     ("slow worker", ("slow",)),
@@ -80,10 +86,16 @@ def peak_mb(running: Daemon) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def submit(client: Connection, size: int, first: int, end: int) -> None:
+def submit(clients: Sequence[Connection], size: int, first: int, end: int) -> None:
+    """Each connection its share, one after the other."""
     workload = bytes(size)
-    for number in range(first, end):
-        client.ask("submit", {"func": FUNC, "name": f"{number}", "workload": workload})
+
+    def share(place: int) -> None:
+        for number in range(first + place, end, len(clients)):
+            clients[place].ask("submit", {"func": FUNC, "name": f"{number}", "workload": workload})
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        list(threads.map(share, range(len(clients))))
 
 
 def take_all(worker: Connection, number: int) -> None:
@@ -103,12 +115,12 @@ def speed_and_memory(folder: Path, size: int, waiting: Sequence[int]) -> Figures
         f"{key}_sqlite_mb_s": sqlite_mb_s(folder, size, waiting[1]),
     }
     figures: Figures = {}
-    with Daemon(folder, *LIMITS) as running, connections(running, 2) as (client, worker):
+    with Daemon(folder, *LIMITS) as running, connections(running, 1 + AT_ONCE) as (worker, *clients):
         peak_mb(running)
         done, took = 0, 0.0
         for number in waiting:
             begin = time.perf_counter()
-            submit(client, size, done, number)
+            submit(clients, size, done, number)
             took += time.perf_counter() - begin
             done = number
             figures |= {f"{key}_{number}_waiting_peak_mb": peak_mb(running)}
@@ -120,6 +132,34 @@ def speed_and_memory(folder: Path, size: int, waiting: Sequence[int]) -> Figures
             f"{key}_drain_peak_mb": peak_mb(running),
         }
     return bare | figures
+
+
+def checkpoint_ms(folder: Path, size: int, waiting: Sequence[int]) -> Figures:
+    """The longest that a ping waits while the WAL with large jobs is copied into the file."""
+    longest_ms, is_over = 0.0, threading.Event()
+
+    def ping() -> None:
+        nonlocal longest_ms
+        while not is_over.is_set():
+            begin = time.perf_counter()
+            pinging.ask("ping")
+            longest_ms = max(longest_ms, (time.perf_counter() - begin) * 1000)
+
+    with Daemon(folder, *LIMITS) as running, connections(running, 2) as (client, pinging):
+        submit([client], size, 0, waiting[1])
+        wal_mb = running.store.with_name("periodic.db-wal").stat().st_size / MB
+        thread = threading.Thread(target=ping)
+        thread.start()
+        for first in range(0, CHECKPOINT_OPS, 1000):
+            jobs = [
+                {"func": "small", "name": f"{number}", "delay_ms": HOUR_MS} for number in range(first, first + 1000)
+            ]
+            client.ask("submit_batch", jobs)
+        client.ask("ping")
+        is_over.set()
+        thread.join()
+    key = f"large_{size // MB}mb"
+    return {f"{key}_wal_mb": wal_mb, f"{key}_checkpoint_ping_max_ms": longest_ms}
 
 
 # -- what small jobs feel ----------------------------------------------------------------------------------------------
@@ -140,8 +180,8 @@ def pickup_beside(folder: Path, size: int, kinds: Sequence[str]) -> Figures:
     """Of small jobs of another function, worker and client. The slow worker has eight large jobs to take."""
     with Daemon(folder, *LIMITS) as running:
         if kinds == ("slow",):
-            with connections(running, 1) as (client,):
-                submit(client, size, 0, 8)
+            with connections(running, 1) as clients:
+                submit(clients, size, 0, 8)
         with traffic(running, kinds, size):
             if kinds:
                 _wait_for_traffic(running)
@@ -161,6 +201,7 @@ def measure(folder: Path, repeat: int) -> Figures:
     result: Figures = {}
     for size, waiting in SIZES:
         figures = medians([in_new(folder, speed_and_memory, size, waiting) for _ in range(repeat)])
+        figures |= medians([in_new(folder, checkpoint_ms, size, waiting) for _ in range(repeat)])
         for key, value in figures.items():
             print(f"{key:44} {value:10,.1f}", flush=True)
         result |= figures
