@@ -33,13 +33,9 @@ class Mixed:
         self._url = url
         self._pause_s = 1 / acts_s
         self._rng = random.Random(seed)
-        self._late_ms: list[float] = []
+        self.late_ms: list[float] = []
+        """How late each run began. Whoever looks at it empties it."""
         self.runs = 0
-
-    def take_late_ms(self) -> list[float]:
-        """How late each run began, of those since this was last called."""
-        late_ms, self._late_ms = self._late_ms, []
-        return late_ms
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -68,7 +64,7 @@ class Mixed:
                 worker.stop()
 
     async def _perform(self, job: Job) -> Outcome:
-        self._late_ms.append(time.time() * 1000 - job.due_at_ms)
+        self.late_ms.append(time.time() * 1000 - job.due_at_ms)
         self.runs += 1
         dice = self._rng.random()
         if dice < 0.5:

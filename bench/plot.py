@@ -40,7 +40,7 @@ def _chart(minutes: Sequence[float], chart: Chart) -> list[str]:
     parts = [
         f'<text class="title" x="{LEFT}" y="16">{escape(chart.title)}{escape(f" ({names})" if names else "")}</text>',
         f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{floor}H{right}"/>',
-        f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{top:.3g}</text>',
+        f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{_shown(top)}</text>',
         f'<text x="{LEFT - 6}" y="{floor}" text-anchor="end">0</text>',
         f'<text x="{LEFT}" y="{HEIGHT - 4}">{minutes[0]:.0f} min</text>',
         f'<text x="{right}" y="{HEIGHT - 4}" text-anchor="end">{minutes[-1]:.0f} min</text>',
@@ -53,3 +53,7 @@ def _chart(minutes: Sequence[float], chart: Chart) -> list[str]:
         )
         parts.append(f'<polyline stroke="{colour}" points="{points}"/>')
     return parts
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

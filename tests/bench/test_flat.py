@@ -7,7 +7,7 @@ import pytest
 
 from bench.flat import Bound, Sample, TooFew, judge
 from bench.plot import Chart, svg
-from bench.soak import BOUNDS, draw
+from bench.soak import BOUNDS, CHARTS, draw
 
 MEMORY = Bound("rss_mb", "memory", share=0.03, slack=1.0)
 
@@ -68,6 +68,8 @@ def test_a_drawing_is_whole_and_its_lines_stay_inside() -> None:
     assert "a < b (p50 · p99)" in [text.text for text in drawn.findall(".//{*}text")]
 
 
-def test_all_that_a_soak_judges_can_be_drawn() -> None:
-    sample = {"s": 5.0} | {bound.key: 1.0 for bound in BOUNDS}
-    assert draw([sample, sample | {"s": 10.0}]).count("<polyline") == len(BOUNDS)
+def test_all_that_a_soak_judges_is_drawn() -> None:
+    drawn = {key for _, lines in CHARTS for _, key in lines}
+    assert {bound.key for bound in BOUNDS} <= drawn
+    sample = {"s": 5.0} | dict.fromkeys(drawn, 1.0)
+    assert draw([sample, sample | {"s": 10.0}]).count("<polyline") == len(drawn)
