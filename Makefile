@@ -10,7 +10,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup demo bench profile soak test guard sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -39,8 +39,14 @@ bench: setup  ## what the daemon does in a second here, and beside other servers
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
+soak: setup  ## does anything grow in hours of mixed load: HOURS=1; what was seen: OUTPUT=soak.jsonl
+	$(BIN)/python -m bench.soak --hours $(or $(HOURS),1) --output $(or $(OUTPUT),soak.jsonl)
+
 test: setup  ## run all tests, a file on each processor at a time
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+guard: setup  ## count what a job costs, and make that the limits that `make test` holds it to
+	$(BIN)/python -m tests.guard
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
