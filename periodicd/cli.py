@@ -19,7 +19,7 @@ import trio
 from click.core import ParameterSource
 
 from periodic_client.wire import Limits
-from periodicd import __version__, logs, notify
+from periodicd import BUILD, __version__, logs, notify
 from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
@@ -83,7 +83,7 @@ def _option(each: Field) -> Callable[[Callable[..., None]], Callable[..., None]]
 )
 @click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file to read.")
 @_options
-@click.version_option(__version__)
+@click.version_option(f"{__version__}, {BUILD}")
 @click.pass_context
 def periodicd(context: click.Context, /, file: Path | None, **flags: Any) -> None:
     """The timed-job server. What it acknowledged it never loses."""

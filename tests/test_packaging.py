@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "periodicd", "periodic_client", "image_workers")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "periodicd", "periodic_client", "image_workers")
 
 
 class Installed:
