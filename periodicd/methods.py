@@ -31,8 +31,8 @@ class Method(Generic[*Ts]):
     is_large: bool = False
     """Whether its answer may be of any size."""
 
-    def __call__(self, scheduler: Scheduler, peer: Peer, msgid: int, params: list[Any]) -> None:
-        self.rule(scheduler, peer, msgid, *self.check(params, scheduler.rules))
+
+AnyMethod = Method[*tuple[Any, ...]]
 
 
 def _nothing(params: list[Any], _rules: Rules) -> tuple[()]:
@@ -43,7 +43,7 @@ def _nothing(params: list[Any], _rules: Rules) -> tuple[()]:
     return ()
 
 
-METHODS: dict[str, Method[*tuple[Any, ...]]] = {
+METHODS: dict[str, AnyMethod] = {
     "hello": Method(requests.hello, Scheduler.hello, "anyone"),
     "ping": Method(_nothing, Scheduler.ping, "anyone"),
     "submit": Method(requests.submit, Scheduler.submit),
