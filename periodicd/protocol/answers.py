@@ -102,6 +102,7 @@ class FunctionAnswer(TypedDict):
 
 class StatusAnswer(TypedDict):
     server: str
+    build: str
     boot: int
     now_at_ms: int
     uptime_ms: int

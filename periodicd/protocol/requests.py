@@ -159,11 +159,6 @@ def hello(params: list[Any], _rules: Rules) -> tuple[fields.Hello]:
     return (take(params, fields.HelloParams).options or fields.Hello(),)
 
 
-def nothing(params: list[Any], _rules: Rules) -> tuple[()]:
-    take(params, fields.Nothing)
-    return ()
-
-
 def submit(params: list[Any], rules: Rules) -> tuple[Submission]:
     if len(params) == 1 and type(params[0]) is list:
         raise wrong("job", "is a map, not an array; for several jobs there is submit_batch")

@@ -33,7 +33,7 @@ from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
-from periodicd.scheduler.runs import Runs, job_of
+from periodicd.scheduler.runs import Claims, Runs, job_of
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
 from periodicd.scheduler.step import Step
@@ -50,7 +50,8 @@ class Scheduler:
         self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
         """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
-        self.runs = Runs(self.step, self.numbers, boot.boot, chance, self.settings.claim_delay_ms)
+        claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
+        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
         self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
