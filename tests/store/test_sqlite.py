@@ -154,12 +154,13 @@ def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None
 
 
 def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("periodicd.store.reader.CHUNK", 10)
+    monkeypatch.setattr("periodicd.store.reader._BY_ID.chunk", 10)
     monkeypatch.setattr("periodicd.store.reader.LISTING_S", -1)
     store = SqliteStore(path, "relaxed")
     store.apply([ops.Put(job(number, str(number), "rare" if number in (3, 35) else "f")) for number in range(1, 41)])
     store.commit()
-    found, pages, after = [], 0, 0
+    found, pages = [], 0
+    after: ops.Place | None = None
     while True:
         page = store.list_jobs(ops.Listing("rare", after=after))
         found += [one.job.id for one in page.jobs]
