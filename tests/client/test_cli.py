@@ -228,7 +228,7 @@ def test_get_of_an_absent_job(scripted: ScriptedDaemon, run: Run) -> None:
 
 def test_list(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
-    result = run("list", "--func", "f", "--state", "dead")
+    result = run("list", "--where", "func=f", "--where", "state=dead")
     assert scripted.asked == [("list", [{"func": "f", "state": "dead", "after": None, "limit": 100}])]
     title, row = (line.split("\t") for line in result.stdout.splitlines())
     assert title[:4] == ["func", "name", "state", "due"]
@@ -393,7 +393,7 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["remove", "f", "a", "b", "--id", "1"],
         ["requeue", "f", "a", "b", "--id", "1"],
         ["list", "--limit", "0"],
-        ["list", "--state", "done"],
+        ["list", "--where", "colour=red"],
         ["remove", "f"],
     ],
 )
