@@ -225,7 +225,7 @@ class MemoryStore:
         with self._one_at_a_time:
             found = [
                 ops.Shown(replace(job, workload=None), job.state is State.RUNNING and self._of(*job.key)[1] is not None)
-                for job in sorted(self._jobs.values(), key=lambda job: _in_order(_place(job, listing)))
+                for job in sorted(self._jobs.values(), key=lambda job: _in_order(_place(job, listing), listing))
                 if _is_listed(job, listing)
             ]
         if listing.only_count:
@@ -253,12 +253,12 @@ def _is_listed(job: Job, listing: ops.Listing) -> bool:
         and (listing.due_before_at_ms is None or job.due_at_ms < listing.due_before_at_ms)
         and (listing.reason is None or listing.reason in (job.reason or ""))
         and (listing.before_id is None or job.id < listing.before_id)
-        and (listing.after is None or _in_order(_place(job, listing)) > _in_order(listing.after))
+        and (listing.after is None or _in_order(_place(job, listing), listing) > _in_order(listing.after, listing))
     )
 
 
-def _in_order(place: ops.Place) -> tuple[str, int]:
-    return place.name or "", place.id
+def _in_order(place: ops.Place, listing: ops.Listing) -> tuple[str, int]:
+    return (place.name or "" if listing.by_name else ""), place.id
 
 
 _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {

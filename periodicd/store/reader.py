@@ -104,6 +104,8 @@ class Reader:
 def _parameters(listing: Listing, way: _Way) -> dict[str, Any]:
     after = listing.after or Place(-1)
     prefix = listing.prefix or ""
+    if listing.by_name and (after.name or "") < prefix:
+        after = Place(-1, prefix)
     return {
         "func": listing.func,
         "state": listing.state,
@@ -114,7 +116,7 @@ def _parameters(listing: Listing, way: _Way) -> dict[str, Any]:
         "reason": listing.reason,
         "before_id": ID_END if listing.before_id is None else listing.before_id,
         "after_id": after.id,
-        "after_name": max(prefix, after.name or ""),
+        "after_name": after.name,
         "last_id": ID_END,
         "last_name": prefix + NAME_END,
         "chunk": way.chunk,

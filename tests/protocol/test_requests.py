@@ -299,7 +299,11 @@ def test_a_cursor_is_one_that_was_given() -> None:
             "is not after due_from_at_ms, so no job is meant",
         ),
         ({"function": "f"}, "query.function", "is not a key of a query; did you mean func?"),
-        ({"limit": 5}, "query.limit", "is not a key of a query"),
+        (
+            {"limit": 5},
+            "query.limit",
+            "is not a key of a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, all",
+        ),
         ({"state": "gone"}, "query.state", "is one of waiting, running, dead, behind, not gone"),
     ],
 )
@@ -369,7 +373,8 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
         ("submit_batch", "jobs[2]", lambda value: [[JOB, JOB, JOB | value]], "a job; did you mean name?"),
         ("remove", "options", lambda value: ["f", "a", value], "these options; they are id"),
         ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload"),
-        ("list", "query", lambda value: [value], "these options; they are func, state, after, limit"),
+        ("list", "query", lambda value: [value],
+         "a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, after, limit"),
         ("status", "query", lambda value: [value], "these options; they are prefix, after, limit"),
         ("subscribe", "options", lambda value: ["f", value], "these options; they are limit"),
         ("extend", "options", lambda value: ["f", value], "these options; they are lease_ms, own"),
@@ -390,9 +395,7 @@ def test_the_key_that_was_meant_is_guessed() -> None:
     assert refusal("submit", JOB | {"retry": {"jitter": 1}}) == at(
         "job.retry.jitter", "is not a key of a retry rule; did you mean jitter_percent?"
     )
-    assert refusal("list", {"states": "dead"}) == at(
-        "query.states", "is not a key of these options; did you mean state?"
-    )
+    assert refusal("list", {"states": "dead"}) == at("query.states", "is not a key of a query; did you mean state?")
     assert refusal("submit", JOB | {"": 1}).startswith("INVALID path=job.: job. is not a key of a job; ")
 
 

@@ -99,7 +99,9 @@ def kept(store: MemoryStore | SqliteStore) -> Any:
 listings = st.builds(
     ops.Listing, st.none() | st.sampled_from(FUNCS), st.none() | st.sampled_from(State),
     st.none() | st.sampled_from(NAMES), st.none() | millis, st.none() | millis,
-    st.none() | st.text(min_size=1, max_size=2), st.none() | ids, limit=st.sampled_from([1, 3, 1_000]),
+    st.none() | st.text(min_size=1, max_size=2), st.none() | ids,
+    st.none() | st.builds(ops.Place, ids, st.none() | st.sampled_from(["", "a", "ab", "z"])),
+    st.sampled_from([1, 3, 1_000]), st.just(False),
 )  # fmt: skip
 
 
