@@ -51,6 +51,12 @@ class FunctionsQuery(NamedTuple):
 
 
 DONE = Outcome("done")
+_KEPT_AS_SAID = [
+    name
+    for name in fields.Job.__struct_fields__
+    if name in Job.__slots__ and name not in ("func", "name", "workload", "headers", "due_at_ms", "retry")
+]
+"""Fields of a job that need no look at anything else; the record has the default of what was not said."""
 
 
 # -- what depends on the rules -----------------------------------------------------------------------------------------
@@ -102,10 +108,10 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
     job.dated = due_at_ms > now_ms and said.due_at_ms is not None
     if said.headers:
         job.headers = said.headers
-    if said.priority is not None:
-        job.priority = said.priority
-    if said.lease_ms is not None:
-        job.lease_ms = said.lease_ms
+    for name in _KEPT_AS_SAID:
+        value = getattr(said, name)
+        if value is not None:
+            setattr(job, name, value)
     if said.retry is not None:
         job.retry = _retry(said.retry)
     return Submission(job, said.existing or "replace")

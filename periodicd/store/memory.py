@@ -93,9 +93,9 @@ class MemoryStore:
         if front.state is not State.DEAD:
             return ops.RequeueResult("not_dead")
         del self._jobs[front.id]
-        job = self._jobs[op.new_id] = Job(
-            op.new_id, op.func, op.name, op.due_at_ms, front.submitted_at_ms, front.workload, front.workload_bytes,
-            front.priority, front.lease_ms, front.retry, headers=front.headers,
+        job = self._jobs[op.new_id] = replace(
+            front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
+            crashes=0, restarts=0, suspect=False, reason=None, ended_at_ms=None, handle=None,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
