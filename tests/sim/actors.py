@@ -102,7 +102,7 @@ class Submitter(Actor):
     def remove_matching(self, now: Now) -> None:
         """Of what does not run; perhaps only of what was there before a job that was answered, or only counted."""
         rng = self.rng
-        (func, prefix), state = self._key(), rng.choice(("waiting", "behind", "dead"))
+        (func, prefix), state = self._key(), rng.choice(("waiting", "waiting", "behind", "dead"))
         query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
         before_id = rng.choice((None, self._ids.get(self._key())))
         options = {
@@ -189,7 +189,7 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.submit_batch),
     (60, Submitter.remove),
     (50, Submitter.requeue),
-    (30, Submitter.remove_matching),
+    (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
