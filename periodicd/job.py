@@ -5,7 +5,8 @@ suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -35,8 +36,7 @@ RESTARTS_MAX = 20
 """A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     id: int
     """Grows with every submit and is never used again, not even after a crash."""
     func: str

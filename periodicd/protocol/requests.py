@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct
+
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import MATCHED_MAX, TIME_MS_MAX
 from periodicd.job import STATES, Job, State
@@ -25,7 +27,7 @@ class Rules(NamedTuple):
     workload_bytes_max: int
 
 
-class Submission(NamedTuple):
+class Submission(Struct, frozen=True):
     """A job as it was asked for; the scheduler gives it its id."""
 
     job: Job
@@ -51,11 +53,8 @@ class FunctionsQuery(NamedTuple):
 
 
 DONE = Outcome("done")
-_KEPT_AS_SAID = [
-    name
-    for name in fields.Job.__struct_fields__
-    if name in Job.__slots__ and name not in ("func", "name", "workload", "headers", "due_at_ms", "retry")
-]
+_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "due_at_ms", "retry"}
+_KEPT_AS_SAID = sorted({*Job.__struct_fields__} & {*fields.Job.__struct_fields__} - _NEEDS_A_LOOK)
 """Fields of a job that need no look at anything else; the record has the default of what was not said."""
 
 

@@ -6,7 +6,6 @@ row of a Job, ``job_of`` a Job of a row. Both know the fields that SQLite has no
 
 import json
 import re
-from dataclasses import fields
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any
@@ -17,7 +16,7 @@ from periodicd.job import Job, State
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
 
-_COLUMNS = [field.name for field in fields(Job)]
+_COLUMNS = Job.__struct_fields__
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
 _WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT = map(
