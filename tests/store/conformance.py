@@ -377,6 +377,17 @@ class Conformance:
         assert listed == ids, "in pages"
         assert store.list_jobs(ops.Listing(**query, only_count=True)) == ops.ListingResult([], None, len(ids))
 
+    @pytest.mark.parametrize(
+        "name", ["\0", "a\0b", "a\nb", 'a"b\\', "ä", "\U0010ffff" * 63, "%_", "\x1f\x7f", "\ud7ff\ue000"]
+    )
+    def test_names_of_all_kinds_are_listed_as_they_are(self, store: Store, name: str) -> None:
+        self.do(store, ops.Put(job(1, name, headers={name: name})), bury(1))
+        self.do(store, ops.Put(job(2, "other")))
+        for query in (ops.Listing("f", prefix=name), ops.Listing(prefix=name), ops.Listing("f", prefix=name[:1])):
+            (found,) = (shown.job for shown in store.list_jobs(query).jobs if shown.job.id == 1)
+            assert (found.name, found.headers) == (name, {name: name})
+            assert len(store.list_jobs(query).jobs) == 1
+
     def test_what_is_removed_is_in_the_state_that_was_asked_for(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)))
         for job_id, state in ((1, State.RUNNING), (2, State.BEHIND)):
