@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from periodic_client.wire import Busy
 from periodicd.job import Job, State
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.jobs import Jobs
@@ -18,6 +19,9 @@ from periodicd.scheduler.numbers import Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.step import Step, Then
 from periodicd.store.ops import Listing, ListingResult
+
+WAITING_MAX = 8
+"""Requests whose jobs were found and wait for a step of their own; those that are being looked for are not counted."""
 
 Change = Callable[[Jobs, Job, State | None, Then[Any]], None]
 """What is done with a job that was found, if it is in this state; the store's answer has a ``result``."""
@@ -29,6 +33,7 @@ class Word(NamedTuple):
     """The result that counts."""
 
 
+# A word that says more than which jobs (a due time, a reason) is made for its request.
 WORDS = {
     "remove": Word(lambda jobs, job, state, then: jobs.remove(job.func, job.name, job.id, state, then), "removed"),
     "requeue": Word(lambda jobs, job, _, then: jobs.requeue(job.func, job.name, job.id, then), "requeued"),
@@ -54,11 +59,14 @@ class Matching:
         self._found: deque[Found] = deque()
         """What was found, one request a step, so that no step is long."""
 
-    def begin(self, peer: Peer, msgid: int, word: str, listing: Listing) -> None:
+    def begin(self, peer: Peer, msgid: int, word: Word, listing: Listing) -> None:
+        if len(self._found) >= WAITING_MAX:
+            self._step.refuse(peer, msgid, Busy(f"{WAITING_MAX} requests on many wait already", retry_after_ms=100))
+            return
         if listing.before_id is None:
             # The first of several requests: what is put or requeued from now on is not met by those that follow.
             listing = listing._replace(before_id=self._numbers.next)
-        self._listings.begin(peer, msgid, listing, partial(self._on_found, peer, msgid, WORDS[word], listing))
+        self._listings.begin(peer, msgid, listing, partial(self._on_found, peer, msgid, word, listing))
 
     def _on_found(self, peer: Peer, msgid: int, word: Word, listing: Listing, page: ListingResult) -> None:
         self._found.append(Found(peer, msgid, word, listing, page))

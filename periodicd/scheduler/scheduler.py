@@ -31,7 +31,7 @@ from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
-from periodicd.scheduler.matching import Matching
+from periodicd.scheduler.matching import WORDS, Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
@@ -208,10 +208,10 @@ class Scheduler:
         self._status.ask(peer, msgid, query)
 
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, "remove", listing)
+        self.matching.begin(peer, msgid, WORDS["remove"], listing)
 
     def requeue_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, "requeue", listing)
+        self.matching.begin(peer, msgid, WORDS["requeue"], listing)
 
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True

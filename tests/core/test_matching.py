@@ -7,6 +7,7 @@ import pytest
 from periodic_client.wire import Busy, Invalid
 from periodicd.engine import Listed
 from periodicd.scheduler.listings import LISTINGS_MAX
+from periodicd.scheduler.matching import WAITING_MAX
 from tests.core.script import Daemon, Peer, worker
 
 DEAD_AT_ONCE = {"retry": {"limit": 0}}
@@ -206,6 +207,25 @@ def test_a_request_whose_connection_is_gone_is_still_carried_out() -> None:
     client.detach()
     daemon.step()
     assert names(daemon) == []
+
+
+def test_what_was_found_and_waits_for_its_step_has_a_limit() -> None:
+    """More is found in a step than is changed in one."""
+    daemon = Daemon()
+    client = daemon.connect()
+    client.ask("submit_batch", [{"func": "f", "name": str(number)} for number in range(5)])
+    asked = []
+    for _ in range(10):
+        asked += [client.send("remove_matching", {"all": True}) for _ in range(LISTINGS_MAX)]
+        for peer, msgid, listing in (said := daemon.said()).listings:
+            daemon.engine.tell(peer, Listed(msgid, daemon.store.list_jobs(listing)))
+        for me, message in said.messages:
+            daemon.peers[me.number].hear(message)
+    daemon.later(100)
+    answers = [client.answers[msgid] for msgid in asked]
+    done = [answer for answer in answers if answer.error is None]
+    assert len(done) + sum(str(answer.error).startswith("BUSY retry_after_ms=100: ") for answer in answers) == 80
+    assert len(done) <= 10 + WAITING_MAX + LISTINGS_MAX
 
 
 def test_too_many_at_once_are_told_to_come_again() -> None:
