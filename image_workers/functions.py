@@ -40,12 +40,11 @@ from image_workers import metadata, pictures
 from image_workers.config import Config, ResizeConfig
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
-from image_workers.files import Root
 from image_workers.guetzli import Guetzli
 from image_workers.names import type_of_name
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
-from image_workers.storage import Bucket
+from image_workers.stores import Store
 from periodic_client import Done, Failed, Job, NewJob, Retry
 
 RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
@@ -125,7 +124,7 @@ class ImageFunctions:
     """The steps of the chain over one root and one bucket. `guetzli` may be None if it is not run here."""
 
     def __init__(
-        self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look, decoder: Decoder
+        self, config: Config, root: Store, bucket: Store, guetzli: Guetzli | None, look: Look, decoder: Decoder
     ) -> None:
         self._config = config
         self._layout = config.layout
@@ -160,7 +159,7 @@ class ImageFunctions:
         if not workload:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
-        version = self._root.write(name, workload, progress.moved)
+        version = self._root.write(name, workload, progress)
         resizes = (self._job(resize.func, name) for resize in self._config.resizes)
         return Step(
             f"{len(workload)} bytes", (self._job("upload-next-guetzli", name), *resizes, *self._removal(name, version))
@@ -168,13 +167,13 @@ class ImageFunctions:
 
     async def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
-        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress.moved)
+        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress)
         with progress.working():
             thumbnail = await self._decoder.thumbnail(
                 content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
             )
         output = self._layout.thumbnail(name, resize.suffix)
-        version = await self._in_thread(self._root.write, output, thumbnail, progress.moved)
+        version = await self._in_thread(self._root.write, output, thumbnail, progress)
         return Step(
             f"{len(content)} -> {len(thumbnail)} bytes",
             (self._job("upload-next-guetzli", output), *self._removal(output, version)),
@@ -241,7 +240,7 @@ class ImageFunctions:
 
     def _put(self, name: str, progress: Progress) -> "_Put":
         key = self._layout.key(name)
-        with self._root.open(name) as (file, version):
+        with self._root.open(name, progress) as (file, version):
             kind = _picture_type(name, file.read(_START_BYTES))
             file.seek(0)
             content: BinaryIO = file
@@ -249,12 +248,12 @@ class ImageFunctions:
                 content = io.BytesIO(self._original(name, progress)[0])
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
-            self._bucket.put(key, content, kind, progress.moved)
+            self._bucket.put(key, content, kind, progress)
         return _Put(size, version, kind)
 
     def _original(self, name: str, progress: Progress) -> tuple[bytes, str]:
         """What is published of an original, and the version that it has."""
-        content, version = self._root.read(name, self._config.max_bytes, progress.moved)
+        content, version = self._root.read(name, self._config.max_bytes, progress)
         return metadata.stripped(content, self._config.strip), version
 
     def _may_compress(self, name: str) -> bool:
@@ -266,7 +265,7 @@ class ImageFunctions:
             raise LeftAsIs("an original keeps its bytes; compress-originals is not set")
         if self._layout.is_original(name):
             return _Source(*self._original(name, progress))
-        return _Source(*self._root.read(name, self._config.max_bytes, progress.moved))
+        return _Source(*self._root.read(name, self._config.max_bytes, progress))
 
     async def _compressible(self, name: str, content: bytes) -> Compressible:
         max_pixels = self._config.guetzli_run.max_pixels
@@ -286,7 +285,7 @@ class ImageFunctions:
         upload = self._job("upload-next-remove", compressed, source.version.encode())
         return Step(
             f"{size} -> {len(result)} bytes",
-            (upload, *self._removal(compressed, self._root.write(compressed, result, progress.moved))),
+            (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
         )
 
     def _changed(self, name: str, version: bytes) -> bool:

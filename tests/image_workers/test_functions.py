@@ -17,12 +17,11 @@ from PIL import ExifTags, Image
 from image_workers.config import Config, parse
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
-from image_workers.files import Root
 from image_workers.functions import ImageFunctions, Step, perform
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import thumbnail
-from image_workers.progress import UNWATCHED, Moved, Progress
-from image_workers.storage import DirectoryBucket
+from image_workers.progress import UNWATCHED, Progress
+from image_workers.stores.folder import FolderStore
 from periodic_client import Done, Failed, NewJob, Retry
 
 Picture = Callable[[str], bytes]
@@ -58,14 +57,14 @@ class Place:
     guetzli: Guetzli | None
     decoder: Decoder
     functions: ImageFunctions = field(init=False)
-    root: Root = field(init=False)
-    bucket: DirectoryBucket = field(init=False)
+    root: FolderStore = field(init=False)
+    bucket: FolderStore = field(init=False)
     jobs: dict[tuple[str, str], str] = field(default_factory=dict)
     """The jobs that there are, with their states."""
 
     def __post_init__(self) -> None:
-        self.root = Root(self.folder / "root")
-        self.bucket = DirectoryBucket(self.folder / "bucket", "photos")
+        self.root = FolderStore(self.folder / "root")
+        self.bucket = FolderStore(self.folder / "bucket" / "photos")
         self.functions = ImageFunctions(self.config, self.root, self.bucket, self.guetzli, self.look, self.decoder)
 
     async def look(self, func: str, name: str) -> dict[str, Any] | None:
@@ -400,13 +399,15 @@ class TestNothingOldWins:
         version = place.root.write("x.jpg", jpeg(b"old")).encode()
         place.root.write("guetzli/x.jpg", jpeg(b"old compressed"))
 
-        class SlowBucket:
-            def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
+        class SlowBucket(FolderStore):
+            def put(self, key: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
                 place.root.write("x.jpg", jpeg(b"newer"))
                 place.functions.upload_next_guetzli("x.jpg", b"")
-                place.bucket.put(key, content, content_type)
+                return place.bucket.put(key, content, content_type)
 
-        slow = ImageFunctions(place.config, place.root, SlowBucket(), None, place.look, place.decoder)
+        slow = ImageFunctions(
+            place.config, place.root, SlowBucket(place.folder / "slow"), None, place.look, place.decoder
+        )
         step = slow.upload_next_remove("guetzli/x.jpg", version)
         assert place.files("bucket") == {"photos/x.jpg": jpeg(b"old compressed")}
         assert follow_ons(step) == ["upload-next-guetzli x.jpg"]
@@ -455,12 +456,15 @@ def test_the_bucket_is_told_the_type_of_the_content(
     place = make()
     put: list[tuple[str, bytes, str]] = []
 
-    class NotingBucket:
-        def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
+    class NotingBucket(FolderStore):
+        def put(self, key: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
             put.append((key, content.read(), content_type))
+            return "version"
 
     place.root.write("x.jpg", picture(name))
-    ImageFunctions(place.config, place.root, NotingBucket(), None, place.look, place.decoder).upload("x.jpg", b"")
+    ImageFunctions(
+        place.config, place.root, NotingBucket(place.folder / "noting"), None, place.look, place.decoder
+    ).upload("x.jpg", b"")
     assert put == [("x.jpg", picture(name), content_type)]
 
 

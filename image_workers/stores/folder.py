@@ -1,35 +1,35 @@
-"""Files below one folder, named by checked names: read with a limit, written whole or not at all.
+"""A store that is a folder: on a disk of this machine, or a share that several machines mount.
 
 Nothing outside the folder is read, written or removed, whatever the name says and wherever symbolic links lead. A file
-is written in the folder's scratch folder, synced and then renamed, so that a reader sees the old content or the new one
-and never a half. What a killed process left in the scratch folder is removed at a later start.
+is written in the folder's scratch folder, synced and then renamed. What a killed process left in the scratch folder is
+removed at a later start. The scratch folder must be on the same file system as the rest.
 
-Meant for a folder that several workers share; the scratch folder must be on the same file system as the rest.
+The version is the SHA-256 of the content, which costs a look at all of it. What a file system tells instead differs
+between those who look: inodes and the fractions of times change with the mount, the cache and the moment.
 """
 
 import errno
-import io
+import hashlib
 import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from image_workers.errors import Refused
 from image_workers.names import SCRATCH_FOLDER, check_name
-from image_workers.progress import UNWATCHED, Moved
+from image_workers.progress import UNWATCHED, Progress
+from image_workers.stores import PART_BYTES, Entry, Stat, Store, check_size, unfinished_folder
 
 _LEFTOVER_AGE_S = 24 * 3600
 """No write takes so long, so an older scratch file belongs to nobody, not even on another machine."""
 _MOVE_ATTEMPTS = 100
-PART_BYTES = 262_144
-"""Files are read and written in such parts, so that it can be seen whether they move."""
 
 
-class Root:
+class FolderStore(Store):
     """The folder; made, with its scratch folder, if it does not exist. Raises `OSError` if that cannot be done."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,67 +50,63 @@ class Root:
             raise Refused(f"{name!r} is a symbolic link, not a file")
         return folder / path.name
 
+    def put(self, name: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
+        """The content type is not kept: web servers tell it from the name."""
+        version = _hash()
+        with self.replacing(name, progress) as file:
+            while part := content.read(PART_BYTES):
+                file.write(part)
+                version.update(part)
+                progress.moved(len(part))
+        return version.hexdigest()
+
+    def stat(self, name: str) -> Stat | None:
+        try:
+            with self.open(name) as (file, version):
+                return Stat(os.fstat(file.fileno()).st_size, version)
+        except FileNotFoundError:
+            return None
+
     @contextmanager
-    def open(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
-        """The file `name` for reading, and the version of what will be read. Raises `Refused` if it is no file."""
+    def open(
+        self, name: str, progress: Progress = UNWATCHED, max_bytes: int | None = None
+    ) -> Iterator[tuple[BinaryIO, str]]:
+        """Raises `Refused` too if it is no file."""
         path = self.path(name)
-        # O_NONBLOCK: opening a pipe that somebody put here must not wait for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with _opened(path) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise Refused(f"{name!r} is not a regular file")
-            yield file, _version(status)
-
-    def read(self, name: str, max_bytes: int, moved: Moved = UNWATCHED.moved) -> tuple[bytes, str]:
-        """The content and the version of the file `name`. Raises `Refused` if it has more than `max_bytes`."""
-        content = io.BytesIO()
-        with self.open(name) as (file, version):
-            while part := file.read(PART_BYTES):
-                moved(len(part))
-                content.write(part)
-                if content.tell() > max_bytes:
-                    raise Refused(f"{name!r} is larger than {max_bytes} bytes")
-        return content.getvalue(), version
+            check_size(name, status.st_size, max_bytes)
+            version = _version(file, progress)
+            file.seek(0)
+            yield file, version
 
     @contextmanager
-    def replacing(self, name: str, moved: Moved = UNWATCHED.moved) -> Iterator[BinaryIO]:
+    def replacing(self, name: str, progress: Progress = UNWATCHED) -> Iterator[BinaryIO]:
         """A file to write to, which takes the place of `name` at the end of a block that raised nothing.
 
-        Nor does it if `moved` raises then: a disk may have held up an old run until a newer one has written.
+        Nor does it if `progress` is stopped then, or if a write of the same name began meanwhile: a disk may have held
+        up an old run until a newer one has written.
         """
         path = self.path(name)
-        scratch = self._scratch / secrets.token_hex(16)
+        mark = Path(unfinished_folder(name)).name
+        for earlier in self._scratch.glob(f"{mark}-*"):
+            earlier.unlink(missing_ok=True)
+        scratch = self._scratch / f"{mark}-{secrets.token_hex(16)}"
         try:
             with scratch.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            moved(0)
+            progress.moved(0)
             self._move(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
 
-    def write(self, name: str, content: bytes, moved: Moved = UNWATCHED.moved) -> str:
-        """Write the file `name` and return its version. On disk when this returns."""
-        with self.replacing(name, moved) as file:
-            copy(io.BytesIO(content), file, moved)
-            file.flush()
-            os.fsync(file.fileno())  # a network file system sets the final time only now
-            return _version(os.fstat(file.fileno()))
-
-    def version(self, name: str) -> str | None:
-        """A text that is another one after each write of `name`; `None` if there is no such file."""
-        try:
-            return _version(self.path(name).lstat())
-        except FileNotFoundError:
-            return None
-
     def remove(self, name: str, version: str | None = None) -> bool:
-        """Remove the file `name`, and the folders that are empty then; tell whether there was one.
-
-        Given a version, only if it still has that one.
-        """
+        """The folders that are empty then go too."""
         path = self.path(name)
         removed = False
         with suppress(FileNotFoundError):
@@ -118,11 +114,13 @@ class Root:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             aside = self._scratch / secrets.token_hex(16)
             path.rename(aside)
-            removed = version in (None, _version(aside.lstat()))
-            if not removed:  # it was written anew since somebody looked: it goes back, unless there is a newer one yet
-                with suppress(FileExistsError):
-                    os.link(aside, path)
-            aside.unlink()
+            try:
+                removed = version is None or version == _version_of(aside)
+            finally:
+                if not removed:  # it was written anew since somebody looked: it goes back, unless there is a newer one
+                    with suppress(FileExistsError):
+                        os.link(aside, path)
+                aside.unlink()
         # Also if there was no file: who removed it may have been killed before this.
         with suppress(FileNotFoundError):  # it was empty then, and another removal took it
             _sync_folder(self._remove_empty(path.parent))
@@ -150,10 +148,31 @@ class Root:
                 scratch.replace(path)
                 break
             except FileNotFoundError:  # a removal took away the folder, which was empty
+                if not scratch.exists():
+                    raise FileNotFoundError(errno.ENOENT, "a later write of the same name came first", path) from None
                 if attempt == _MOVE_ATTEMPTS - 1:
                     raise
         for folder in unsynced:
             _sync_folder(folder)
+
+    def entries(self) -> Iterator[Entry]:
+        for folder, folders, names in os.walk(self.folder):
+            if Path(folder) == self.folder:
+                folders.remove(SCRATCH_FOLDER)
+            yield from self._listed(Path(folder, name) for name in names)
+
+    def unfinished(self) -> Iterator[Entry]:
+        return self._listed(self._scratch.iterdir())
+
+    def discard(self, unfinished: Entry) -> None:
+        (self._scratch / Path(unfinished.name).name).unlink(missing_ok=True)
+
+    def _listed(self, paths: Iterable[Path]) -> Iterator[Entry]:
+        for path in paths:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield Entry(str(path.relative_to(self.folder)), status.st_size, status.st_mtime)
 
     def _missing(self, folder: Path) -> Iterator[Path]:
         while folder != self.folder and not folder.is_dir():
@@ -168,16 +187,31 @@ class Root:
                     leftover.unlink()
 
 
-def copy(source: BinaryIO, target: BinaryIO, moved: Moved) -> None:
-    while part := source.read(PART_BYTES):
-        target.write(part)
-        moved(len(part))
+class _Hash(Protocol):
+    def update(self, part: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
 
 
-def _version(status: os.stat_result) -> str:
-    # The time alone is not enough: its steps are some milliseconds. The old file and the new one exist side by side for
-    # a moment, so they have different inodes.
-    return f"{status.st_mtime_ns}-{status.st_ino}-{status.st_size}"
+def _hash() -> _Hash:
+    return hashlib.sha256()
+
+
+def _opened(path: Path) -> BinaryIO:
+    # O_NONBLOCK: opening a pipe that somebody put here must not wait for a writer.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+
+
+def _version(file: BinaryIO, progress: Progress = UNWATCHED) -> str:
+    version = _hash()
+    while part := file.read(PART_BYTES):
+        version.update(part)
+        progress.moved(len(part))
+    return version.hexdigest()
+
+
+def _version_of(path: Path) -> str:
+    with _opened(path) as file:
+        return _version(file)
 
 
 def _sync_folder(folder: Path) -> None:
