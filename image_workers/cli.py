@@ -40,7 +40,7 @@ class Prepared:
     """What the functions work on."""
 
     root: Store
-    bucket: Store
+    bucket: Store | None
     guetzli: Guetzli | None
 
 
@@ -81,7 +81,7 @@ def prepare(config: Config) -> Prepared:
     try:
         scratch = Scratch(config.scratch.folder, config.scratch.megabytes * 1_000_000)
         root = _store(config, config.root, "root", scratch)
-        bucket = _store(config, config.bucket, "bucket", scratch)
+        bucket = _store(config, config.bucket, "bucket", scratch) if config.upload == "here" else None
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
     return Prepared(root, bucket, guetzli)

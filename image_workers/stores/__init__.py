@@ -77,7 +77,10 @@ class Store(ABC):
 
     @abstractmethod
     def remove(self, name: str, version: str | None = None) -> bool:
-        """Remove the file; tell whether there was one. Given a version, only if it still has that one."""
+        """Remove the file; tell whether there was one. Given a version, only if it still has that one.
+
+        Without a version, a write that has begun and has not ended will fail, as if this were a later write.
+        """
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:

@@ -90,10 +90,7 @@ class FolderStore(Store):
         up an old run until a newer one has written.
         """
         path = self.path(name)
-        mark = Path(unfinished_folder(name)).name
-        for earlier in self._scratch.glob(f"{mark}-*"):
-            earlier.unlink(missing_ok=True)
-        scratch = self._scratch / f"{mark}-{secrets.token_hex(16)}"
+        scratch = self._scratch / f"{self._take_away(name)}{secrets.token_hex(16)}"
         try:
             with scratch.open("xb") as file:
                 yield file
@@ -109,6 +106,8 @@ class FolderStore(Store):
         """The folders that are empty then go too."""
         path = self.path(name)
         removed = False
+        if version is None:
+            self._take_away(name)
         with suppress(FileNotFoundError):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -125,6 +124,13 @@ class FolderStore(Store):
         with suppress(FileNotFoundError):  # it was empty then, and another removal took it
             _sync_folder(self._remove_empty(path.parent))
         return removed
+
+    def _take_away(self, name: str) -> str:
+        """Remove what is to get this name; return how scratch files for it begin."""
+        mark = f"{Path(unfinished_folder(name)).name}-"
+        for earlier in self._scratch.glob(f"{mark}*"):
+            earlier.unlink(missing_ok=True)
+        return mark
 
     def _remove_empty(self, folder: Path) -> Path:
         """The first folder from here upwards that is not removed since it is not empty."""

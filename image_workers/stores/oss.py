@@ -120,6 +120,9 @@ class OssStore(Store):
 
     def remove(self, name: str, version: str | None = None) -> bool:
         """OSS cannot compare and remove at once: what is put between the two is removed too."""
+        if version is None:
+            with _errors_as_ours():
+                self._take_away(unfinished_folder(name))
         found = self.stat(name)
         if found is None or version not in (None, found.version):
             return False

@@ -220,6 +220,18 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
             "bucket.own-domain: https://oss-cn-x.aliyuncs.com is the vendor's; leave this key out",
         ),
         ("strip-originals: exif", "strip-originals: must be no, gps or all, not 'exif'"),
+        ("enable-upload: false", "enable-upload: must be true or elsewhere, not False"),
+        ("root: {directory: a, url: 's3://b'}", "root.url: is given, so remove directory"),
+        ("root: s3://b/c?secret_access_key=x", "root.url: secret_access_key belongs into the file that key-file names"),
+        ("bucket: {url: 'webdav://u:p@host/a'}", "bucket.url: a password belongs into the file that key-file names"),
+        ("bucket: {url: pictures}", "bucket.url: must be a url as in s3://BUCKET/FOLDER?region=eu-central-1"),
+        ("bucket: {url: 's3://b', object-acl: private}", "bucket.url: is given, so remove object-acl"),
+        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d?region=x'}", "must not be inside one another"),
+        (
+            "bucket: {access_id: a, key-file: b, name: abc, endpoint: host}",
+            "bucket.key-file: holds the key, so remove access_id",
+        ),
+        ("scratch: {megabytes: 1}", "scratch.megabytes: must be"),
         ("compress-originals: jpeg", "compress-originals: must be true or false, not 'jpeg'"),
         (
             "resizes: [{func: a, suffix: _64.png}]",

@@ -199,6 +199,7 @@ class StandInJob:
     workload: bytes
     func: str = "upload"
     lease_ms: int = 300_000
+    lost: bool = False
 
     async def extend(self) -> None:
         """The step is over before that."""
@@ -470,6 +471,7 @@ class TestAtTheStart:
     def test_a_bucket_that_does_not_answer_at_once_is_tried_again(self, server: OssServer, tmp_path: Path) -> None:
         server.tell("fault", times=1, **error(503, "ServiceUnavailable"))
         prepared = prepare(parse(server.configuration(f"root: {tmp_path}/images")))
+        assert prepared.bucket is not None
         prepared.bucket.put("x", io.BytesIO(b"bytes"), "image/jpeg")
         assert [request["status"] for request in server.state()["requests"]][:3] == [503, 404, 200]
 
