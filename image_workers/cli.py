@@ -93,7 +93,7 @@ def _store(config: Config, store: StoreConfig, key: str, scratch: Scratch) -> St
     until_s = time.monotonic() + (0 if isinstance(store, DirectoryConfig) else store.wait_s)
     while True:
         try:
-            return open_store(store, key, config.thread, scratch)
+            return open_store(store, key, config.thread, scratch, config.upload_limit_ms / 1000)
         except Unavailable as error:
             if time.monotonic() + wait_s > until_s:
                 raise
