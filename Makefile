@@ -10,12 +10,13 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile soak test guard sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench profile soak test guard sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
+	@$(BIN)/periodicd --version
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
 $(VENV)/ready: pyproject.toml Makefile
@@ -29,6 +30,22 @@ $(VENV)/ready: pyproject.toml Makefile
 $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ \
 		|| echo 'not all could be installed: $(BIN)/npm ci --prefix $(@D)'
+
+# Built anew as a whole: what is left of an older build would not be newer than its source.
+compiled: $(VENV)/ready  ## compile the core in this tree, which must be done anew after each edit of it
+	@$(MAKE) --no-print-directory pure
+	PERIODICD_COMPILE=1 $(BIN)/python setup.py -q build_ext --inplace --force
+	@$(BIN)/periodicd --version
+
+pure:  ## remove the compiled core from this tree
+	@rm -f *.so && find periodicd -name '*.so' -delete && rm -rf build
+
+wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core for each of PYTHONS="python3.11 python3.12"
+	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
+	for python in $(or $(PYTHONS),$(PYTHON)); do \
+		rm -rf build && $$python -m venv build/venv && build/venv/bin/pip install -q '.[compile]' && \
+		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
+	done
 
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
@@ -77,5 +94,5 @@ format: setup  ## put the source in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove what was made
-	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+clean: pure  ## remove what was made
+	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache dist *.egg-info
