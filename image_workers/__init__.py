@@ -4,9 +4,8 @@
     pictures                  bytes -> thumbnail                                        pixels only
     metadata                  what originals carry besides: taken out, or kept            bytes only
       jpeg, exif, bmff        segments, EXIF and XMP, the boxes of AVIF
-    decoder, pool, declared   pictures in children, with limits that follow from what they declare
-      decoding_child, channel what runs in such a child, and how it is talked to
-    children, confined        processes that end with the worker: their two sides
+    decoder, declared         pictures in children, with limits that follow from what they declare
+    children                  processes that end with the worker: both sides, and what is said between them
     files, storage, guetzli   the root folder, the bucket, the optimiser
     progress                  leases that are kept while something moves                  a job's lease only
     functions                 what each function does, and which jobs follow            no connection

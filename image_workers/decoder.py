@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from image_workers.children.pool import Pool
 from image_workers.declared import Declared, declared
 from image_workers.errors import Refused
 from image_workers.pictures import Compressible, LeftAsIs
-from image_workers.pool import Pool
 
 _BASE_BYTES = 64 * 10**6
 """What small pictures need, several times over; the stacks of a decoder's threads are in it."""

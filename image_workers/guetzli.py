@@ -20,7 +20,7 @@ from typing import IO
 
 import trio
 
-from image_workers.children import Child, ending
+from image_workers.children.process import Child, ending
 from image_workers.errors import Refused
 from image_workers.pictures import Compressible
 
@@ -83,7 +83,7 @@ class Guetzli:
         # The processor time ends it if this process is stopped for as long.
         limits = [self._memory_bytes(pixels), math.ceil(self.time_limit_s) + 1, _OUTPUT_BYTES]
         child = Child(
-            "image_workers.confined",
+            "image_workers.children.confined",
             *map(str, limits),
             *command,
             *files,

@@ -53,6 +53,8 @@ METHODS: dict[str, AnyMethod] = {
     "get": Method(requests.get, Scheduler.get, state="growing", is_large=True),
     "list": Method(requests.list_, Scheduler.list, state="growing", is_large=True),
     "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
+    "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
+    "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
     "shutdown": Method(_nothing, Scheduler.shutdown),
     "subscribe": Method(requests.subscribe, Scheduler.subscribe, "worker"),
     "unsubscribe": Method(requests.unsubscribe, Scheduler.unsubscribe, "worker"),

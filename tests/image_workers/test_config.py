@@ -20,7 +20,7 @@ from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from periodic_client.words import fields_of
 
-EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
+EXAMPLE = Path(__file__).parents[2] / "image_workers/example.yml"
 
 ORIGINAL = """
 periodic: unix:///tmp/periodic.sock

@@ -344,10 +344,10 @@ class TestEnds:
             all_end(left)
 
     def test_a_child_loads_no_more_than_it_needs(self) -> None:
-        text = "import sys, image_workers.decoding_child; print({'trio', 'yaml', 'click', 'ssl'} & set(sys.modules))"
+        text = "import sys, image_workers.children.decoding; print({'trio', 'yaml', 'click', 'ssl'} & set(sys.modules))"
         assert subprocess.run([sys.executable, "-c", text], capture_output=True, check=True).stdout == b"set()\n"
 
     def test_a_child_whose_worker_has_ended_before_it_could_say_so_does_not_begin(self) -> None:
-        command = [sys.executable, "-m", "image_workers.decoding_child", "1"]
+        command = [sys.executable, "-m", "image_workers.children.decoding", "1"]
         ended = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, check=False)
         assert (ended.returncode, ended.stderr) == (1, b"the process 1, for which this was to work, has ended\n")

@@ -18,9 +18,9 @@ from typing import IO, Any
 
 import trio
 
-from image_workers import channel
-from image_workers.channel import ChannelError
-from image_workers.children import Child, ending
+from image_workers.children import channel
+from image_workers.children.channel import ChannelError
+from image_workers.children.process import Child, ending
 from image_workers.errors import Refused
 
 _PIPE_BYTES = 2**20
@@ -109,7 +109,7 @@ class Pool:
                 return child
             _log.warning("a decoding child has ended while it was idle: %s", ending(child.process.returncode))
             child.close()
-        child = Child("image_workers.decoding_child", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        child = Child("image_workers.children.decoding", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         for pipe in _pipes(child):
             os.set_blocking(pipe.fileno(), False)
             with suppress(OSError):  # a user may have only so much of it; it is slower then

@@ -1,4 +1,6 @@
-"""Decodes strangers' pictures for a worker, in a process that may die of it: `python -m image_workers.decoding_child`.
+"""Decodes strangers' pictures for a worker, in a process that may die of it.
+
+    python -m image_workers.children.decoding WORKER
 
 It reads one request after the other, answers each, and ends with its worker. Each request names a call, with its limits
 of memory and processor time, which the kernel holds.
@@ -24,7 +26,8 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from image_workers import channel, confined, metadata, pictures
+from image_workers import metadata, pictures
+from image_workers.children import channel, confined
 from image_workers.errors import Refused
 from image_workers.pictures import Compressible, LeftAsIs
 

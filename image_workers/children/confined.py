@@ -5,7 +5,7 @@ of its predecessor. It has limits that the kernel holds, and when memory is shor
 
 As a program it becomes another one, which so has its limits from the first instruction on:
 
-    python -m image_workers.confined PARENT ADDRESS-SPACE CPU-SECONDS FILE-BYTES COMMAND [ARGUMENT ...]
+    python -m image_workers.children.confined PARENT ADDRESS-SPACE CPU-SECONDS FILE-BYTES COMMAND [ARGUMENT ...]
 """
 
 import ctypes
