@@ -116,6 +116,8 @@ class Tables:
         behind_id = self._behind.get(front_id)
         if op.id not in (None, front_id, behind_id):
             return ops.RemoveResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.RemoveResult("changed")
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
             gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
