@@ -10,7 +10,8 @@ from pathlib import Path
 import trio
 
 from bench.daemon import Daemon, worker
-from bench.scenarios import WORKLOAD, Figures, all_done, jobs
+from bench.ratios import Figures
+from bench.scenarios import WORKLOAD, all_done, jobs
 from periodic_client import Client
 from periodic_client.wire import Request, Response
 from periodicd.clock import system_now

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from bench import machine
+
 STOP_S = 30.0
 
 
@@ -76,9 +78,8 @@ class Daemon:
         return self._process.pid
 
     def cpu_s(self) -> float:
-        """User and system time so far; proc(5), stat."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        """User and system time so far."""
+        return machine.cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory now."""

@@ -13,9 +13,9 @@ import trio
 
 from bench import machine
 from bench.daemon import Daemon, worker
+from bench.ratios import Figures
 from periodic_client import Client, Job, NewJob, Worker
 
-Figures = dict[str, float]
 Scenario = Callable[[Daemon], Awaitable[Figures]]
 
 WORKLOAD = b"x" * 100

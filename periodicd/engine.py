@@ -113,7 +113,7 @@ class Engine:
     def attach(self, now: Now) -> Peer:
         """A connection was made."""
         self._peers += 1
-        peer = Peer(self._peers, now.mono_ms, self.budget)
+        peer = Peer(self._peers, now, self.budget)
         self._inbox.append((peer, Attached()))
         return peer
 

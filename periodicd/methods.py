@@ -48,6 +48,8 @@ METHODS: dict[str, Method[*tuple[Any, ...]]] = {
     "watch": Method(requests.watch, Scheduler.watch),
     "unwait": Method(requests.unwait, Scheduler.unwait, "anyone"),
     "list": Method(requests.list_, Scheduler.list, state="growing", is_large=True),
+    "events": Method(requests.events, Scheduler.events),
+    "workers": Method(requests.workers, Scheduler.workers, is_large=True),
     "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
     "shutdown": Method(requests.nothing, Scheduler.shutdown),
     "subscribe": Method(requests.subscribe, Scheduler.subscribe, "worker"),

@@ -113,6 +113,10 @@ def word_of(kind: Any) -> str:
         (answers.ResultAnswer, "end_run", "key"),
         (answers.WatchAnswer, "watch", "key"),
         (answers.TakeAnswer, "take", "key"),
+        (answers.EventsAnswer, "events", "key | type | meaning"),
+        (answers.EventAnswer, "events", "key of an event"),
+        (answers.WorkersAnswer, "workers", "key | type | meaning"),
+        (answers.WorkerAnswer, "workers", "key of a worker"),
         (answers.LastAnswer, "get", "key of `last`"),
         (answers.RequeueAnswer, "requeue", "key"),
         (answers.GetAnswer, "get", "key"),
@@ -125,7 +129,13 @@ def word_of(kind: Any) -> str:
     ],
 )
 def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column: str) -> None:
-    heading = "The answer:" if section == "submit" else "The query" if section in ("list", "status") else ""
+    heading = (
+        "The answer:"
+        if section == "submit"
+        else "The query"
+        if section in ("list", "status", "events", "workers")
+        else ""
+    )
     if heading == "The query":
         heading = "\n\n| key | type | meaning | default |"
     table = {key: row[0] for key, row in rows(heading, column, section).items()}
@@ -141,7 +151,8 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "hello": answers.HelloAnswer, "submit": answers.SubmitAnswer, "submit_batch": answers.SubmitBatchAnswer,
         "remove": answers.ResultAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
         "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
-        "watch": answers.WatchAnswer, "take": answers.TakeAnswer,
+        "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
+        "take": answers.TakeAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
     }  # fmt: skip
     asked: dict[int, str] = {}
@@ -200,6 +211,8 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.TakeOptions, "take", "option"),
         (fields.ProgressOptions, "progress", "key of a progress"),
         (fields.ListQuery, "list", "key"),
+        (fields.EventsQuery, "events", "key"),
+        (fields.WorkersQuery, "workers", "key"),
         (fields.StatusQuery, "status", "key"),
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),

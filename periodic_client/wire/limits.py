@@ -49,3 +49,4 @@ TAIL_BYTES_MAX = 64 * 1024
 TAIL_CHUNKS_MAX = 1_000
 """What is kept of the data that a run tells while it goes on."""
 TAKE_FUNCS_MAX = 100
+KINDS_MAX = 64

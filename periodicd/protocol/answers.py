@@ -121,6 +121,59 @@ class ListAnswer(TypedDict):
     next: str | None
 
 
+class EventAnswer(TypedDict):
+    """Something that happened."""
+
+    at_ms: int
+    kind: str
+    func: str | None
+    name: str | None
+    id: int | None
+    run: int | None
+    worker: str | None
+    text: str | None
+
+
+class EventsAnswer(TypedDict):
+    events: list[EventAnswer]
+    missed: int | None
+    next: str
+
+
+class WorkerFunctionAnswer(TypedDict):
+    func: str
+    limit: int
+    running: int
+
+
+class WorkerRunAnswer(TypedDict):
+    func: str
+    name: str
+    id: int
+    run: int
+    started_at_ms: int | None
+
+
+class WorkerAnswer(TypedDict):
+    """A connection that takes jobs."""
+
+    connection: int
+    client: str
+    connected_at_ms: int
+    silent_ms: int
+    silence_ms: int
+    credit: int
+    running: int
+    function_count: int
+    functions: list[WorkerFunctionAnswer]
+    runs: list[WorkerRunAnswer]
+
+
+class WorkersAnswer(TypedDict):
+    workers: list[WorkerAnswer]
+    next: str | None
+
+
 class LatenessAnswer(TypedDict):
     """How late the last runs of a function began."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, field
 
 from periodic_client.wire import limits
-from periodicd.protocol.words import BYTES, CURSOR, Params, Said, Wrong, measure, says
+from periodicd.protocol.words import BYTES, CURSOR, Params, Said, Wrong, measure, measure_each, says
 from periodicd.retry import Backoff
 from periodicd.store.ops import Existing
 
@@ -41,6 +41,7 @@ Page = Annotated[int, Meta(ge=1, le=limits.LISTING_MAX)]
 Patience = Annotated[int, Meta(ge=0, le=limits.WAIT_MS_MAX)]
 Msgid = Annotated[int, Meta(ge=0, le=limits.MSGID_MAX)]
 Amount = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
+Kinds = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=limits.KINDS_MAX)]
 Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
 
 StateWord = Literal["waiting", "running", "dead", "behind"]
@@ -69,9 +70,7 @@ class Hello(Said, forbid_unknown_fields=False):
 
     def __post_init__(self) -> None:
         measure(limits.NAME_BYTES_MAX, self, "client")
-        for index, feature in enumerate(self.features or ()):
-            if (size := len(feature.encode())) > limits.NAME_BYTES_MAX:
-                raise Wrong(f"features[{index}]", f"has {size:,} bytes, and may have {limits.NAME_BYTES_MAX:,}")
+        measure_each(limits.NAME_BYTES_MAX, self, "features")
 
 
 class HelloParams(Params):
@@ -253,6 +252,38 @@ class Unwait(Params):
     msgid: Msgid
 
 
+# -- what happens ------------------------------------------------------------------------------------------------------
+
+
+class EventsQuery(Said):
+    after: Annotated[Cursor | None, says("the `next` of the answer before: tell what happened since")] = None
+    timeout_ms: Annotated[Patience | None, says("how long to wait for the first", 60_000)] = None
+    kinds: Annotated[Kinds | None, says("only of these kinds")] = None
+    func: Annotated[Name | None, says("only of this function")] = None
+    limit: Annotated[Page | None, says("how many at the most", 1_000)] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "after", "func")
+        measure_each(limits.NAME_BYTES_MAX, self, "kinds")
+
+
+class Events(Params):
+    query: EventsQuery | None = None
+
+
+class WorkersQuery(Said):
+    func: Annotated[Name | None, says("only those of this function")] = None
+    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
+    limit: Annotated[Page | None, says("how many at the most", 100)] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "func", "after")
+
+
+class Workers(Params):
+    query: WorkersQuery | None = None
+
+
 # -- listings ----------------------------------------------------------------------------------------------------------
 
 
@@ -316,9 +347,7 @@ class TakeOptions(Said):
     lease_ms: Annotated[Lease | None, says("how long each run may take", "the job's `lease_ms`")] = None
 
     def __post_init__(self) -> None:
-        for index, func in enumerate(self.funcs):
-            if (size := len(func.encode())) > limits.NAME_BYTES_MAX:
-                raise Wrong(f"funcs[{index}]", f"has {size:,} bytes, and may have {limits.NAME_BYTES_MAX:,}")
+        measure_each(limits.NAME_BYTES_MAX, self, "funcs")
 
 
 class Take(Params):

@@ -94,6 +94,34 @@ class EndRun(NamedTuple):
     how: Outcome
 
 
+class EventsCursor(NamedTuple):
+    """The last event that was told, or passed over."""
+
+    boot: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"e{self.boot:x}-{self.number:x}"
+
+
+class Events(NamedTuple):
+    """Which events are asked for."""
+
+    after: EventsCursor | None
+    timeout_ms: int
+    kinds: tuple[str, ...] | None
+    func: str | None
+    limit: int
+
+
+class WorkersQuery(NamedTuple):
+    """Which workers are asked for; ``after``: the number of a connection."""
+
+    func: str | None = None
+    after: int = 0
+    limit: int = 100
+
+
 class FunctionsQuery(NamedTuple):
     """Which functions ``status`` is to tell of."""
 
@@ -278,10 +306,14 @@ def watch(params: list[Any], _rules: Rules) -> tuple[Watch]:
 
 
 def _watch_cursor(value: str, where: str) -> WatchCursor:
-    if not re.fullmatch(r"w[0-9a-f]{1,14}(-[0-9a-f]{1,14}){3}", value):
-        raise wrong(where, "is not the `next` of an answer to watch")
-    boot, job_id, news, chunk = (int(part, 16) for part in value[1:].split("-"))
-    return WatchCursor(boot, job_id, news, chunk)
+    return WatchCursor(*_cursor(value, where, "w", 4, "an answer to watch"))
+
+
+def _cursor(value: str, where: str, letter: str, parts: int, what: str) -> list[int]:
+    """The numbers of which a cursor is made."""
+    if not re.fullmatch(letter + "-".join(["[0-9a-f]{1,14}"] * parts), value):
+        raise wrong(where, f"is not the `next` of {what}")
+    return [int(part, 16) for part in value[1:].split("-")]
 
 
 def unwait(params: list[Any], _rules: Rules) -> tuple[int]:
@@ -301,9 +333,25 @@ def job_cursor(job_id: int) -> str:
 
 
 def _job_cursor(value: str, where: str) -> int:
-    if not re.fullmatch(r"j[0-9a-f]{1,14}", value):
-        raise wrong(where, "is not the `next` of a page of list")
-    return int(value[1:], 16)
+    return _cursor(value, where, "j", 1, "a page of list")[0]
+
+
+def events(params: list[Any], _rules: Rules) -> tuple[Events]:
+    said = take(params, fields.Events).query or fields.EventsQuery()
+    after = None if said.after is None else EventsCursor(*_cursor(said.after, "query.after", "e", 2, "events"))
+    timeout_ms = 60_000 if said.timeout_ms is None else said.timeout_ms
+    return (Events(after, timeout_ms, said.kinds, said.func, said.limit or 1_000),)
+
+
+def workers(params: list[Any], _rules: Rules) -> tuple[WorkersQuery]:
+    said = take(params, fields.Workers).query or fields.WorkersQuery()
+    after = 0 if said.after is None else _cursor(said.after, "query.after", "c", 1, "a page of workers")[0]
+    return (WorkersQuery(said.func, after, said.limit or WorkersQuery().limit),)
+
+
+def worker_cursor(connection: int) -> str:
+    """The cursor of a page of workers that ended with this connection."""
+    return f"c{connection:x}"
 
 
 def status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:

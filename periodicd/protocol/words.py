@@ -62,6 +62,13 @@ def measure(longest: int, said: Said, *names: str) -> None:
             raise Wrong(name, f"has {size:,} bytes, and may have {longest:,}")
 
 
+def measure_each(longest: int, said: Said, name: str) -> None:
+    """The same of the texts of an array, if it is there."""
+    for index, text in enumerate(getattr(said, name) or ()):
+        if (size := len(text.encode())) > longest:
+            raise Wrong(f"{name}[{index}]", f"has {size:,} bytes, and may have {longest:,}")
+
+
 # -- what protocol.md says of it ---------------------------------------------------------------------------------------
 
 

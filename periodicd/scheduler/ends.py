@@ -73,11 +73,11 @@ def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tupl
         case Outcome():
             return _failed(job, end, how, None)
         case RanOut():
-            return _failed(job, end, Outcome("failed", "its lease ran out"), job.handle)
+            return _failed(job, end, Outcome("failed", why_lost(how)), job.handle)
         case Lost():
             # Charged is only who is likely the cause: who was alone there, or ran when a connection was lost before.
             crashes = job.crashes + (how.alone or job.suspect)
-            errors = with_error(job.errors, job.attempt, now_ms, "its worker's connection was lost")
+            errors = with_error(job.errors, job.attempt, now_ms, why_lost(how))
             history = history._replace(crashes=crashes, suspect=True, errors=errors)
             reason = f"its worker's connection was lost {history.crashes} times while it ran"
             return _again_at_once(job, end, history, reason if history.crashes >= CRASHES_MAX else None)
@@ -109,6 +109,19 @@ def _after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, 
         return Bury(end, job.ended_at_ms or now_ms, None, history)
     told_to_wait = how.outcome == "later" or how.delay_ms
     return Release(end, now_ms + how.delay_ms if told_to_wait else job.due_at_ms, None, history)
+
+
+def why_lost(how: RanOut | Lost | CutOff | Returned) -> str:
+    """A run that was not reported."""
+    match how:
+        case RanOut():
+            return "its lease ran out"
+        case Lost():
+            return "its worker's connection was lost"
+        case CutOff():
+            return "the daemon was restarted, and its worker did not come back"
+        case Returned():
+            return "its worker left"
 
 
 def last(job: Job, how: How | None, ending: ops.Ending) -> ops.JobEnd:

@@ -10,6 +10,7 @@ from periodicd.job import Job, State
 from periodicd.protocol import requests
 from periodicd.scheduler import ends
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.numbers import Numbers
@@ -28,6 +29,7 @@ class Jobs:
         runs: Runs,
         dispatch: Dispatch,
         watches: Watches,
+        ring: EventRing,
         purges: Purges,
         figures: Figures,
     ) -> None:
@@ -36,6 +38,7 @@ class Jobs:
         self._runs = runs
         self._dispatch = dispatch
         self._watches = watches
+        self._ring = ring
         self._purges = purges
         self._figures = figures
         runs.on_ended = self._on_ended
@@ -61,14 +64,20 @@ class Jobs:
 
     def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
-            self.gone(result.old_id, "replaced")
+            self.gone(result.old_id, job.key, "replaced")
         if result.id == job.id:
             self._figures.count("submitted")
+            if self._ring.is_on:
+                self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result.result)
             if result.result != "queued_behind":
                 self._dispatch.enqueue(job)
 
-    def gone(self, job_id: int, how: Literal["removed", "replaced", "requeued", "cancelled"]) -> None:
+    def gone(
+        self, job_id: int, key: tuple[str, str], how: Literal["removed", "replaced", "requeued", "cancelled"]
+    ) -> None:
         """The record of a job in any state is."""
+        if self._ring.is_on:
+            self._ring.note(how, key[0], name=key[1], id=job_id)
         self._dispatch.discard(job_id)
         self._runs.gone(job_id, f"its job was {how}")
         if how != "requeued":
@@ -82,6 +91,8 @@ class Jobs:
         elif isinstance(how, ends.RanOut):
             self._figures.count("failed")
         self._dispatch.discard(job.id)
+        if self._ring.is_on:
+            self._note_end(job, how, ending, ended)
         if ended.successor is not None:
             self._dispatch.enqueue(ended.successor)
         elif isinstance(ending, ops.Release):
@@ -100,3 +111,18 @@ class Jobs:
         for put, result in zip(ending.end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
+
+    def _note_end(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
+        """A run did, and perhaps the job with it."""
+        about = {"name": job.name, "id": job.id, "run": job.run}
+        if isinstance(how, requests.Outcome):
+            self._ring.note(how.outcome, job.func, text=how.reason or None, **about)
+        elif how is not None:
+            self._ring.note("lost", job.func, text=ends.why_lost(how), **about)
+        match ending:
+            case ops.Bury():
+                self._ring.note("dead", job.func, text=ending.history.reason, **about)
+            case ops.Delete(_, "cancelled"):
+                self._ring.note("cancelled", job.func, text=job.cancelled, **about)
+            case ops.Release() if ended.successor is not None:
+                self._ring.note("replaced", job.func, **about)

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from periodic_client.wire.limits import CONNECTION_JOBS_MAX
+from periodicd.clock import Now
 
 if TYPE_CHECKING:
     from periodic_client.wire import Message
@@ -31,8 +32,9 @@ class ByteBudget:
 class Peer:
     """One connection, as the rules see it. What each field is for says who writes it."""
 
-    def __init__(self, number: int, now_mono_ms: int, budget: ByteBudget) -> None:
+    def __init__(self, number: int, now: Now, budget: ByteBudget) -> None:
         self.number = number
+        self.connected_at_ms = now.wall_ms
         self._budget = budget
         # What it said of itself, by ``hello``.
         self.client = ""
@@ -58,7 +60,7 @@ class Peer:
         """Its long polls, by msgid. The rules end them."""
         self.deferred: deque[Message] = deque()
         """What it sent and a later step will deal with, in order."""
-        self.heard_ms = now_mono_ms
+        self.heard_ms = now.mono_ms
         """When something last came from it, by the monotonic clock."""
         # The connection.
         self.has_ended = False

@@ -9,6 +9,7 @@ holds, but for runs whose claim is not written yet.
     waits       long polls, and when their time is over
     watches     who waits for a job's end, and what its run tells
     takes       workers that ask for jobs
+    ring        what happened last, for who asks
     jobs        their records, as they come, go and end
     steering    what clients do with one job
     reports     what workers say of their runs
@@ -26,6 +27,7 @@ from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
@@ -42,6 +44,7 @@ from periodicd.scheduler.step import Step
 from periodicd.scheduler.takes import Takes
 from periodicd.scheduler.waits import Waits
 from periodicd.scheduler.watches import Watches
+from periodicd.scheduler.workers import Workers
 from periodicd.store import ops
 
 
@@ -62,14 +65,18 @@ class Scheduler:
         self.waits = Waits(self.step)
         self.watches = Watches(self.step, self.waits, self.boot)
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
+        self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
-        self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.watches, self.purges, self.figures)
+        self.jobs = Jobs(
+            self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures
+        )
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
         )
+        self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
             self.runs.recover(job, self.settings.restart_grace_ms)
@@ -104,10 +111,11 @@ class Scheduler:
         self.purges.advance()
         self.waits.advance()
         self.watches.advance()
+        self.ring.advance()
 
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
-        parts = (self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches)
+        parts = (self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring)
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
     def ask(self) -> list[ops.Op[Any]]:
@@ -118,6 +126,7 @@ class Scheduler:
             asked = self.step.ask()
             if not asked:
                 self.takes.answer()
+                self.ring.answer()
         return asked
 
     def drain(self) -> None:
@@ -139,6 +148,8 @@ class Scheduler:
         if peer not in self.connections:
             return
         self.waits.detach(peer)
+        if peer.subscriptions:
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.connections.remove(peer)
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
@@ -218,6 +229,12 @@ class Scheduler:
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         self.listings.begin(peer, msgid, listing)
 
+    def events(self, peer: Peer, msgid: int, query: requests.Events) -> None:
+        self.ring.ask(peer, msgid, query)
+
+    def workers(self, peer: Peer, msgid: int, query: requests.WorkersQuery) -> None:
+        self._workers.ask(peer, msgid, query)
+
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
 
@@ -235,18 +252,24 @@ class Scheduler:
             self.step.refuse(peer, msgid, Invalid(text))
         else:
             peer.said_goodbye = False
+            if not peer.subscriptions:
+                self.ring.note("worker_came", func, worker=peer.shown)
             self.dispatch.subscribe(peer, func, limit)
             self.step.reply(peer, msgid)
 
     def unsubscribe(self, peer: Peer, msgid: int, func: str) -> None:
-        if self.dispatch.unsubscribe(peer, func):
-            peer.said_goodbye = not peer.subscriptions
+        if self.dispatch.unsubscribe(peer, func) and not peer.subscriptions:
+            peer.said_goodbye = True
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.step.reply(peer, msgid)
 
     def unsubscribe_all(self, peer: Peer, msgid: int) -> None:
+        was_worker = bool(peer.subscriptions)
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
         peer.said_goodbye = True
+        if was_worker:
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.step.reply(peer, msgid)
 
     def take(self, peer: Peer, msgid: int, query: requests.Take) -> None:
@@ -280,3 +303,6 @@ class Scheduler:
             else:
                 self.takes.give(subscription, job)
             self.watches.began(job)
+            if self.ring.is_on:
+                worker = None if subscription.take is not None else subscription.peer.shown
+                self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)

@@ -31,7 +31,7 @@ class Steering:
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_removed(result: ops.RemoveResult) -> None:
             for gone_id in result.gone:
-                self._jobs.gone(gone_id, "removed")
+                self._jobs.gone(gone_id, (func, name), "removed")
             if result.successor is not None:
                 self._dispatch.enqueue(result.successor)
             answer: answers.ResultAnswer = {"result": result.result}
@@ -42,7 +42,7 @@ class Steering:
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
             if result.job is not None and result.old_id is not None:
-                self._jobs.gone(result.old_id, "requeued")
+                self._jobs.gone(result.old_id, (func, name), "requeued")
                 self._dispatch.enqueue(result.job)
             answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
             self._step.reply(peer, msgid, answer)
@@ -67,7 +67,7 @@ class Steering:
     def cancel(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, reason: str) -> None:
         def on_cancelled(result: ops.CancelResult) -> None:
             for gone_id in result.gone:
-                self._jobs.gone(gone_id, "cancelled")
+                self._jobs.gone(gone_id, (func, name), "cancelled")
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
                 run.job.cancelled = reason

@@ -76,6 +76,10 @@ def test_a_default_that_the_page_shows_is_what_is_used() -> None:
         },
         fields.Retry: submission.job.retry.as_map(),
         fields.ListQuery: {"limit": METHODS["list"].check([], rules)[0].limit},
+        fields.EventsQuery: {
+            key: getattr(METHODS["events"].check([], rules)[0], key) for key in ("timeout_ms", "limit")
+        },
+        fields.WorkersQuery: {"limit": METHODS["workers"].check([], rules)[0].limit},
         fields.StatusQuery: {"limit": METHODS["status"].check([], rules)[0].limit},
         fields.SubscribeOptions: {"limit": METHODS["subscribe"].check(["f"], rules)[1]},
         fields.GetOptions: {

@@ -56,6 +56,8 @@ def at(path: str, what: str) -> str:
         ("watch", 2, 3, "[func, name] or [func, name, options]"),
         ("unwait", 1, 1, "[msgid]"),
         ("list", 0, 1, "[] or [query]"),
+        ("events", 0, 1, "[] or [query]"),
+        ("workers", 0, 1, "[] or [query]"),
         ("status", 0, 1, "[] or [query]"),
         ("shutdown", 0, 0, "[]"),
         ("subscribe", 1, 2, "[func] or [func, options]"),
