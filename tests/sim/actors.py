@@ -14,8 +14,8 @@ from periodic_client.wire import Notification, Request, Response
 from periodicd.clock import Now
 from periodicd.protocol import fields
 from periodicd.protocol.words import Said
+from tests.sim.book import Book, Version, job_of, token
 from tests.sim.network import Link
-from tests.sim.promises import Book, Version, token
 from tests.sim.ranges import ends, longest, words
 
 FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
@@ -70,10 +70,12 @@ class Actor:
         self._flights += flights
         self.ask(method, *params, memo=(versions, flights))
 
-    def _remove(self, key: tuple[str, str], options: dict[str, Any] | None) -> None:
-        self.book.excuse(*key, "a remove was sent")
+    def _take_away(self, method: str, key: tuple[str, str], options: dict[str, Any] | None) -> None:
+        """By ``remove`` or ``cancel``."""
+        self.book.excuse(*key, f"a {method} was sent")
+        self.book.sent[method, key] += 1
         self.book.removed.add(key)
-        self._change("remove", *key, options, about=[key])
+        self._change(method, *key, options, about=[key])
 
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
@@ -81,9 +83,9 @@ class Actor:
             method, memo = self.link.asked.pop(message.msgid)
             assert message.error is not None or type(message.result) is dict, "every answer is a map"
             self.book.answers[method, message.error is None] += 1
-            self.answered(method, memo, message.error, message.result)
+            self.answered(method, memo, message.error, message.result, now)
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         """A request of this actor was answered."""
 
 
@@ -92,6 +94,8 @@ class Submitter(Actor):
         super().__init__(rng, book)
         self._ids: dict[tuple[str, str], int] = {}
         """As they were last answered."""
+        self._cursors: dict[tuple[str, str], str] = {}
+        """The last of each that was watched."""
 
     def act(self, now: Now) -> None:
         self.choose(SUBMITTER_ACTS, now)
@@ -107,7 +111,47 @@ class Submitter(Actor):
 
     def remove(self, now: Now) -> None:
         key = self._key()
-        self._remove(key, self._maybe_id(key))
+        self._take_away("remove", key, self._maybe_id(key))
+
+    def cancel(self, now: Now) -> None:
+        key = self._key()
+        self._take_away("cancel", key, {**(self._maybe_id(key) or {}), "reason": "not wanted"})
+
+    def move(self, now: Now) -> None:
+        key = self._key()
+        options = self._maybe_id(key) or {}
+        moved = self.rng.choice(("priority", "delay_ms", "due_at_ms"))
+        options[moved] = {"priority": 3, "delay_ms": 2_000, "due_at_ms": now.wall_ms + 5_000}[moved]
+        self.ask("move", *key, options)
+
+    def end_run(self, now: Now) -> None:
+        key = self._key()
+        counts_as = self.rng.choice(("failed", "later"))
+        self.book.sent["end_run", key] += 1
+        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"}, memo=key)
+
+    def watch(self, now: Now) -> None:
+        key = self._key()
+        options = self._maybe_id(key) or {}
+        if self.rng.random() < 0.7:
+            options["after"] = self._cursors.get(key)
+        self._watch(key, options | {"only_end": self.rng.random() < 0.3})
+
+    def call(self, now: Now) -> None:
+        """Run and wait: a lost answer is asked for again by the same."""
+        job, version = self._job(now, existing="keep")
+        job["result_ms"] = 600_000
+        self._change("submit", job, versions=[version], about=[version.key])
+        self._watch(version.key, {"only_end": True})
+
+    def unwait(self, now: Now) -> None:
+        assert self.link is not None
+        waiting = [msgid for msgid, (method, _) in self.link.asked.items() if method == "watch"]
+        self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
+
+    def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
+        timeout_ms = self.rng.choice((0, 100, 5_000, 60_000))
+        self.ask("watch", *key, options | {"timeout_ms": timeout_ms}, memo=(key, options))
 
     def requeue(self, now: Now) -> None:
         key = self._key()
@@ -136,12 +180,20 @@ class Submitter(Actor):
 
     def get_what_was_seen(self, now: Now) -> None:
         key = self._key()
-        self.ask("get", *key, {"workload": True, "id": self._ids.get(key)})
+        self.ask("get", *key, {"workload": True, "id": self._ids.get(key), "data": True})
 
     def list(self, now: Now) -> None:
         query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
         limit = self.number(fields.ListQuery, "limit", 3)
         self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
+
+    def events(self, now: Now) -> None:
+        self.ask(
+            "events", {"timeout_ms": self.rng.choice((0, 5_000)), "kinds": self.rng.choice((None, ["done", "lost"]))}
+        )
+
+    def workers(self, now: Now) -> None:
+        self.ask("workers", {"limit": self.number(fields.WorkersQuery, "limit", 1, None)})
 
     def status(self, now: Now) -> None:
         limit = self.number(fields.StatusQuery, "limit", 1, None)
@@ -163,9 +215,9 @@ class Submitter(Actor):
         """The id that was seen last, perhaps an old one, or none."""
         return {"id": self._ids.get(key)} if self.rng.random() < 0.5 else None
 
-    def _job(self, now: Now) -> tuple[dict[str, Any], Version]:
+    def _job(self, now: Now, existing: str | None = None) -> tuple[dict[str, Any], Version]:
         rng = self.rng
-        existing = rng.choice(EXISTING)
+        existing = existing or rng.choice(EXISTING)
         version = self.book.submit(rng.choice(FUNCS), rng.choice(NAMES), existing)
         job = {
             "func": version.func,
@@ -182,6 +234,8 @@ class Submitter(Actor):
             },
             "existing": existing,
             "headers": rng.choice((None, {}, {"a": "b"})),
+            "result_ms": rng.choice((None, 0, 60_000, 600_000)),
+            "run_max_ms": rng.choice((None, None, 1_000, 5_000)),
         }
         if rng.random() < 0.5:
             job["delay_ms"] = self.number(fields.Job, "delay_ms", 0, 1, 50, 2_000, 20_000)
@@ -189,13 +243,16 @@ class Submitter(Actor):
             job["due_at_ms"] = self.number(fields.Job, "due_at_ms", 0, now.wall_ms + rng.randrange(-5_000, 5_000))
         return job, version
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
-        if memo is None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
+        if method == "watch" and error is None and result["next"] is not None:
+            key, _ = memo
+            self._cursors[key] = result["next"]
+        if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching"):
             return
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
-        if error is not None or method in ("remove", "remove_matching"):
+        if error is not None or method in ("remove", "cancel", "remove_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
@@ -211,11 +268,19 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.submit_batch),
     (60, Submitter.remove),
     (50, Submitter.requeue),
+    (60, Submitter.cancel),
+    (60, Submitter.move),
+    (30, Submitter.end_run),
+    (200, Submitter.watch),
+    (100, Submitter.call),
+    (50, Submitter.unwait),
     (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
+    (10, Submitter.events),
+    (10, Submitter.workers),
     (20, Submitter.status),
     (20, Submitter.hello),
     (20, Submitter.ping),
@@ -253,8 +318,12 @@ class Worker(Actor):
         self.unreported = []
         for _, _, job in self.runs:
             self._extend(job, own=rng.random() < 0.8)
-        for func in rng.sample(FUNCS, rng.randrange(1, 4)):
-            link.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
+        self.ask_for_work()
+
+    def ask_for_work(self) -> None:
+        """Of several functions, or all."""
+        for func in self.rng.sample(FUNCS, self.rng.randrange(1, 4)):
+            self.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
 
     def act(self, now: Now) -> None:
         self.ask("ping")
@@ -287,8 +356,21 @@ class Worker(Actor):
     def extend_what_it_removes(self, now: Now) -> None:
         if self.runs:
             _, _, job = self.rng.choice(self.runs)
-            self._remove((job["func"], job["name"]), None)
+            self._take_away("remove", (job["func"], job["name"]), None)
             self._extend(job)
+
+    def data(self, now: Now) -> None:
+        """Each chunk differs from all others."""
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self.book.chunks += 1
+            chunk = b"%d.%s" % (self.book.chunks, b"x" * self.rng.choice((0, 0, 10, 20_000)))
+            self.ask("data", job["handle"], chunk, memo=(job["handle"], chunk))
+
+    def progress(self, now: Now) -> None:
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self.ask("progress", job["handle"], {"done": now.mono_ms, "note": self.rng.choice((None, "half"))})
 
     def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
         self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
@@ -326,7 +408,11 @@ class Worker(Actor):
         choice = rng.random()
         if choice < 0.6:
             self._version(job).excuses.append("was reported done")
-            return rng.choice((None, b"result", {"outcome": "done", "submit": self._follow_ons(job)}))
+            data = b"of run %d" % job["run"]
+            rich = {"outcome": "done", "data": data, "submit": self._follow_ons(job)}
+            outcome = rng.choice((None, data, rich, rich))
+            self.book.done_sent.setdefault(job_of(job["handle"]), set()).add(None if outcome is None else data)
+            return outcome
         if choice < 0.75:
             return {
                 "outcome": "later",
@@ -353,7 +439,8 @@ class Worker(Actor):
         if rng.random() < 0.2:
             versions.append(self.book.follow_on(job["func"], job["name"], self._version(job)))
         return [
-            {"func": version.func, "name": version.name, "workload": b"%d." % version.number} for version in versions
+            {"func": version.func, "name": version.name, "workload": b"%d." % version.number, "result_ms": 60_000}
+            for version in versions
         ]
 
     def _report(self, msgid: int | None, job: dict[str, Any], outcome: Any) -> None:
@@ -385,7 +472,7 @@ class Worker(Actor):
             took_ms = min(job["lease_ms"] * 2, OUTLIVED_MS_MAX) if slow else self.rng.choice((0, 1, 20, 500))
             self.runs.append((now.mono_ms + took_ms, message.msgid, job))
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "remove":
             _, flights = memo
             for flight in flights:
@@ -410,6 +497,8 @@ WORKER_ACTS: Acts = (
     (100, Worker.subscribe),
     (60, Worker.extend),
     (10, Worker.extend_what_it_removes),
+    (80, Worker.data),
+    (40, Worker.progress),
     (25, Worker.unsubscribe),
     (25, Worker.unsubscribe_all),
 )

@@ -5,18 +5,28 @@
 """
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from periodicd.job import Job
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
-from periodicd.store.ops import Op
+from periodicd.store.ops import Kept, Op
 
 Fault = Literal["full", "before_commit", "after_commit"]
 
 
 class Ended(Exception):
     """The disk has failed, or the process was killed: the daemon ends here either way."""
+
+
+class Image(NamedTuple):
+    """All that a store holds."""
+
+    jobs: dict[int, Job]
+    endings: dict[int, Kept]
+    """Values, so they need not be copied."""
+    boot: int
+    next_id: int
 
 
 class FaultyStore(MemoryStore):
@@ -29,8 +39,9 @@ class FaultyStore(MemoryStore):
         """The same, not committed yet."""
         self._disk = self._image()
 
-    def _image(self) -> tuple[dict[int, Job], int, int]:
-        return {job_id: copy.copy(job) for job_id, job in self._jobs.items()}, self._boot, self._next_id
+    def _image(self) -> "Image":
+        jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
+        return Image(jobs, self._endings.copy(), self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
@@ -58,14 +69,19 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, self._boot, self._next_id = self._disk
+        jobs, endings, self._boot, self._next_id = self._disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
+        self._endings = endings.copy()
         self.fault = None
         self._refused = set()
 
     def on_disk(self) -> dict[int, Job]:
         """What would be found after a crash now."""
-        return self._disk[0]
+        return self._disk.jobs
+
+    def endings_on_disk(self) -> dict[int, Kept]:
+        """The same, of endings."""
+        return self._disk.endings
 
 
 def _version(job: Job) -> int:

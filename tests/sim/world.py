@@ -5,7 +5,9 @@ hashes or on trio, so the same seed gives the same trace. To add a fault, add a 
 """
 
 import hashlib
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
@@ -16,11 +18,13 @@ from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
 from periodicd.scheduler.queues import Budget
-from tests.sim.actors import FUNCS, Actor, Submitter, Worker
+from tests.sim.actors import Actor, Submitter, Worker
+from tests.sim.book import Book, Broken
 from tests.sim.network import Link
-from tests.sim.promises import Book, Broken, Promises
+from tests.sim.promises import Promises
 from tests.sim.ranges import ends
 from tests.sim.store import Ended, FaultyStore
+from tests.sim.takers import Taker
 
 HEALING_MS = ends(fields.Hello, "disconnect_grace_ms")[1] + 120_000
 """So long a job may wait for the connection that it ran on."""
@@ -45,6 +49,7 @@ class World:
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
+        self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
             restart_grace_ms=5_000,
@@ -85,11 +90,10 @@ class World:
         rushed_until_ms = self.now.mono_ms + RUSH_MS
         until_ms = self.now.mono_ms + HEALING_MS
         while self.now.mono_ms < until_ms:
-            for actor in self._actors:
+            for actor in workers:
                 self._act(actor)
                 if actor.link is not None and actor.link.is_up and self.rng.random() < 0.1:
-                    for func in FUNCS:
-                        actor.link.ask("subscribe", func, {"limit": 10})
+                    actor.ask_for_work()
             for _ in range(3):
                 for link in list(self._links):
                     while link.up:
@@ -151,6 +155,9 @@ class World:
                     self.promises.is_extended(memo, lost)
                     lease_ms = message.result["lease_until_at_ms"] - self.now.wall_ms
                     self.promises.lease_begins(memo, self.now.mono_ms + lease_ms)
+                if method == "take" and message.error is None:
+                    for job in message.result["jobs"]:
+                        self.promises.lease_begins(job["run"], self.now.mono_ms + (memo["lease_ms"] or job["lease_ms"]))
             else:
                 method = message.method
                 if isinstance(message, Request):
@@ -164,6 +171,18 @@ class World:
                         lost.add(run_of(handle))
             methods.append((link.number, method))
         self.promises.pings_are_answered_last(methods)
+        self.promises.leave(list(self._given_by(said)))
+
+    def _given_by(self, said: Said) -> Iterator[dict[str, Any]]:
+        """The runs that a step begins, as their workers are told."""
+        for peer, message in said.messages:
+            if isinstance(message, Request):
+                yield message.params[0]
+            elif isinstance(message, Response) and message.error is None:
+                method, _ = self._link_of[peer].asked[message.msgid or 0]
+                if method == "take":
+                    assert message.result is not None
+                    yield from message.result["jobs"]
 
     def _note_events(self, said: Said) -> None:
         for event in said.events:
@@ -177,7 +196,6 @@ class World:
     def _note_perform(self, link: Link, message: Message) -> None:
         if isinstance(message, Request):
             (job,) = message.params
-            self.promises.leaves(job)
             link.performing[message.msgid] = job["run"]
 
     def _restart(self) -> None:
@@ -242,19 +260,23 @@ class World:
         was_reading = link.peer.is_reading
         for message in link.next_down():
             self._note(repr(message))
-            self._judge(message)
+            self._judge(message, link)
             actor.hear(message, self.now)
         link.peer.note_outbox(sum(map(len, link.down)))
         if not was_reading and link.peer.is_reading:
             self.engine.tell(link.peer, ReadsAgain())
 
-    def _judge(self, message: Message) -> None:
+    def _judge(self, message: Message, link: Link) -> None:
         if isinstance(message, Request) and message.method == "perform":
             # Time may have passed on the way, which only makes it later; a stepped clock makes its own allowance.
             self.promises.starts(message.params[0], self.now.wall_ms)
         elif isinstance(message, Notification):
             assert message.method == "notice"
             self.promises.is_told(message.params[0], message.params[1])
+        elif isinstance(message, Response) and message.error is None and link.asked[message.msgid or 0][0] == "take":
+            assert message.result is not None
+            for job in message.result["jobs"]:
+                self.promises.starts(job, self.now.wall_ms)
 
     # -- the actors ----------------------------------------------------------------------------------------------------
 
