@@ -189,6 +189,14 @@ class Cancel(OfJob):
     options: CancelOptions | None = None
 
 
+def look_at_move(said: "MoveOptions | MoveMatchingOptions") -> None:
+    """Raises Wrong if it says too much or too little."""
+    if said.due_at_ms is not None and said.delay_ms is not None:
+        raise Wrong("", "has both due_at_ms and delay_ms; give one")
+    if said.due_at_ms is None and said.delay_ms is None and said.priority is None:
+        raise Wrong("", "has none of due_at_ms, delay_ms and priority; give at least one")
+
+
 class MoveOptions(Said):
     id: Annotated[Id | None, says("move only the job with this id, also one behind")] = None
     due_at_ms: Annotated[Time | None, says("when it is due")] = None
@@ -196,10 +204,7 @@ class MoveOptions(Said):
     priority: Annotated[Priority | None, says("smaller runs first among due jobs")] = None
 
     def __post_init__(self) -> None:
-        if self.due_at_ms is not None and self.delay_ms is not None:
-            raise Wrong("", "has both due_at_ms and delay_ms; give one")
-        if self.due_at_ms is None and self.delay_ms is None and self.priority is None:
-            raise Wrong("", "has none of due_at_ms, delay_ms and priority; give at least one")
+        look_at_move(self)
 
 
 class Move(OfJob):
@@ -360,6 +365,34 @@ class RemoveMatching(Params):
 class RequeueMatching(Params):
     query: MatchingQuery
     options: MatchingOptions | None = None
+
+
+class CancelMatchingOptions(MatchingOptions):
+    reason: Annotated[Text | None, says("why, for their workers and for who looks", "empty")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        measure(limits.NAME_BYTES_MAX, self, "reason")
+
+
+class CancelMatching(Params):
+    query: MatchingQuery
+    options: CancelMatchingOptions | None = None
+
+
+class MoveMatchingOptions(MatchingOptions):
+    due_at_ms: Annotated[Time | None, says("when they are due")] = None
+    delay_ms: Annotated[Wait | None, says("due so long after each request; not together with `due_at_ms`")] = None
+    priority: Annotated[Priority | None, says("smaller runs first among due jobs")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        look_at_move(self)
+
+
+class MoveMatching(Params):
+    query: MatchingQuery
+    options: MoveMatchingOptions
 
 
 # -- a worker's messages -----------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ class MemoryStore:
         if front is None:
             return ops.CancelResult("absent")
         asked = [job for job in (behind, front) if job is not None and op.id in (None, job.id)]
-        if not asked:
+        if not asked or op.state not in (None, asked[-1].state):
             return ops.CancelResult("changed")
         if front.state is State.DEAD:
             return ops.CancelResult("not_live")
@@ -110,7 +110,7 @@ class MemoryStore:
         if front is None:
             return ops.MoveResult("absent")
         job = front if op.id in (None, front.id) else behind
-        if job is None or op.id not in (None, job.id):
+        if job is None or op.id not in (None, job.id) or op.state not in (None, job.state):
             return ops.MoveResult("changed")
         if job.state not in (State.WAITING, State.BEHIND):
             return ops.MoveResult("not_waiting")

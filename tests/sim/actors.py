@@ -159,8 +159,11 @@ class Submitter(Actor):
 
     def remove_matching(self, now: Now) -> None:
         """Of what does not run; perhaps only of what was there before a job that was answered, or only counted."""
+        self.take_away_many("remove_matching", ("waiting", "waiting", "behind", "dead"))
+
+    def take_away_many(self, method: str, states: Sequence[str]) -> None:
         rng = self.rng
-        (func, prefix), state = self._key(), rng.choice(("waiting", "waiting", "behind", "dead"))
+        (func, prefix), state = self._key(), rng.choice(states)
         query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
         before_id = rng.choice((None, self._ids.get(self._key())))
         options = {
@@ -169,7 +172,15 @@ class Submitter(Actor):
         keys = [(each, prefix) for each in FUNCS if query["func"] in (None, each)]
         for key in keys if not options["dry_run"] else ():
             self.book.excuse_many(*key, state, before_id)
-        self._change("remove_matching", query, options, about=keys)
+        self._change(method, query, options, about=keys)
+
+    def cancel_matching(self, now: Now) -> None:
+        """As ``remove_matching``; the dead are left alone."""
+        self.take_away_many("cancel_matching", ("waiting", "waiting", "behind"))
+
+    def move_matching(self, now: Now) -> None:
+        due = self.rng.choice(({"delay_ms": 0}, {"delay_ms": 5_000}, {"due_at_ms": now.wall_ms + 100}, {"priority": 3}))
+        self.ask("move_matching", {"prefix": self.rng.choice(NAMES)}, due | {"dry_run": self.rng.choice((None, True))})
 
     def requeue_matching(self, now: Now) -> None:
         query = self.rng.choice(({"all": True}, {"reason": "simulated"}, {"func": "f"}, {"prefix": "a", "func": "g"}))
@@ -247,12 +258,12 @@ class Submitter(Actor):
         if method == "watch" and error is None and result["next"] is not None:
             key, _ = memo
             self._cursors[key] = result["next"]
-        if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching"):
+        if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching", "cancel_matching"):
             return
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
-        if error is not None or method in ("remove", "cancel", "remove_matching"):
+        if error is not None or method in ("remove", "cancel", "remove_matching", "cancel_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
@@ -276,6 +287,8 @@ SUBMITTER_ACTS: Acts = (
     (50, Submitter.unwait),
     (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
+    (30, Submitter.cancel_matching),
+    (20, Submitter.move_matching),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
