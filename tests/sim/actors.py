@@ -16,6 +16,7 @@ from tests.sim.network import Link
 FUNCS = ("f", "g", "h")
 EXISTING = ("replace", "replace", "replace", "keep", "keep_live", "refuse", None)
 NAMES = tuple("abcdefghijklmnopqrst")
+WAITS_MS = (0, 100, 5_000, 60_000)
 RICH = ("final", "delay_ms", "submit")
 """What an error that is only a text cannot say."""
 
@@ -65,7 +66,7 @@ class Actor:
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
             assert self.link is not None
-            method, memo = self.link.asked.pop(message.msgid)
+            method, _, memo = self.link.asked.pop(message.msgid)
             assert message.error is not None or type(message.result) is dict, "every answer is a map"
             self.book.answers[method, message.error is None] += 1
             self.answered(method, memo, message.error, message.result, now)
@@ -113,7 +114,7 @@ class Submitter(Actor):
         key = self._key()
         counts_as = self.rng.choice(("failed", "later"))
         self.book.sent["end_run", key] += 1
-        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"}, memo=key)
+        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"})
 
     def watch(self, now: Now) -> None:
         key = self._key()
@@ -131,19 +132,29 @@ class Submitter(Actor):
 
     def unwait(self, now: Now) -> None:
         assert self.link is not None
-        waiting = [msgid for msgid, (method, _) in self.link.asked.items() if method == "watch"]
+        waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method in ("watch", "events")]
         self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
 
     def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
-        timeout_ms = self.rng.choice((0, 100, 5_000, 60_000))
-        self.ask("watch", *key, options | {"timeout_ms": timeout_ms}, memo=(key, options))
+        self.ask("watch", *key, options | {"timeout_ms": self.rng.choice(WAITS_MS)}, memo=key)
+
+    def watch_and_unwait(self, now: Now) -> None:
+        """The same in one write, if this is one."""
+        self.watch(now)
+        self.unwait(now)
+
+    def events(self, now: Now) -> None:
+        self.ask("events", {"timeout_ms": self.rng.choice(WAITS_MS), "limit": 20, "func": self.rng.choice((None, "f"))})
+
+    def workers(self, now: Now) -> None:
+        self.ask("workers", {"limit": self.rng.choice((1, None))})
 
     def requeue(self, now: Now) -> None:
         key = self._key()
         self.ask("requeue", *key, self._maybe_id(key))
 
     def get(self, now: Now) -> None:
-        self.ask("get", *self._key())
+        self.ask("get", *self._key(), {"data": self.rng.random() < 0.5})
 
     def get_what_was_seen(self, now: Now) -> None:
         key = self._key()
@@ -195,8 +206,7 @@ class Submitter(Actor):
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "watch" and error is None and result["next"] is not None:
-            key, _ = memo
-            self._cursors[key] = result["next"]
+            self._cursors[memo] = result["next"]
         if method not in ("submit", "submit_batch", "remove", "cancel"):
             return
         versions, flights = memo
@@ -223,6 +233,9 @@ SUBMITTER_ACTS: Acts = (
     (200, Submitter.watch),
     (100, Submitter.call),
     (50, Submitter.unwait),
+    (30, Submitter.watch_and_unwait),
+    (20, Submitter.events),
+    (20, Submitter.workers),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
@@ -235,6 +248,9 @@ SUBMITTER_ACTS: Acts = (
 
 class Worker(Actor):
     """``manners``: honest, slow (outlives its leases), dying (cuts its connection), rude (says what it likes)."""
+
+    owns = 0.8
+    """How often it takes its runs over when it has connected again."""
 
     def __init__(self, rng: Random, book: Book, manners: str) -> None:
         super().__init__(rng, book)
@@ -255,7 +271,7 @@ class Worker(Actor):
             self._finish(job, outcome)
         self.unreported = []
         for _, _, job in self.runs:
-            self._extend(job, own=rng.random() < 0.8)
+            self._extend(job, own=rng.random() < self.owns)
         self.ask_for_work()
 
     def ask_for_work(self) -> None:
@@ -302,7 +318,7 @@ class Worker(Actor):
             _, _, job = self.rng.choice(self.runs)
             self.book.chunks += 1
             chunk = b"%d.%s" % (self.book.chunks, b"x" * self.rng.choice((0, 0, 10, 20_000)))
-            self.ask("data", job["handle"], chunk, memo=(job["handle"], chunk))
+            self.ask("data", job["handle"], chunk)
 
     def progress(self, now: Now) -> None:
         if self.runs:
@@ -310,6 +326,8 @@ class Worker(Actor):
             self.ask("progress", job["handle"], {"done": now.mono_ms, "note": self.rng.choice((None, "half"))})
 
     def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
+        if own:
+            self.book.taken.pop(job["run"], None)
         self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
 
     def respond_to_nothing(self, now: Now) -> None:
