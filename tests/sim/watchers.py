@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from periodic_client.wire.limits import TAIL_BYTES_MAX, TAIL_CHUNKS_MAX
 from periodicd.job import Job, State
 from periodicd.scheduler import Scheduler
-from tests.sim.book import Book, Broken, job_of
+from tests.sim.book import Broken, job_of
 from tests.sim.network import Asked, Link
 
 WAITS = {"watch": "timeout_ms", "take": "wait_ms", "events": "timeout_ms"}
 """Requests that wait, and the option that says how long."""
 
+RESULTS_BYTES = 10_000
+"""More than the results of a world have, which count with what runs told."""
+
 Results = list[tuple[Asked, dict[str, Any]]]
 
 
 class Watchers:
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, tails_bytes: int) -> None:
+        self._tails_bytes = tails_bytes
         self.new_life()
 
     def new_life(self) -> None:
@@ -25,19 +29,25 @@ class Watchers:
         """By job, those that were accepted."""
         self._run_of: dict[bytes, str] = {}
         """By chunk, the handle of the run that told it."""
+        self._bytes = 0
+        """Of all of them."""
+        self._latest: dict[int, str] = {}
+        """By job, the handle of its latest run."""
         self._known: dict[int, int] = {}
         """By job, how many of them there were before this step."""
         self._places: dict[str, int] = {}
         """By cursor, how many of them it stands behind."""
 
-    def begin(self, results: Results) -> None:
-        """A step has answered this."""
+    def begin(self, results: Results, given: list[dict[str, Any]]) -> None:
+        """A step has answered this, and has given out these runs."""
         self._known = {job_id: len(chunks) for job_id, chunks in self._chunks.items()}
         for asked, _ in results:
             if asked.method == "data":
                 handle, chunk = asked.params
                 self._chunks.setdefault(job_of(handle), []).append(chunk)
                 self._run_of[chunk] = handle
+                self._bytes += len(chunk)
+        self._latest.update((job_of(job["handle"]), job["handle"]) for job in given)
 
     def told(self, asked: Asked, result: dict[str, Any]) -> None:
         """A ``watch`` was answered."""
@@ -56,11 +66,20 @@ class Watchers:
             raise Broken(f"{asked} told chunks that do not follow each other")
         if options.get("after") in self._places and result["missed"] is not None and begin != before + result["missed"]:
             raise Broken(f"{asked} has missed {begin - before} chunks, and was told {result['missed']}")
+        if begin > before:
+            self._has_a_reason_to_forget(result["id"], accepted[begin - 1 : end])
         if not result["ended"]:
             # A job's tail may be forgotten after its end, but not before.
             if end < self._known.get(result["id"], 0):
                 raise Broken(f"{asked} was told {end} chunks, and {self._known[result['id']]} were accepted")
             self._places[result["next"]] = end
+
+    def _has_a_reason_to_forget(self, job_id: int, chunks: list[bytes]) -> None:
+        """``chunks``: one that was forgotten, and what is remembered after it."""
+        is_of_this_run = self._run_of[chunks[0]] == self._latest.get(job_id)
+        fits = len(chunks) <= TAIL_CHUNKS_MAX and sum(map(len, chunks)) <= TAIL_BYTES_MAX
+        if is_of_this_run and fits and self._bytes + RESULTS_BYTES < self._tails_bytes:
+            raise Broken(f"{chunks[0][:20]!r} of job {job_id} was forgotten, and {len(chunks)} would have fitted")
 
     def check(self, scheduler: Scheduler, links: list[Link], disk: Mapping[int, Job]) -> None:
         """After every step that ended well."""

@@ -34,7 +34,8 @@ class World:
         self.book = Book()
         self.promises = Promises(self.book)
         self.told = Told(self.book)
-        self.watchers = Watchers(self.book)
+        tails_bytes = self.rng.choice((100_000, 10_000_000))
+        self.watchers = Watchers(tails_bytes)
         self.store = FaultyStore()
         self.now = Now(1_700_000_000_000, 1_000)
         self.steps = 0
@@ -54,7 +55,7 @@ class World:
             dead_kept=1_000,
             results_kept=30,
             results_bytes=400,
-            tails_bytes=100_000,
+            tails_bytes=tails_bytes,
         )
         self._start()
 
@@ -148,7 +149,10 @@ class World:
     def _judge_said(self, said: Said, before: Image) -> None:
         """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
         self.told.begin(self.now, before, self.store.disk)
-        self.watchers.begin(self._results(said))
+        results = self._results(said)
+        performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
+        taken = [job for asked, result in results if asked.method == "take" for job in result["jobs"]]
+        self.watchers.begin(results, performed + taken)
         ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
         methods = []
         lost: set[int] = set()
@@ -174,8 +178,6 @@ class World:
                         lost.add(run_of(handle))
             methods.append((link.number, method))
         self.promises.pings_are_answered_last(methods)
-        performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
-        taken = [job for asked, result in self._results(said) if asked.method == "take" for job in result["jobs"]]
         self.book.taken.update((job["run"], job["handle"]) for job in taken)
         self.promises.leave(performed + taken)
         self.told.given(performed + taken)
