@@ -61,12 +61,14 @@ class Runs:
         run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
         run.former = True
         self.in_progress.add(run)
-        now = self._step.now
-        if job.run_max_ms is not None and job.started_at_ms is not None:
-            run.until_ms = now.mono_ms + job.started_at_ms + job.run_max_ms - now.wall_ms
+        now, started_at_ms = self._step.now, job.started_at_ms or 0
+        # Of its time some is over; if it seems to have begun only later, the clock was set back.
+        ran_ms = max(0, now.wall_ms - started_at_ms)
+        if job.run_max_ms is not None:
+            run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
         if job.taken_ms and job.lease_until_at_ms is not None:
             run.lease_ms = job.taken_ms
-            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - now.wall_ms))
+            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - started_at_ms - ran_ms))
         else:
             self._graces.set(run, now.mono_ms + grace_ms)
 
@@ -113,7 +115,7 @@ class Runs:
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
-        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, job.workload)])
+        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)])
         if job.workload is not None:
             self._step.send(peer, request)
             return

@@ -68,7 +68,7 @@ class Scheduler:
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
-        self.watches = Watches(self.step, self.waits, self.boot)
+        self.watches = Watches(self.step, self.waits, self.boot, self.settings.tails_bytes)
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
@@ -232,6 +232,7 @@ class Scheduler:
         self.steering.watch(peer, msgid, query)
 
     def unwait(self, peer: Peer, msgid: int, waiting: int) -> None:
+        self.steering.unwatch(peer, waiting)
         self.waits.end_early(peer, waiting)
         self.step.reply(peer, msgid)
 

@@ -24,6 +24,7 @@ NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"))
 AT_AN_END = 0.05
 """How likely a number is the least or the most that it may be."""
 OUTLIVED_MS_MAX = 120_000
+WAITS_MS = (0, 100, 5_000, 60_000)
 RICH = ("final", "delay_ms", "submit")
 """What an error that is only a text cannot say."""
 
@@ -80,7 +81,7 @@ class Actor:
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
             assert self.link is not None
-            method, memo = self.link.asked.pop(message.msgid)
+            method, _, memo = self.link.asked.pop(message.msgid)
             assert message.error is not None or type(message.result) is dict, "every answer is a map"
             self.book.answers[method, message.error is None] += 1
             self.answered(method, memo, message.error, message.result, now)
@@ -128,7 +129,7 @@ class Submitter(Actor):
         key = self._key()
         counts_as = self.rng.choice(("failed", "later"))
         self.book.sent["end_run", key] += 1
-        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"}, memo=key)
+        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"})
 
     def watch(self, now: Now) -> None:
         key = self._key()
@@ -146,12 +147,22 @@ class Submitter(Actor):
 
     def unwait(self, now: Now) -> None:
         assert self.link is not None
-        waiting = [msgid for msgid, (method, _) in self.link.asked.items() if method == "watch"]
+        waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method in ("watch", "events")]
         self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
 
     def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
-        timeout_ms = self.rng.choice((0, 100, 5_000, 60_000))
-        self.ask("watch", *key, options | {"timeout_ms": timeout_ms}, memo=(key, options))
+        self.ask("watch", *key, options | {"timeout_ms": self.rng.choice(WAITS_MS)}, memo=key)
+
+    def watch_and_unwait(self, now: Now) -> None:
+        """The same in one write, if this is one."""
+        self.watch(now)
+        self.unwait(now)
+
+    def events(self, now: Now) -> None:
+        self.ask("events", {"timeout_ms": self.rng.choice(WAITS_MS), "limit": 20, "func": self.rng.choice((None, "f"))})
+
+    def workers(self, now: Now) -> None:
+        self.ask("workers", {"limit": self.rng.choice((1, None))})
 
     def requeue(self, now: Now) -> None:
         key = self._key()
@@ -193,7 +204,7 @@ class Submitter(Actor):
         self.ask("requeue_matching", query, {"dry_run": self.rng.choice((None, True))})
 
     def get(self, now: Now) -> None:
-        self.ask("get", *self._key())
+        self.ask("get", *self._key(), {"data": self.rng.random() < 0.5})
 
     def get_what_was_seen(self, now: Now) -> None:
         key = self._key()
@@ -203,14 +214,6 @@ class Submitter(Actor):
         query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
         limit = self.number(fields.ListQuery, "limit", 3)
         self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
-
-    def events(self, now: Now) -> None:
-        self.ask(
-            "events", {"timeout_ms": self.rng.choice((0, 5_000)), "kinds": self.rng.choice((None, ["done", "lost"]))}
-        )
-
-    def workers(self, now: Now) -> None:
-        self.ask("workers", {"limit": self.number(fields.WorkersQuery, "limit", 1, None)})
 
     def status(self, now: Now) -> None:
         limit = self.number(fields.StatusQuery, "limit", 1, None)
@@ -262,8 +265,7 @@ class Submitter(Actor):
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "watch" and error is None and result["next"] is not None:
-            key, _ = memo
-            self._cursors[key] = result["next"]
+            self._cursors[memo] = result["next"]
         if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching", "cancel_matching"):
             return
         versions, flights = memo
@@ -295,11 +297,12 @@ SUBMITTER_ACTS: Acts = (
     (10, Submitter.requeue_matching),
     (30, Submitter.cancel_matching),
     (20, Submitter.move_matching),
+    (30, Submitter.watch_and_unwait),
+    (20, Submitter.events),
+    (20, Submitter.workers),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
-    (10, Submitter.events),
-    (10, Submitter.workers),
     (20, Submitter.status),
     (20, Submitter.hello),
     (20, Submitter.ping),
@@ -309,6 +312,9 @@ SUBMITTER_ACTS: Acts = (
 
 class Worker(Actor):
     """``manners``: honest, slow (outlives its leases), dying (cuts its connection), rude (says what it likes)."""
+
+    owns = 0.8
+    """How often it takes its runs over when it has connected again."""
 
     def __init__(self, rng: Random, book: Book, manners: str) -> None:
         super().__init__(rng, book)
@@ -336,7 +342,7 @@ class Worker(Actor):
             self._finish(job, outcome)
         self.unreported = []
         for _, _, job in self.runs:
-            self._extend(job, own=rng.random() < 0.8)
+            self._extend(job, own=rng.random() < self.owns)
         self.ask_for_work()
 
     def ask_for_work(self) -> None:
@@ -384,7 +390,7 @@ class Worker(Actor):
             _, _, job = self.rng.choice(self.runs)
             self.book.chunks += 1
             chunk = b"%d.%s" % (self.book.chunks, b"x" * self.rng.choice((0, 0, 10, 20_000)))
-            self.ask("data", job["handle"], chunk, memo=(job["handle"], chunk))
+            self.ask("data", job["handle"], chunk)
 
     def progress(self, now: Now) -> None:
         if self.runs:
@@ -392,6 +398,8 @@ class Worker(Actor):
             self.ask("progress", job["handle"], {"done": now.mono_ms, "note": self.rng.choice((None, "half"))})
 
     def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
+        if own:
+            self.book.taken.pop(job["run"], None)
         self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
 
     def respond_to_nothing(self, now: Now) -> None:

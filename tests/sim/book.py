@@ -24,6 +24,8 @@ class Version:
     """What may have made it disappear: it was reported done, or a remove or a later submit of its name was sent."""
     finished: bool = False
     """A ``finish`` with done was answered: it must never run again."""
+    existing: str | None = None
+    """What was to become of a job that is there."""
     unwanted: bool = False
     """It was answered "kept" or "refused", or is the follow-on of a report that was refused: it must not exist."""
     id: int | None = None
@@ -66,11 +68,16 @@ class Book:
         """By method and name, how often a job was to be taken away or its run ended."""
         self.done_sent: dict[int, set[bytes | None]] = {}
         """By job: the results of the reports that said done."""
+        self.ran_out: set[int] = set()
+        """Runs whose leases did, says the daemon."""
+        self.taken: dict[int, str] = {}
+        """Runs that are no connection's, as far as it was said to the daemon, and their handles."""
         self.chunks = 0
         """That runs told."""
 
     def submit(self, func: str, name: str, existing: str | None) -> Version:
         version = self._version(func, name)
+        version.existing = existing
         if (func, name) in self._flying.values():
             version.excuses.append("something sent before it may arrive after it")
         if existing in ("replace", "keep_live", None):

@@ -141,6 +141,7 @@ class Promises:
         """A lease did, says the daemon. ``heard``: its worker's messages do not wait."""
         assert run is not None
         self._ran_out.add(run)
+        self.book.ran_out.add(run)
         if mono_ms < self._leases.get(run, 0):
             raise Broken(f"the lease of run {run} ran out {self._leases[run] - mono_ms} ms early")
         if heard and run in self.book.heard:

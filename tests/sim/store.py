@@ -37,7 +37,8 @@ class FaultyStore(MemoryStore):
         """Versions of follow-on jobs whose run's end was not found, and which were nowhere then."""
         self._refused: set[int] = set()
         """The same, not committed yet."""
-        self._disk = self._image()
+        self.disk = self._image()
+        """What would be found after a crash now. Replaced as a whole by each commit."""
 
     def _image(self) -> "Image":
         jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
@@ -57,7 +58,7 @@ class FaultyStore(MemoryStore):
     def commit(self) -> None:
         self._fail_if("before_commit")
         super().commit()
-        self._disk = self._image()
+        self.disk = self._image()
         self.refused |= self._refused
         self._refused = set()
         self._fail_if("after_commit")
@@ -69,19 +70,15 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, endings, self._boot, self._next_id = self._disk
+        jobs, endings, self._boot, self._next_id = self.disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
         self.fault = None
         self._refused = set()
 
     def on_disk(self) -> dict[int, Job]:
-        """What would be found after a crash now."""
-        return self._disk.jobs
-
-    def endings_on_disk(self) -> dict[int, Kept]:
-        """The same, of endings."""
-        return self._disk.endings
+        """Of ``disk`` the jobs."""
+        return self.disk.jobs
 
 
 def _version(job: Job) -> int:

@@ -3,20 +3,22 @@
 from typing import Any
 
 from periodicd.clock import Now
-from tests.sim.actors import FUNCS, Acts, Worker
+from tests.sim.actors import FUNCS, WAITS_MS, Acts, Worker
 
 
 class Taker(Worker):
+    owns = 0.1
+
     def ask_for_work(self) -> None:
         rng = self.rng
         options = {
             "funcs": rng.sample(FUNCS, rng.randrange(1, 4)),
             "max": rng.choice((None, 1, 3)),
-            "wait_ms": rng.choice((0, 100, 5_000, 60_000)),
+            "wait_ms": rng.choice(WAITS_MS),
             # Not the job's own, which may be of a day: nothing else brings back what a taker loses.
             "lease_ms": rng.choice((1_000, 10_000, 60_000)),
         }
-        self.ask("take", options, memo=options)
+        self.ask("take", options)
 
     def act(self, now: Now) -> None:
         self.choose(TAKER_ACTS, now)
@@ -35,7 +37,7 @@ class Taker(Worker):
 
     def unwait(self, now: Now) -> None:
         assert self.link is not None
-        waiting = [msgid for msgid, (method, _) in self.link.asked.items() if method == "take"]
+        waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method == "take"]
         self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
