@@ -19,14 +19,14 @@ from pathlib import Path
 
 import trio
 
-from bench import machine
 from bench.against import compare
 from bench.bare import beside_bare
 from bench.costs import costs
-from bench.daemon import Daemon
 from bench.ratios import Figures, Ratio, compared, flat, medians, verdict
 from bench.scenarios import SCENARIOS, Scenario, fill, first_answer
 from bench.yardsticks.compare import beside, installed
+from rig import machine
+from rig.daemon import Daemon
 
 RATIOS = "ratios"
 

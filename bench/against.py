@@ -13,13 +13,13 @@ from pathlib import Path
 
 import trio
 
-from bench.daemon import Daemon
 from bench.ratios import Figures, compared, flat, medians
 from bench.scenarios import Scenario
 from bench.yardsticks.compare import beside, show
 from bench.yardsticks.kinds import rev
 from bench.yardsticks.periodicd import ROOT, of_tree
 from bench.yardsticks.rounds import ROUNDS
+from rig.daemon import Daemon
 
 
 def compare(folder: Path, revision: str, scenarios: Sequence[Scenario], repeat: int) -> Figures:

@@ -23,7 +23,6 @@ from typing import Any
 
 import trio
 
-from bench import machine
 from bench.ratios import Figures, flat, medians, paired
 from bench.yardsticks.compare import show
 from bench.yardsticks.kinds import OURS
@@ -35,6 +34,7 @@ from periodicd.job import Job, State
 from periodicd.store import file, groups
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT
 from periodicd.store.statements import SQL, row_of
+from rig import machine
 
 TURNS, IN_A_TURN = 20, 20
 """Of submits, pings and bare commits."""

@@ -11,10 +11,11 @@ from itertools import count
 
 import trio
 
-from bench import machine
-from bench.daemon import Daemon, worker
 from bench.ratios import Figures
+from bench.worker import worker
 from periodic_client import Client, Job, NewJob, Worker
+from rig import machine
+from rig.daemon import Daemon
 
 Scenario = Callable[[Daemon], Awaitable[Figures]]
 

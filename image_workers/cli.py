@@ -1,8 +1,4 @@
-"""Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else.
-
-Exit codes: 0 after SIGTERM or SIGINT; 2 if the configuration, or something it asks for, cannot be used, and starting
-again would not help; 74 if the help cannot be written; 75 if the bucket did not answer, and starting again may.
-"""
+"""Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else."""
 
 import logging
 import os
@@ -12,23 +8,37 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import click
 import trio
 
-from image_workers.config import Config, OssConfig, load
+from image_workers.config import Config, load
 from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Unavailable
-from image_workers.files import Root
 from image_workers.functions import ImageFunctions
 from image_workers.guetzli import Guetzli
-from image_workers.storage import Bucket, open_bucket
+from image_workers.stores import Store
+from image_workers.stores.opened import open_store
+from image_workers.stores.scratch import Scratch
+from image_workers.stores.settings import DirectoryConfig, StoreConfig
 from periodic_client import Client, Worker
 
 _LONGEST_WAIT_S = 15
 SAVE_BYTES_MAX = 16 * 2**20
 """Protocol.md, section 1, limits: of a workload."""
+
+EXIT_CODES = """\b
+Exit codes:
+  0   stopped by SIGTERM or SIGINT
+  1   a bug, or the daemon refused a function: there is a traceback
+  2   the command line or the configuration is wrong, or what it
+      asks for cannot be used; to start again does not help
+  74  standard output cannot be written (--example, --help,
+      --version)
+  75  the bucket did not answer; to start again may help
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +47,27 @@ _log = logging.getLogger(__name__)
 class Prepared:
     """What the functions work on."""
 
-    root: Root
-    bucket: Bucket
+    root: Store
+    bucket: Store | None
     guetzli: Guetzli | None
 
 
-@click.command()
+def _print_example(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo((resources.files("image_workers") / "example.yml").read_text(), file=sys.stdout, nl=False)
+        context.exit()
+
+
+@click.command(epilog=EXIT_CODES)
+@click.option(
+    "--example",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print a configuration file in which every key is explained, and exit.",
+)
+@click.version_option(package_name="periodicd")
 @click.argument("config", default="config.yml", type=click.Path(path_type=Path))
 def command(config: Path) -> None:
     """Save, upload, resize and compress pictures, as the configuration file CONFIG says (default: config.yml)."""
@@ -77,20 +102,21 @@ def prepare(config: Config) -> Prepared:
         run = config.guetzli_run
         guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose == 1)
     try:
-        root = Root(config.root)
-        bucket = _bucket(config)
+        scratch = Scratch(config.scratch.folder, config.scratch.megabytes * 1_000_000)
+        root = _store(config, config.root, "root", scratch)
+        bucket = _store(config, config.bucket, "bucket", scratch) if config.upload == "here" else None
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
     return Prepared(root, bucket, guetzli)
 
 
-def _bucket(config: Config) -> Bucket:
-    """The bucket; one of OSS that does not answer is tried for a while, since a network may come up after us."""
+def _store(config: Config, store: StoreConfig, key: str, scratch: Scratch) -> Store:
+    """The store; one that does not answer is tried for a while, since a network may come up after us."""
     wait_s = 1
-    until_s = time.monotonic() + (config.bucket.wait_s if isinstance(config.bucket, OssConfig) else 0)
+    until_s = time.monotonic() + (0 if isinstance(store, DirectoryConfig) else store.wait_s)
     while True:
         try:
-            return open_bucket(config)
+            return open_store(store, key, config.thread, scratch, config.upload_limit_ms / 1000)
         except Unavailable as error:
             if time.monotonic() + wait_s > until_s:
                 raise

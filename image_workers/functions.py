@@ -40,12 +40,11 @@ from image_workers import metadata, pictures
 from image_workers.config import Config, ResizeConfig
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
-from image_workers.files import Root
 from image_workers.guetzli import Guetzli
 from image_workers.names import type_of_name
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
-from image_workers.storage import Bucket
+from image_workers.stores import Store
 from periodic_client import Done, Failed, Job, NewJob, Retry
 
 RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
@@ -57,6 +56,8 @@ _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
 _WAITS_FOR = "waits-for"
 """The header of a removal that says for what."""
+_KEY, _SOURCE, _THEN = "key", "source", "then"
+"""Headers for a stranger's upload worker: which object, made from which file, and which function comes next."""
 
 _NEVER_DOES = (Refused, FileExistsError, IsADirectoryError, NotADirectoryError)
 """The OSErrors are those of a name that goes through a file, or is that of a folder. Any other may be gone the next
@@ -97,7 +98,7 @@ async def perform(step: AsyncStep, job: Job) -> Done | Failed:
     A step raises `Refused` if it will never do; after any other error the job is tried again.
     """
     started_s = trio.current_time()
-    progress = Progress()
+    progress = Progress(job)
     try:
         done = await keep(job, progress, partial(step, job.name, job.workload, progress))
     except Exception as error:
@@ -122,10 +123,13 @@ def _function(func: str, limit: int, step: AsyncStep) -> Function:
 
 
 class ImageFunctions:
-    """The steps of the chain over one root and one bucket. `guetzli` may be None if it is not run here."""
+    """The steps of the chain over one root and one bucket.
+
+    `guetzli` may be None if it is not run here, and `bucket` if nothing is uploaded here.
+    """
 
     def __init__(
-        self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look, decoder: Decoder
+        self, config: Config, root: Store, bucket: Store | None, guetzli: Guetzli | None, look: Look, decoder: Decoder
     ) -> None:
         self._config = config
         self._layout = config.layout
@@ -139,14 +143,19 @@ class ImageFunctions:
     def served(self) -> list[Function]:
         """The functions that this worker is configured to perform."""
         config = self._config
-        steps: dict[str, SyncStep] = {
+        uploads: dict[str, SyncStep] = {
             "upload": self.upload,
             "upload-next-guetzli": self.upload_next_guetzli,
             "upload-next-remove": self.upload_next_remove,
+            "unpublish": self.unpublish,
         }
+        functions = []
+        if config.upload == "here":
+            functions += [
+                _function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()
+            ]
         if config.save == "here":
-            steps["save"] = self.save
-        functions = [_function(func, config.thread, partial(self._in_thread, step)) for func, step in steps.items()]
+            functions.append(_function("save", config.thread, partial(self._in_thread, self.save)))
         functions += [_function(each.func, config.thread, partial(self.resize, each)) for each in config.resizes]
         if config.remove == "here":
             functions.append(_function("remove", config.thread, self.remove))
@@ -160,24 +169,22 @@ class ImageFunctions:
         if not workload:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
-        version = self._root.write(name, workload, progress.moved)
+        version = self._root.write(name, workload, progress)
         resizes = (self._job(resize.func, name) for resize in self._config.resizes)
-        return Step(
-            f"{len(workload)} bytes", (self._job("upload-next-guetzli", name), *resizes, *self._removal(name, version))
-        )
+        return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
 
     async def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
-        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress.moved)
+        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress)
         with progress.working():
             thumbnail = await self._decoder.thumbnail(
                 content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
             )
         output = self._layout.thumbnail(name, resize.suffix)
-        version = await self._in_thread(self._root.write, output, thumbnail, progress.moved)
+        version = await self._in_thread(self._root.write, output, thumbnail, progress)
         return Step(
             f"{len(content)} -> {len(thumbnail)} bytes",
-            (self._job("upload-next-guetzli", output), *self._removal(output, version)),
+            (self._upload(output), *self._removal(output, version)),
         )
 
     def upload(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -210,6 +217,14 @@ class ImageFunctions:
             return self._saved_anew(source)
         return Step(f"{put.size} bytes", self._removal(name, put.version))
 
+    def unpublish(self, name: str, _workload: bytes, _progress: Progress = UNWATCHED) -> Step:
+        """Remove the object that `name`, the file of an original or a thumbnail, was put to."""
+        assert self._bucket is not None
+        if self._root.version(name) is not None:
+            return Step("left: it was saved anew")
+        removed = self._bucket.remove(self._layout.key(name))
+        return Step("removed" if removed else "there is no such object")
+
     async def remove(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         """The workload is the version of the file to remove, or empty for any."""
         version = await self._in_thread(self._root.version, name)
@@ -224,6 +239,17 @@ class ImageFunctions:
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         # Left behind if it stands still; `Progress.moved` then keeps it from doing any harm.
         return await trio.to_thread.run_sync(call, *arguments, limiter=self._threads, abandon_on_cancel=True)
+
+    async def _limited(self, step: SyncStep, name: str, workload: bytes, progress: Progress) -> Step:
+        """A step that may move for ever, by a byte a minute."""
+        limit_s = self._config.upload_limit_ms / 1000
+        try:
+            with trio.fail_after(limit_s):
+                return await self._in_thread(step, name, workload, progress)
+        except trio.TooSlowError:
+            reason = f"the upload took more than {limit_s:g} s (upload-limit), {progress.bytes} bytes were moved"
+            progress.stop(reason)
+            raise TimeoutError(reason) from None
 
     async def _reader(self, name: str) -> str | None:
         """A job that reads the file or compares with it, in words.
@@ -240,8 +266,9 @@ class ImageFunctions:
         return None
 
     def _put(self, name: str, progress: Progress) -> "_Put":
+        assert self._bucket is not None
         key = self._layout.key(name)
-        with self._root.open(name) as (file, version):
+        with self._root.open(name, progress) as (file, version):
             kind = _picture_type(name, file.read(_START_BYTES))
             file.seek(0)
             content: BinaryIO = file
@@ -249,12 +276,12 @@ class ImageFunctions:
                 content = io.BytesIO(self._original(name, progress)[0])
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
-            self._bucket.put(key, content, kind, progress.moved)
+            self._bucket.put(key, content, kind, progress)
         return _Put(size, version, kind)
 
     def _original(self, name: str, progress: Progress) -> tuple[bytes, str]:
         """What is published of an original, and the version that it has."""
-        content, version = self._root.read(name, self._config.max_bytes, progress.moved)
+        content, version = self._root.read(name, self._config.max_bytes, progress)
         return metadata.stripped(content, self._config.strip), version
 
     def _may_compress(self, name: str) -> bool:
@@ -266,7 +293,7 @@ class ImageFunctions:
             raise LeftAsIs("an original keeps its bytes; compress-originals is not set")
         if self._layout.is_original(name):
             return _Source(*self._original(name, progress))
-        return _Source(*self._root.read(name, self._config.max_bytes, progress.moved))
+        return _Source(*self._root.read(name, self._config.max_bytes, progress))
 
     async def _compressible(self, name: str, content: bytes) -> Compressible:
         max_pixels = self._config.guetzli_run.max_pixels
@@ -283,10 +310,11 @@ class ImageFunctions:
         if self._changed(name, source.version.encode()):
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
-        upload = self._job("upload-next-remove", compressed, source.version.encode())
+        headers = {_KEY: self._layout.key(name), _SOURCE: name}
+        upload = self._job("upload-next-remove", compressed, source.version.encode(), headers=headers)
         return Step(
             f"{size} -> {len(result)} bytes",
-            (upload, *self._removal(compressed, self._root.write(compressed, result, progress.moved))),
+            (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
         )
 
     def _changed(self, name: str, version: bytes) -> bool:
@@ -295,7 +323,13 @@ class ImageFunctions:
         return current is not None and current.encode() != version
 
     def _saved_anew(self, source: str) -> Step:
-        return Step(f"{source!r} was saved anew and is uploaded again", (self._job("upload-next-guetzli", source),))
+        return Step(f"{source!r} was saved anew and is uploaded again", (self._upload(source),))
+
+    def _upload(self, name: str) -> NewJob:
+        headers = {_KEY: self._layout.key(name)}
+        if self._config.guetzli != "off" and self._may_compress(name):
+            headers[_THEN] = "guetzli"
+        return self._job("upload-next-guetzli", name, headers=headers)
 
     def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":

@@ -4,12 +4,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import machine
 from bench.ratios import Figures, Ratio, compared, flat, medians, verdict
 from bench.yardsticks import Yardstick
 from bench.yardsticks.kinds import OTHERS, OURS
 from bench.yardsticks.process import which
 from bench.yardsticks.rounds import ROUNDS, Round
+from rig import machine
 
 
 def installed() -> list[Yardstick]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgpack
 
-from bench.daemon import Daemon
 from bench.yardsticks import Refused, Server, Yardstick
+from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent.parent
 SUBSCRIBE, FLUSH = 2**32 - 1, 2**32 - 2

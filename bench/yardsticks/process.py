@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.daemon import STOP_S
 from bench.yardsticks import Server
+from rig.daemon import STOP_S
 
 
 def free_port() -> int:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-from bench.machine import cpu_s, percentile
 from bench.ratios import Figures
 from bench.yardsticks import Server, Yardstick
 from bench.yardsticks.link import connect, received, stamp
+from rig.machine import cpu_s, percentile
 
 SECONDS, MOST = 1.0, 100_000
 """Of submitting one at a time, and so many requests at the most."""

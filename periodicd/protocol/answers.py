@@ -174,6 +174,13 @@ class WorkersAnswer(TypedDict):
     next: str | None
 
 
+class MatchingAnswer(TypedDict):
+    """Of a request on many jobs."""
+
+    count: int
+    next: str | None
+
+
 class LatenessAnswer(TypedDict):
     """How late the last runs of a function began."""
 
@@ -201,6 +208,7 @@ class FunctionAnswer(TypedDict):
 
 class StatusAnswer(TypedDict):
     server: str
+    build: str
     boot: int
     now_at_ms: int
     uptime_ms: int

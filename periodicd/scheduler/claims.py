@@ -9,20 +9,37 @@ from periodicd.store import ops
 
 
 class Claims:
-    """Those that are not written yet: rows that say that a job runs, ``delay_ms`` after it was given out."""
+    """Those that are not written yet: rows that say that a job runs.
 
-    def __init__(self, step: Step, delay_ms: int) -> None:
+    A run that ends first costs no claim, so one is written only after twice the time that runs take lately, though not
+    before ``delay_ms``. Where that would be more than ``delay_max_ms`` waiting saves nothing, and ``delay_ms`` it is.
+    """
+
+    def __init__(self, step: Step, delay_ms: int, delay_max_ms: int) -> None:
         self._step = step
-        self._delay_ms = delay_ms
-        self._by_ms: dict[Run, int] = {}
-        """When each must be written at the latest; oldest first."""
+        self._least_ms = delay_ms
+        self._most_ms = delay_max_ms
+        self._usual_ms = 0.0
+        """What a run took lately, from its begin to its report: a mean in which the last sixteen count most."""
+        self._begun_ms: dict[Run, int] = {}
+        """When each began; oldest first."""
+
+    @property
+    def delay_ms(self) -> int:
+        """How long after its begin a run's claim is written now."""
+        wanted_ms = int(2 * self._usual_ms)
+        return self._least_ms if wanted_ms > self._most_ms else max(self._least_ms, wanted_ms)
+
+    def note(self, took_ms: int) -> None:
+        """A run was reported so long after it began."""
+        self._usual_ms += (took_ms - self._usual_ms) / 16
 
     def postpone(self, run: Run) -> None:
-        self._by_ms[run] = self._step.now.mono_ms + self._delay_ms
+        self._begun_ms[run] = run.begun_ms
 
     def forget(self, run: Run) -> bool:
         """Whether it was not written yet; now it will not be."""
-        return self._by_ms.pop(run, None) is not None
+        return self._begun_ms.pop(run, None) is not None
 
     def write(self, run: Run) -> None:
         """Now, unless it was."""
@@ -35,18 +52,19 @@ class Claims:
             )
 
     def write_all(self) -> None:
-        for run in list(self._by_ms):
+        for run in list(self._begun_ms):
             self.write(run)
 
     def advance(self) -> None:
         """Write those that were postponed long enough."""
-        while self._by_ms:
-            run, by_ms = next(iter(self._by_ms.items()))
-            if by_ms > self._step.now.mono_ms:
+        begun_before_ms = self._step.now.mono_ms - self.delay_ms
+        while self._begun_ms:
+            run, begun_ms = next(iter(self._begun_ms.items()))
+            if begun_ms > begun_before_ms:
                 return
             self.write(run)
 
     def next_ms(self) -> int | None:
         """In how many milliseconds ``advance`` has something to do."""
-        by_ms = next(iter(self._by_ms.values()), None)
-        return None if by_ms is None else by_ms - self._step.now.mono_ms
+        begun_ms = next(iter(self._begun_ms.values()), None)
+        return None if begun_ms is None else begun_ms + self.delay_ms - self._step.now.mono_ms

@@ -12,6 +12,7 @@ class Run:
 
     __slots__ = (
         "alone",
+        "begun_ms",
         "ended",
         "former",
         "handle",
@@ -24,7 +25,9 @@ class Run:
         "until_ms",
     )
 
-    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None) -> None:
+    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None, begun_ms: int) -> None:
+        self.begun_ms = begun_ms
+        """By the monotonic clock; of one of the life before, when this life began."""
         self.number = number
         """By which it is shown: the handle is for its worker only."""
         self.handle = handle

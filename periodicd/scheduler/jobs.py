@@ -62,6 +62,55 @@ class Jobs:
     def follow_ons(self, outcome: requests.Outcome) -> tuple[ops.Put, ...]:
         return tuple(map(self._new_put, outcome.submit))
 
+    def remove(
+        self, func: str, name: str, job_id: int | None, state: State | None, then: Then[ops.RemoveResult]
+    ) -> None:
+        """``state``: only if it is in this one."""
+
+        def on_removed(result: ops.RemoveResult) -> None:
+            for gone_id in result.gone:
+                self.gone(gone_id, (func, name), "removed")
+            if result.successor is not None:
+                self._dispatch.enqueue(result.successor)
+            then(result)
+
+        if state is not None:
+            self._runs.claim((func, name))
+        self._step.write(ops.Remove(func, name, self._step.now.wall_ms, job_id, state), on_removed)
+
+    def requeue(self, func: str, name: str, job_id: int | None, then: Then[ops.RequeueResult]) -> None:
+        def on_requeued(result: ops.RequeueResult) -> None:
+            if result.job is not None and result.old_id is not None:
+                self.gone(result.old_id, (func, name), "requeued")
+                self._dispatch.enqueue(result.job)
+            then(result)
+
+        self._step.write(ops.Requeue(func, name, self._numbers.new(), self._step.now.wall_ms, job_id), on_requeued)
+
+    def cancel(self, op: ops.Cancel, then: Then[ops.CancelResult]) -> None:
+        def on_cancelled(result: ops.CancelResult) -> None:
+            for gone_id in result.gone:
+                self.gone(gone_id, (op.func, op.name), "cancelled")
+            run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
+            if run is not None:
+                run.job.cancelled = op.reason
+                self._step.notice(run.peer, run.handle, "cancel", op.reason)
+            then(result)
+
+        self._runs.claim((op.func, op.name))
+        self._step.write(op, on_cancelled)
+
+    def move(self, op: ops.Move, then: Then[ops.MoveResult]) -> None:
+        def on_moved(result: ops.MoveResult) -> None:
+            job = result.job
+            if job is not None and job.state is State.WAITING:
+                self._dispatch.discard(job.id)
+                self._dispatch.enqueue(job)
+            then(result)
+
+        self._runs.claim((op.func, op.name))
+        self._step.write(op, on_moved)
+
     def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
             self.gone(result.old_id, job.key, "replaced")

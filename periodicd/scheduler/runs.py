@@ -34,12 +34,12 @@ OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
 
 
 class Runs:
-    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claim_delay_ms: int) -> None:
+    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claims: Claims) -> None:
         self._step = step
         self._numbers = numbers
         self._boot = boot
         self._secrets = Secrets(chance)
-        self._claims = Claims(step, claim_delay_ms)
+        self._claims = claims
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
         self.in_progress = InProgress()
@@ -58,7 +58,7 @@ class Runs:
     def recover(self, job: Job, grace_ms: int) -> None:
         """A job that ran when the daemon stopped: its worker has a while to come back or to report."""
         assert job.handle is not None
-        run = Run(run_of(job.handle), job.handle, job, None)
+        run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
         run.former = True
         self.in_progress.add(run)
         now, started_at_ms = self._step.now, job.started_at_ms or 0
@@ -93,7 +93,7 @@ class Runs:
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
         job.state, job.started_at_ms, job.taken = State.RUNNING, now.wall_ms, peer is None
-        run = Run(number, handle, job, peer)
+        run = Run(number, handle, job, peer, now.mono_ms)
         run.lease_ms = lease_ms
         if job.run_max_ms is not None:
             run.until_ms = now.mono_ms + job.run_max_ms
@@ -187,6 +187,7 @@ class Runs:
     def report(self, run: Run, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]) -> None:
         """Its worker says how it ended; perhaps late, when the run is already charged."""
         if not run.ended:
+            self._claims.note(self._step.now.mono_ms - run.begun_ms)
             self.end(run, how, follow_ons, then)
             return
         self._forget_late(run)

@@ -15,6 +15,7 @@ holds, but for runs whose claim is not written yet.
     reports     what workers say of their runs
     connections who is there
     listings    pages of jobs, made beside the steps
+    matching    requests on many jobs
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
 """
@@ -24,6 +25,8 @@ from typing import Any
 from periodic_client.wire import Draining, Invalid, limits
 from periodicd.clock import Now
 from periodicd.protocol import answers, fields, requests
+from periodicd.scheduler import matching
+from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
@@ -32,6 +35,7 @@ from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
+from periodicd.scheduler.matching import Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
@@ -58,7 +62,8 @@ class Scheduler:
         self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
         """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
-        self.runs = Runs(self.step, self.numbers, boot.boot, chance, self.settings.claim_delay_ms)
+        claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
+        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
         self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
@@ -73,6 +78,7 @@ class Scheduler:
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
+        self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
         )
@@ -112,10 +118,13 @@ class Scheduler:
         self.waits.advance()
         self.watches.advance()
         self.ring.advance()
+        self.matching.advance()
 
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
-        parts = (self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring)
+        parts = (
+            self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring, self.matching,
+        )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
     def ask(self) -> list[ops.Op[Any]]:
@@ -207,8 +216,8 @@ class Scheduler:
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         self.steering.requeue(peer, msgid, func, name, job_id)
 
-    def cancel(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, reason: str) -> None:
-        self.steering.cancel(peer, msgid, func, name, job_id, reason)
+    def cancel(self, peer: Peer, msgid: int, cancel: ops.Cancel) -> None:
+        self.steering.cancel(peer, msgid, cancel)
 
     def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
         self.steering.move(peer, msgid, move)
@@ -228,7 +237,7 @@ class Scheduler:
         self.step.reply(peer, msgid)
 
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.listings.begin(peer, msgid, listing)
+        self.listings.show(peer, msgid, listing)
 
     def events(self, peer: Peer, msgid: int, query: requests.Events) -> None:
         self.ring.ask(peer, msgid, query)
@@ -238,6 +247,18 @@ class Scheduler:
 
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
+
+    def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+        self.matching.begin(peer, msgid, matching.REMOVE, listing)
+
+    def requeue_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+        self.matching.begin(peer, msgid, matching.REQUEUE, listing)
+
+    def cancel_matching(self, peer: Peer, msgid: int, listing: ops.Listing, reason: str) -> None:
+        self.matching.begin(peer, msgid, matching.cancel(reason, self.step.now.wall_ms), listing)
+
+    def move_matching(self, peer: Peer, msgid: int, listing: ops.Listing, pattern: ops.Move) -> None:
+        self.matching.begin(peer, msgid, matching.move(pattern), listing)
 
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True

@@ -3,7 +3,8 @@
 The store says what is there and what became of the request; here is what memory has to know of that, and the answer.
 """
 
-from periodicd.job import State
+from functools import partial
+
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.jobs import Jobs
@@ -29,26 +30,24 @@ class Steering:
         """What is watched, until the store has said what there is."""
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
-        def on_removed(result: ops.RemoveResult) -> None:
-            for gone_id in result.gone:
-                self._jobs.gone(gone_id, (func, name), "removed")
-            if result.successor is not None:
-                self._dispatch.enqueue(result.successor)
-            answer: answers.ResultAnswer = {"result": result.result}
-            self._step.reply(peer, msgid, answer)
-
-        self._step.write(ops.Remove(func, name, self._step.now.wall_ms, job_id), on_removed)
+        self._jobs.remove(func, name, job_id, None, partial(self._reply, peer, msgid))
 
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
-            if result.job is not None and result.old_id is not None:
-                self._jobs.gone(result.old_id, (func, name), "requeued")
-                self._dispatch.enqueue(result.job)
             answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
             self._step.reply(peer, msgid, answer)
 
-        op = ops.Requeue(func, name, self._numbers.new(), self._step.now.wall_ms, job_id)
-        self._step.write(op, on_requeued)
+        self._jobs.requeue(func, name, job_id, on_requeued)
+
+    def cancel(self, peer: Peer, msgid: int, cancel: ops.Cancel) -> None:
+        self._jobs.cancel(cancel, partial(self._reply, peer, msgid))
+
+    def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
+        self._jobs.move(move, partial(self._reply, peer, msgid))
+
+    def _reply(self, peer: Peer, msgid: int, result: ops.RemoveResult | ops.CancelResult | ops.MoveResult) -> None:
+        answer: answers.ResultAnswer = {"result": result.result}
+        self._step.reply(peer, msgid, answer)
 
     def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
         def on_job(found: ops.GetResult) -> None:
@@ -72,32 +71,6 @@ class Steering:
         query = self._looked_for.get((peer, msgid))
         if query is not None:
             self._looked_for[peer, msgid] = query._replace(timeout_ms=0)
-
-    def cancel(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, reason: str) -> None:
-        def on_cancelled(result: ops.CancelResult) -> None:
-            for gone_id in result.gone:
-                self._jobs.gone(gone_id, (func, name), "cancelled")
-            run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
-            if run is not None:
-                run.job.cancelled = reason
-                self._step.notice(run.peer, run.handle, "cancel", reason)
-            answer: answers.ResultAnswer = {"result": result.result}
-            self._step.reply(peer, msgid, answer)
-
-        self._runs.claim((func, name))
-        self._step.write(ops.Cancel(func, name, self._step.now.wall_ms, reason, job_id), on_cancelled)
-
-    def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
-        def on_moved(result: ops.MoveResult) -> None:
-            job = result.job
-            if job is not None and job.state is State.WAITING:
-                self._dispatch.discard(job.id)
-                self._dispatch.enqueue(job)
-            answer: answers.ResultAnswer = {"result": result.result}
-            self._step.reply(peer, msgid, answer)
-
-        self._runs.claim((move.func, move.name))
-        self._step.write(move, on_moved)
 
     def end_run(self, peer: Peer, msgid: int, end: requests.EndRun) -> None:
         def reply(result: str) -> None:

@@ -80,7 +80,7 @@ class MemoryStore:
             going = [job for job in (behind, front) if job is not None]
         else:
             going = [job for job in (behind, front) if job is not None and job.id == op.id]
-        if not going:
+        if not going or op.state not in (None, going[-1].state):
             return ops.RemoveResult("changed")
         successor = self._promote(front, op.at_ms) if front in going and behind not in going else None
         for job in going:
@@ -92,7 +92,7 @@ class MemoryStore:
         if front is None:
             return ops.CancelResult("absent")
         asked = [job for job in (behind, front) if job is not None and op.id in (None, job.id)]
-        if not asked:
+        if not asked or op.state not in (None, asked[-1].state):
             return ops.CancelResult("changed")
         if front.state is State.DEAD:
             return ops.CancelResult("not_live")
@@ -110,7 +110,7 @@ class MemoryStore:
         if front is None:
             return ops.MoveResult("absent")
         job = front if op.id in (None, front.id) else behind
-        if job is None or op.id not in (None, job.id):
+        if job is None or op.id not in (None, job.id) or op.state not in (None, job.state):
             return ops.MoveResult("changed")
         if job.state not in (State.WAITING, State.BEHIND):
             return ops.MoveResult("not_waiting")
@@ -297,17 +297,40 @@ class MemoryStore:
         with self._one_at_a_time:
             found = [
                 ops.Shown(replace(job, workload=None), job.state is State.RUNNING and self._of(*job.key)[1] is not None)
-                for job in self._by_id()
-                if job.id > listing.after and listing.func in (None, job.func) and listing.state in (None, job.state)
+                for job in sorted(self._jobs.values(), key=lambda job: _in_order(_place(job, listing), listing))
+                if _is_listed(job, listing)
             ]
+        if listing.only_count:
+            return ops.ListingResult([], None, len(found))
         page = found[: listing.limit]
-        return ops.ListingResult(page, page[-1].job.id if len(found) > len(page) else None)
+        return ops.ListingResult(page, _place(page[-1].job, listing) if len(found) > len(page) else None)
 
     def _by_id(self) -> list[Job]:
         return sorted(self._jobs.values(), key=lambda job: job.id)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.WAITING]
+
+
+def _place(job: Job, listing: ops.Listing) -> ops.Place:
+    return ops.Place(job.id, job.name if listing.by_name else None)
+
+
+def _is_listed(job: Job, listing: ops.Listing) -> bool:
+    return (
+        listing.func in (None, job.func)
+        and listing.state in (None, job.state)
+        and job.name.startswith(listing.prefix or "")
+        and (listing.due_from_at_ms is None or job.due_at_ms >= listing.due_from_at_ms)
+        and (listing.due_before_at_ms is None or job.due_at_ms < listing.due_before_at_ms)
+        and (listing.reason is None or listing.reason in (job.reason or ""))
+        and (listing.before_id is None or job.id < listing.before_id)
+        and (listing.after is None or _in_order(_place(job, listing), listing) > _in_order(listing.after, listing))
+    )
+
+
+def _in_order(place: ops.Place, listing: ops.Listing) -> tuple[str, int]:
+    return (place.name or "" if listing.by_name else ""), place.id
 
 
 _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {

@@ -92,6 +92,12 @@ def settled_words(db: Database) -> None:
 
 
 @migrations()
+def dead_by_id(db: Database) -> None:
+    """For pages of dead jobs, which may be few among millions."""
+    db.execute("CREATE INDEX jobs_dead_by_id ON jobs (id) WHERE state = 2")
+
+
+@migrations()
 def whole_life(db: Database) -> None:
     """How jobs ended is kept if their submit says so; how long a run may take, what went wrong, who asked to end it."""
     db.execute("ALTER TABLE jobs ADD COLUMN result_ms INTEGER NOT NULL DEFAULT 0")
@@ -120,4 +126,4 @@ def whole_life(db: Database) -> None:
     db.execute("CREATE INDEX endings_until ON endings (until_at_ms, id, data_bytes)")
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, whole_life.__name__})
+MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, dead_by_id.__name__, whole_life.__name__})

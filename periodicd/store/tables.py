@@ -116,6 +116,8 @@ class Tables:
         behind_id = self._behind.get(front_id)
         if op.id not in (None, front_id, behind_id):
             return ops.RemoveResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.RemoveResult("changed")
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
             gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
@@ -162,6 +164,8 @@ class Tables:
         behind_id = self._behind.get(front_id)
         if op.id not in (None, front_id, behind_id):
             return ops.CancelResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.CancelResult("changed")
         if state == State.DEAD:
             return ops.CancelResult("not_live")
         gone: list[int] = []
@@ -183,6 +187,8 @@ class Tables:
             return ops.MoveResult("absent")
         front_id, state, _, _ = row
         if op.id not in (None, front_id, self._behind.get(front_id)):
+            return ops.MoveResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
             return ops.MoveResult("changed")
         if op.id in (None, front_id) and state != State.WAITING:
             return ops.MoveResult("not_waiting")

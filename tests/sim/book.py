@@ -28,6 +28,12 @@ class Version:
     """What was to become of a job that is there."""
     unwanted: bool = False
     """It was answered "kept" or "refused", or is the follow-on of a report that was refused: it must not exist."""
+    id: int | None = None
+    """As it was answered."""
+    may_be_removed_dead: bool = False
+    """A request on many was sent that takes it away if it is dead."""
+    was_given: bool = False
+    """A ``perform`` left; before that it is not dead."""
     runs: int = 0
     fails_sent: int = 0
     ran_out: int = 0
@@ -56,6 +62,8 @@ class Book:
         """By the number of the run."""
         self.heard: set[int] = set()
         """Runs whose response has arrived at the daemon."""
+        self.removed: set[tuple[str, str]] = set()
+        """For which a ``remove`` was sent, which takes away what runs too."""
         self.sent: Counter[tuple[str, tuple[str, str]]] = Counter()
         """By method and name, how often a job was to be taken away or its run ended."""
         self.done_sent: dict[int, set[bytes | None]] = {}
@@ -103,6 +111,15 @@ class Book:
     def lands(self, flight: int) -> None:
         """It was answered, or its link is gone: it will not arrive any more."""
         self._flying.pop(flight, None)
+
+    def excuse_many(self, func: str, name: str, state: str, before_id: int | None) -> None:
+        """A ``remove_matching`` was sent that means the jobs of this name, in this state and with smaller ids."""
+        for version in self.latest.get((func, name), ()):
+            if before_id is None or version.id is None or version.id < before_id:
+                if state == "dead":
+                    version.may_be_removed_dead = True
+                else:
+                    version.excuses.append("a remove_matching was sent")
 
     def excuse(self, func: str, name: str, why: str, but: Version | None = None) -> None:
         for version in self.latest.get((func, name), ()):

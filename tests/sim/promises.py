@@ -60,7 +60,8 @@ class Promises:
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
         kept = {token(job.workload) for job in store.on_disk().values()}
         for version in self.book.versions.values():
-            if version.acknowledged and not version.excuses and version.number not in kept:
+            removed_dead = version.may_be_removed_dead and version.was_given
+            if version.acknowledged and not version.excuses and not removed_dead and version.number not in kept:
                 raise Broken(f"{version} was acknowledged and is gone")
 
     def nothing_unwanted_is_there(self, store: FaultyStore) -> None:
@@ -108,6 +109,15 @@ class Promises:
         if kind == "lost" and why.endswith("replaced") and run not in ran_out | self._ran_out:
             raise Broken(f"the job of run {run} was replaced while it ran")
 
+    def requests_on_many_leave_runs_alone(self, handle: str, kind: str, why: str, ran_out: set[int]) -> None:
+        """Since they ask for what waits or is dead. ``ran_out``: as above."""
+        run = run_of(handle)
+        if kind != "lost" or not why.endswith("its job was removed") or run in ran_out | self._ran_out:
+            return
+        version = self.book.runs.get(run)
+        if version is not None and version.key not in self.book.removed:
+            raise Broken(f"the job of run {run} was removed while it ran, and nobody had asked for that")
+
     def no_wait_is_prolonged(self, store: FaultyStore, now: Now) -> None:
         """By a wall clock that was stepped back, that is."""
         before, self._waits = self._waits, {}
@@ -146,7 +156,8 @@ class Promises:
             if job["run"] <= self._last_run:
                 raise Broken(f"run {job['run']} after run {self._last_run}")
             self._last_run = job["run"]
-            self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+            version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+            version.was_given = True
 
     def is_told(self, handle: str, kind: str) -> None:
         """A ``notice`` arrived."""

@@ -15,7 +15,8 @@ class Taker(Worker):
             "funcs": rng.sample(FUNCS, rng.randrange(1, 4)),
             "max": rng.choice((None, 1, 3)),
             "wait_ms": rng.choice(WAITS_MS),
-            "lease_ms": rng.choice((None, 1_000, 10_000)),
+            # Not the job's own, which may be of a day: nothing else brings back what a taker loses.
+            "lease_ms": rng.choice((1_000, 10_000, 60_000)),
         }
         self.ask("take", options)
 
@@ -27,6 +28,12 @@ class Taker(Worker):
 
     def take(self, now: Now) -> None:
         self.ask_for_work()
+
+    def extend(self, now: Now) -> None:
+        """For as long as it was taken."""
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self._extend(job)
 
     def unwait(self, now: Now) -> None:
         assert self.link is not None
