@@ -158,12 +158,6 @@ class Submitter(Actor):
         self.watch(now)
         self.unwait(now)
 
-    def events(self, now: Now) -> None:
-        self.ask("events", {"timeout_ms": self.rng.choice(WAITS_MS), "limit": 20, "func": self.rng.choice((None, "f"))})
-
-    def workers(self, now: Now) -> None:
-        self.ask("workers", {"limit": self.rng.choice((1, None))})
-
     def requeue(self, now: Now) -> None:
         key = self._key()
         self.ask("requeue", *key, self._maybe_id(key))
@@ -189,6 +183,7 @@ class Submitter(Actor):
         ]
         for key in keys if not options["dry_run"] else ():
             self.book.excuse_many(*key, state, before_id)
+            self.book.sent[method.removesuffix("_matching"), key] += 1
         self._change(method, query, options, about=keys)
 
     def cancel_matching(self, now: Now) -> None:
@@ -214,6 +209,14 @@ class Submitter(Actor):
         query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
         limit = self.number(fields.ListQuery, "limit", 3)
         self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
+
+    def events(self, now: Now) -> None:
+        self.ask(
+            "events", {"timeout_ms": self.rng.choice(WAITS_MS), "kinds": self.rng.choice((None, ["done", "lost"]))}
+        )
+
+    def workers(self, now: Now) -> None:
+        self.ask("workers", {"limit": self.number(fields.WorkersQuery, "limit", 1, None)})
 
     def status(self, now: Now) -> None:
         limit = self.number(fields.StatusQuery, "limit", 1, None)

@@ -5,6 +5,7 @@ from typing import Any
 from periodicd.clock import Now
 from periodicd.job import State, run_of
 from periodicd.scheduler import Scheduler, Settings
+from periodicd.scheduler.clocks import GAP_MS
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.book import Book, Broken, job_of
 from tests.sim.network import Asked
@@ -24,10 +25,13 @@ class Told:
         """By job, as it was told: how it ended, and of how many bytes its result was."""
         self._done: set[int] = set()
         """Jobs whose ``finish`` with done was answered."""
+        self._now = Now(0, 0)
         self._seen = Image({}, {}, 0, 0)
         """The disk when it was last looked at."""
 
     def new_life(self, disk: Image) -> None:
+        self._judged_from_ms = 0
+        """After the daemon slept nobody is judged for a moment."""
         self._begun_ms: dict[int, int] = {}
         """By run, on the monotonic clock."""
         self._running = {
@@ -39,6 +43,8 @@ class Told:
 
     def begin(self, now: Now, before: Image, after: Image) -> None:
         """A step has changed the disk so, and what it says is judged next."""
+        if now.mono_ms - self._now.mono_ms > GAP_MS:
+            self._judged_from_ms = now.mono_ms + AFTER_GAP_MS
         self._now, self._before, self._after = now, before, after
         self._put: dict[Key, list[int]] = {}
         """By name: the jobs that were put in this step, as far as that was answered."""
@@ -132,7 +138,7 @@ class Told:
             begun_ms, longest_ms = self._begun_ms.get(run.number), run.job.run_max_ms
             if begun_ms is None or longest_ms is None:
                 continue
-            if self._now.mono_ms >= begun_ms + longest_ms + AFTER_GAP_MS:
+            if self._now.mono_ms >= max(begun_ms + longest_ms, self._judged_from_ms):
                 raise Broken(f"run {run.number} began at {begun_ms}, may take {longest_ms}, and goes on")
 
     def _taken_runs_end_by_lease_or_report(self, scheduler: Scheduler) -> None:
