@@ -62,6 +62,8 @@ METHODS: dict[str, AnyMethod] = {
     "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
     "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
     "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
+    "cancel_matching": Method(requests.cancel_matching, Scheduler.cancel_matching),
+    "move_matching": Method(requests.move_matching, Scheduler.move_matching),
     "shutdown": Method(_nothing, Scheduler.shutdown),
     "subscribe": Method(requests.subscribe, Scheduler.subscribe, "worker"),
     "unsubscribe": Method(requests.unsubscribe, Scheduler.unsubscribe, "worker"),

@@ -156,6 +156,7 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "take": answers.TakeAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
         "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
+        "cancel_matching": answers.MatchingAnswer, "move_matching": answers.MatchingAnswer,
     }  # fmt: skip
     asked: dict[int, str] = {}
     for example in EXAMPLES:
@@ -218,6 +219,8 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.StatusQuery, "status", "key"),
         (fields.MatchingQuery, "remove_matching", "key of a query on many"),
         (fields.MatchingOptions, "remove_matching", "option"),
+        (fields.CancelMatchingOptions, "cancel_matching", "option"),
+        (fields.MoveMatchingOptions, "move_matching", "option"),
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),
         (fields.ExtendOptions, "extend", "option"),

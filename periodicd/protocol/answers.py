@@ -329,18 +329,18 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
     }
 
 
-def performed(job: Job, handle: str, run: int, workload: bytes | None) -> PerformedJob:
+def performed(job: Job, handle: str, run: int, lease_ms: int) -> PerformedJob:
     """A job as its worker is given it."""
     return {
         "handle": handle,
         "run": run,
         "func": job.func,
         "name": job.name,
-        "workload": workload,
+        "workload": job.workload,
         "headers": job.headers or NOTHING,
         "due_at_ms": job.due_at_ms,
         "priority": job.priority,
-        "lease_ms": job.lease_ms,
+        "lease_ms": lease_ms,
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,

@@ -5,51 +5,95 @@ what stands for nil: requests.py puts it in its place. Nothing here depends on a
 size of a workload, the end of a wait) is requests.py's.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, field
 
 from periodic_client.wire import limits
-from periodicd.protocol.words import BYTES, CURSOR, Params, Said, Wrong, measure, measure_each, says
+from periodicd.protocol.kinds import (
+    CHARACTERS_THAT_FIT,
+    Amount,
+    Bytes,
+    Cursor,
+    EndWord,
+    Features,
+    Funcs,
+    Grace,
+    Headers,
+    Id,
+    Keeping,
+    Lease,
+    Msgid,
+    Name,
+    OutcomeWord,
+    Patience,
+    Percent,
+    Priority,
+    Retries,
+    RetryCap,
+    RetryWait,
+    Room,
+    Silence,
+    Text,
+    Time,
+    Version,
+    Wait,
+)
+from periodicd.protocol.queries import (
+    CancelMatching as CancelMatching,
+)
+from periodicd.protocol.queries import (
+    CancelMatchingOptions as CancelMatchingOptions,
+)
+from periodicd.protocol.queries import (
+    Events as Events,
+)
+from periodicd.protocol.queries import (
+    EventsQuery as EventsQuery,
+)
+from periodicd.protocol.queries import (
+    List as List,
+)
+from periodicd.protocol.queries import (
+    ListQuery as ListQuery,
+)
+from periodicd.protocol.queries import (
+    MatchingOptions as MatchingOptions,
+)
+from periodicd.protocol.queries import (
+    MatchingQuery as MatchingQuery,
+)
+from periodicd.protocol.queries import (
+    MoveMatching as MoveMatching,
+)
+from periodicd.protocol.queries import (
+    MoveMatchingOptions as MoveMatchingOptions,
+)
+from periodicd.protocol.queries import (
+    Query as Query,
+)
+from periodicd.protocol.queries import (
+    RemoveMatching as RemoveMatching,
+)
+from periodicd.protocol.queries import (
+    RequeueMatching as RequeueMatching,
+)
+from periodicd.protocol.queries import (
+    Status as Status,
+)
+from periodicd.protocol.queries import (
+    StatusQuery as StatusQuery,
+)
+from periodicd.protocol.queries import (
+    Workers as Workers,
+)
+from periodicd.protocol.queries import (
+    WorkersQuery as WorkersQuery,
+)
+from periodicd.protocol.queries import look_at_move
+from periodicd.protocol.words import Params, Said, Wrong, measure, measure_each, says
 from periodicd.retry import Backoff
 from periodicd.store.ops import Existing
-
-# -- kinds of values ---------------------------------------------------------------------------------------------------
-
-Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_BYTES_MAX)]
-Text = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX)]
-Cursor = Annotated[str, Meta(max_length=limits.CURSOR_BYTES_MAX), CURSOR]
-Bytes = Annotated[Any, BYTES]
-Headers = Annotated[dict[str, str], Meta(max_length=limits.HEADERS_MAX)]
-Features = Annotated[tuple[Text, ...], Meta(max_length=limits.FEATURES_MAX)]
-
-Id = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
-Version = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
-Time = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
-Wait = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
-Priority = Annotated[int, Meta(ge=limits.PRIORITY[0], le=limits.PRIORITY[1])]
-Lease = Annotated[int, Meta(ge=limits.LEASE_MS[0], le=limits.LEASE_MS[1])]
-Grace = Annotated[int, Meta(ge=0, le=limits.GRACE_MS_MAX)]
-Silence = Annotated[int, Meta(ge=limits.SILENCE_MS[0], le=limits.SILENCE_MS[1])]
-Retries = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["limit"][1])]
-RetryWait = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["delay_ms"][1])]
-RetryCap = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["cap_ms"][1])]
-Keeping = Annotated[int, Meta(ge=0, le=limits.RESULT_MS_MAX)]
-Percent = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["jitter_percent"][1])]
-Room = Annotated[int, Meta(ge=1, le=limits.CONNECTION_JOBS_MAX)]
-Page = Annotated[int, Meta(ge=1, le=limits.LISTING_MAX)]
-Patience = Annotated[int, Meta(ge=0, le=limits.WAIT_MS_MAX)]
-Msgid = Annotated[int, Meta(ge=0, le=limits.MSGID_MAX)]
-Amount = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
-Kinds = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=limits.KINDS_MAX)]
-Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
-
-StateWord = Literal["waiting", "running", "dead", "behind"]
-EndWord = Literal["failed", "later"]
-OutcomeWord = Literal["done", "failed", "later"]
-
-CHARACTERS_THAT_FIT = limits.NAME_BYTES_MAX // 4
-"""Without counting: UTF-8 has 4 bytes a character at the most."""
 
 # -- hello -------------------------------------------------------------------------------------------------------------
 
@@ -196,10 +240,7 @@ class MoveOptions(Said):
     priority: Annotated[Priority | None, says("smaller runs first among due jobs")] = None
 
     def __post_init__(self) -> None:
-        if self.due_at_ms is not None and self.delay_ms is not None:
-            raise Wrong("", "has both due_at_ms and delay_ms; give one")
-        if self.due_at_ms is None and self.delay_ms is None and self.priority is None:
-            raise Wrong("", "has none of due_at_ms, delay_ms and priority; give at least one")
+        look_at_move(self)
 
 
 class Move(OfJob):
@@ -250,116 +291,6 @@ class Watch(OfJob):
 
 class Unwait(Params):
     msgid: Msgid
-
-
-# -- what happens ------------------------------------------------------------------------------------------------------
-
-
-class EventsQuery(Said):
-    after: Annotated[Cursor | None, says("the `next` of the answer before: tell what happened since")] = None
-    timeout_ms: Annotated[Patience | None, says("how long to wait for the first", 60_000)] = None
-    kinds: Annotated[Kinds | None, says("only of these kinds")] = None
-    func: Annotated[Name | None, says("only of this function")] = None
-    limit: Annotated[Page | None, says("how many at the most", 1_000)] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "after", "func")
-        measure_each(limits.NAME_BYTES_MAX, self, "kinds")
-
-
-class Events(Params):
-    query: EventsQuery | None = None
-
-
-class WorkersQuery(Said):
-    func: Annotated[Name | None, says("only those of this function")] = None
-    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
-    limit: Annotated[Page | None, says("how many at the most", 100)] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "func", "after")
-
-
-class Workers(Params):
-    query: WorkersQuery | None = None
-
-
-# -- listings ----------------------------------------------------------------------------------------------------------
-
-
-class Query(Said):
-    """Which jobs: those to which all of it applies."""
-
-    called: ClassVar[str] = "a query"
-
-    func: Annotated[Name | None, says("only of this function")] = None
-    state: Annotated[StateWord | None, says("only in this state")] = None
-    prefix: Annotated[Name | None, says("only those whose name begins so")] = None
-    due_from_at_ms: Annotated[Time | None, says("only those due then or later")] = None
-    due_before_at_ms: Annotated[Time | None, says("only those due earlier than that")] = None
-    reason: Annotated[Name | None, says("only those in the reason of whose last failure this text occurs")] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "func", "prefix", "reason")
-        due_from, due_before = self.due_from_at_ms, self.due_before_at_ms
-        if due_from is not None and due_before is not None and due_from >= due_before:
-            raise Wrong("due_before_at_ms", "is not after due_from_at_ms, so no job is meant")
-
-
-class ListQuery(Query):
-    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
-    limit: Annotated[Page | None, says("how many at the most", 100)] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        measure(limits.CURSOR_BYTES_MAX, self, "after")
-
-
-class List(Params):
-    query: ListQuery | None = None
-
-
-class StatusQuery(Said):
-    prefix: Annotated[Text | None, says("only functions that begin so")] = None
-    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
-    limit: Annotated[Page | None, says("how many functions at the most", 100)] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "prefix", "after")
-
-
-class Status(Params):
-    query: StatusQuery | None = None
-
-
-# -- requests on many jobs ---------------------------------------------------------------------------------------------
-
-
-class MatchingQuery(Query):
-    all: Annotated[bool | None, says("every job; needed if nothing else is said", default=False)] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.all and all(getattr(self, each) is None for each in Query.__struct_fields__):
-            raise Wrong("", "names no jobs; say which, or all: true")
-
-
-class MatchingOptions(Said):
-    dry_run: Annotated[bool | None, says("only count: nothing is changed", default=False)] = None
-    after: Annotated[Cursor | None, says("the `next` of the answer before")] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.CURSOR_BYTES_MAX, self, "after")
-
-
-class RemoveMatching(Params):
-    query: MatchingQuery
-    options: MatchingOptions | None = None
-
-
-class RequeueMatching(Params):
-    query: MatchingQuery
-    options: MatchingOptions | None = None
 
 
 # -- a worker's messages -----------------------------------------------------------------------------------------------
@@ -462,7 +393,9 @@ class Finish(OfRun):
 
 
 class ExtendOptions(Said):
-    lease_ms: Annotated[Lease | None, says("it ends so long from now", "the job's `lease_ms`")] = None
+    lease_ms: Annotated[Lease | None, says("it ends so long from now", "what `take` said, or the job's `lease_ms`")] = (
+        None
+    )
     own: Annotated[
         bool | None,
         says("the run is this connection's from now on: for a worker that has connected again", default=False),

@@ -265,14 +265,17 @@ def cancel(params: list[Any], rules: Rules) -> tuple[Cancel]:
 
 def move(params: list[Any], rules: Rules) -> tuple[Move]:
     said = take(params, fields.Move)
-    options = said.options
-    due_at_ms = options.due_at_ms
+    due_at_ms, dated = _due(said.options, rules)
+    return (Move(said.func, said.name, due_at_ms, dated, said.options.priority, said.options.id),)
+
+
+def _due(options: fields.MoveOptions | fields.MoveMatchingOptions, rules: Rules) -> tuple[int | None, bool]:
+    """When a job is to be due, and whether that is a date; None if that is left as it is."""
     if options.delay_ms is not None:
-        due_at_ms = _until(options.delay_ms, "options.delay_ms", rules.now_ms)
-    elif due_at_ms is not None:
-        due_at_ms = max(rules.now_ms, due_at_ms)
-    dated = options.due_at_ms is not None and options.due_at_ms > rules.now_ms
-    return (Move(said.func, said.name, due_at_ms, dated, options.priority, options.id),)
+        return _until(options.delay_ms, "options.delay_ms", rules.now_ms), False
+    if options.due_at_ms is None:
+        return None, False
+    return max(rules.now_ms, options.due_at_ms), options.due_at_ms > rules.now_ms
 
 
 def end_run(params: list[Any], _rules: Rules) -> tuple[EndRun]:
@@ -378,6 +381,19 @@ def requeue_matching(params: list[Any], _rules: Rules) -> tuple[Listing]:
     if said.query.state not in (None, "dead"):
         raise wrong("query.state", f"is dead or left out, not {said.query.state}: only dead jobs are requeued")
     return (_matching(said.query, said.options)._replace(state=State.DEAD),)
+
+
+def cancel_matching(params: list[Any], _rules: Rules) -> tuple[Listing, str]:
+    said = take(params, fields.CancelMatching)
+    reason = None if said.options is None else said.options.reason
+    return _matching(said.query, said.options), reason or ""
+
+
+def move_matching(params: list[Any], rules: Rules) -> tuple[Listing, Move]:
+    """The second is a pattern, without a job."""
+    said = take(params, fields.MoveMatching)
+    due_at_ms, dated = _due(said.options, rules)
+    return _matching(said.query, said.options), Move("", "", due_at_ms, dated, said.options.priority)
 
 
 def _matching(query: fields.MatchingQuery, options: fields.MatchingOptions | None) -> Listing:

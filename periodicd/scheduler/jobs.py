@@ -93,10 +93,13 @@ class Jobs:
                 self.gone(gone_id, (op.func, op.name), "cancelled")
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
-                run.job.cancelled = op.reason
                 self._step.notice(run.peer, run.handle, "cancel", op.reason)
             then(result)
 
+        running = self._runs.in_progress.of_key((op.func, op.name))
+        if running is not None and op.id in (None, running.job.id) and op.state in (None, State.RUNNING):
+            # At once: it may end in this very step, before the store has answered.
+            running.job.cancelled = op.reason
         self._runs.claim((op.func, op.name))
         self._step.write(op, on_cancelled)
 

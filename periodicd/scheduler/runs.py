@@ -61,11 +61,14 @@ class Runs:
         run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
         run.former = True
         self.in_progress.add(run)
-        now = self._step.now
-        if job.run_max_ms is not None and job.started_at_ms is not None:
-            run.until_ms = now.mono_ms + job.started_at_ms + job.run_max_ms - now.wall_ms
-        if job.taken and job.lease_until_at_ms is not None:
-            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - now.wall_ms))
+        now, started_at_ms = self._step.now, job.started_at_ms or 0
+        # Of its time some is over; if it seems to have begun only later, the clock was set back.
+        ran_ms = max(0, now.wall_ms - started_at_ms)
+        if job.run_max_ms is not None:
+            run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
+        if job.taken_ms and job.lease_until_at_ms is not None:
+            run.lease_ms = job.taken_ms
+            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - started_at_ms - ran_ms))
         else:
             self._graces.set(run, now.mono_ms + grace_ms)
 
@@ -90,7 +93,8 @@ class Runs:
         number = self._numbers.new()
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
-        job.state, job.started_at_ms, job.taken = State.RUNNING, now.wall_ms, peer is None
+        job.state, job.started_at_ms = State.RUNNING, now.wall_ms
+        job.taken_ms = lease_ms if peer is None else 0
         run = Run(number, handle, job, peer, now.mono_ms)
         run.lease_ms = lease_ms
         if job.run_max_ms is not None:
@@ -111,7 +115,7 @@ class Runs:
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
-        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, job.workload)])
+        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)])
         if job.workload is not None:
             self._step.send(peer, request)
             return

@@ -25,6 +25,7 @@ from typing import Any
 from periodic_client.wire import Draining, Invalid, limits
 from periodicd.clock import Now
 from periodicd.protocol import answers, fields, requests
+from periodicd.scheduler import matching
 from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
@@ -34,7 +35,7 @@ from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
-from periodicd.scheduler.matching import WORDS, Matching
+from periodicd.scheduler.matching import Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
@@ -67,7 +68,7 @@ class Scheduler:
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
-        self.watches = Watches(self.step, self.waits, self.boot)
+        self.watches = Watches(self.step, self.waits, self.boot, self.settings.tails_bytes)
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
@@ -231,6 +232,7 @@ class Scheduler:
         self.steering.watch(peer, msgid, query)
 
     def unwait(self, peer: Peer, msgid: int, waiting: int) -> None:
+        self.steering.unwatch(peer, waiting)
         self.waits.end_early(peer, waiting)
         self.step.reply(peer, msgid)
 
@@ -247,10 +249,16 @@ class Scheduler:
         self._status.ask(peer, msgid, query)
 
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, WORDS["remove"], listing)
+        self.matching.begin(peer, msgid, matching.REMOVE, listing)
 
     def requeue_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, WORDS["requeue"], listing)
+        self.matching.begin(peer, msgid, matching.REQUEUE, listing)
+
+    def cancel_matching(self, peer: Peer, msgid: int, listing: ops.Listing, reason: str) -> None:
+        self.matching.begin(peer, msgid, matching.cancel(reason, self.step.now.wall_ms), listing)
+
+    def move_matching(self, peer: Peer, msgid: int, listing: ops.Listing, pattern: ops.Move) -> None:
+        self.matching.begin(peer, msgid, matching.move(pattern), listing)
 
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True

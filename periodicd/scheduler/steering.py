@@ -26,6 +26,8 @@ class Steering:
         self._dispatch = dispatch
         self._jobs = jobs
         self._watches = watches
+        self._looked_for: dict[tuple[Peer, int], requests.Watch] = {}
+        """What is watched, until the store has said what there is."""
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         self._jobs.remove(func, name, job_id, None, partial(self._reply, peer, msgid))
@@ -57,9 +59,18 @@ class Steering:
         self._step.read(get, on_job)
 
     def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
+        def on_found(found: ops.GetResult) -> None:
+            self._watches.watch(peer, msgid, self._looked_for.pop((peer, msgid)), found)
+
         self._runs.claim((query.func, query.name))
-        op = ops.Get(query.func, query.name, query.job_id, False, self._step.now.wall_ms)
-        self._step.read(op, partial(self._watches.watch, peer, msgid, query))
+        self._looked_for[peer, msgid] = query
+        self._step.read(ops.Get(query.func, query.name, query.job_id, False, self._step.now.wall_ms), on_found)
+
+    def unwatch(self, peer: Peer, msgid: int) -> None:
+        """The time of this request is over before it began to wait."""
+        query = self._looked_for.get((peer, msgid))
+        if query is not None:
+            self._looked_for[peer, msgid] = query._replace(timeout_ms=0)
 
     def end_run(self, peer: Peer, msgid: int, end: requests.EndRun) -> None:
         def reply(result: str) -> None:

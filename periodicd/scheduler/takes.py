@@ -59,7 +59,7 @@ class Takes:
 
     def _add(self, take: Take, run: Run) -> None:
         place = len(take.jobs)
-        take.jobs.append(answers.performed(run.job, run.handle, run.number, run.job.workload))
+        take.jobs.append(answers.performed(run.job, run.handle, run.number, run.lease_ms))
         if run.job.workload is None:
 
             def on_fetched(stored: Job | None) -> None:

@@ -18,7 +18,6 @@ from periodicd.scheduler.timers import Deadlines
 from periodicd.scheduler.waits import Waits
 from periodicd.store.ops import EndingWord, FetchEnd, GetResult, JobEnd
 
-TAILS_BYTES_MAX = 64 * 1024 * 1024
 TAILS_MAX = 2 * WAITS_MAX
 """So some of them always have no watcher and can be forgotten."""
 LINGER_MS = 60_000
@@ -86,8 +85,9 @@ class Answer(NamedTuple):
 
 
 class Watches:
-    def __init__(self, step: Step, waits: Waits, boot: int) -> None:
+    def __init__(self, step: Step, waits: Waits, boot: int, bytes_max: int) -> None:
         self._step = step
+        self._bytes_max = bytes_max
         self._waits = waits
         self._boot = boot
         self._tails: OrderedDict[int, Tail] = OrderedDict()
@@ -117,7 +117,9 @@ class Watches:
         tail = self._tail_of(query, found)
         if tail is None:
             self._step.reply(peer, msgid, answers.not_watched("changed" if found.result == "changed" else "absent"))
-        elif tail.end is not None or not tail.has_told_all(query, self._boot) or not query.timeout_ms or peer.has_ended:
+            return
+        is_over = not query.timeout_ms or peer.has_ended or peer.is_gone
+        if is_over or tail.end is not None or not tail.has_told_all(query, self._boot):
             self._reply(tail, peer, msgid, query)
         elif self._waits.begin(peer, msgid, query.timeout_ms, lambda: self._leave(tail, peer, msgid)):
             tail.watchers[peer, msgid] = query
@@ -218,7 +220,9 @@ class Watches:
         self._bytes += len(tail.end.data or b"")
         self._ended[tail.job.key] = end.id
         self._lingering.set(end.id, self._step.now.mono_ms + LINGER_MS)
+        self._tails.move_to_end(end.id)
         self._tell(tail)
+        self._keep_to_limits()
 
     def _tell(self, tail: Tail) -> None:
         """There is news."""
@@ -245,10 +249,13 @@ class Watches:
         return tail
 
     def _keep_to_limits(self) -> None:
-        """Forget the tails that were touched longest ago; those with watchers lose their chunks at the most."""
-        while len(self._tails) > TAILS_MAX or self._bytes > TAILS_BYTES_MAX:
+        """Forget the tails that were touched longest ago. Those with watchers lose their chunks at the most.
+
+        So do, for bytes, those of jobs that go on. Of one that has ended nobody waits for more.
+        """
+        while len(self._tails) > TAILS_MAX or self._bytes > self._bytes_max:
             job_id, tail = next(iter(self._tails.items()))
-            if tail.watchers or len(self._tails) <= TAILS_MAX:
+            if tail.watchers or (tail.end is None and len(self._tails) <= TAILS_MAX):
                 self._bytes -= tail.chunks_bytes
                 tail.forget_chunks()
                 self._tails.move_to_end(job_id)

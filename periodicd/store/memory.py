@@ -92,7 +92,7 @@ class MemoryStore:
         if front is None:
             return ops.CancelResult("absent")
         asked = [job for job in (behind, front) if job is not None and op.id in (None, job.id)]
-        if not asked:
+        if not asked or op.state not in (None, asked[-1].state):
             return ops.CancelResult("changed")
         if front.state is State.DEAD:
             return ops.CancelResult("not_live")
@@ -110,7 +110,7 @@ class MemoryStore:
         if front is None:
             return ops.MoveResult("absent")
         job = front if op.id in (None, front.id) else behind
-        if job is None or op.id not in (None, job.id):
+        if job is None or op.id not in (None, job.id) or op.state not in (None, job.state):
             return ops.MoveResult("changed")
         if job.state not in (State.WAITING, State.BEHIND):
             return ops.MoveResult("not_waiting")
@@ -145,7 +145,7 @@ class MemoryStore:
         job = self._jobs[op.new_id] = replace(
             front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
             crashes=0, restarts=0, suspect=False, reason=None, errors=(), ended_at_ms=None, handle=None,
-            cancelled=None, started_at_ms=None, taken=False,
+            cancelled=None, started_at_ms=None, taken_ms=0,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
@@ -159,7 +159,7 @@ class MemoryStore:
         if job is not None and job.state is State.WAITING:
             job.state = State.RUNNING
             job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
-            job.started_at_ms, job.taken = op.started_at_ms, op.taken
+            job.started_at_ms, job.taken_ms = op.started_at_ms, op.taken_ms
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)

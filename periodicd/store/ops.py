@@ -107,6 +107,8 @@ class Cancel(Op["CancelResult"], frozen=True):
     at_ms: int
     reason: str
     id: int | None = None
+    state: State | None = None
+    """Only if it is in this state, or it has "changed". None: in any."""
 
 
 class CancelResult(NamedTuple):
@@ -127,6 +129,8 @@ class Move(Op["MoveResult"], frozen=True):
     priority: int | None
     id: int | None = None
     """Only the job that has this id."""
+    state: State | None = None
+    """Only if it is in this state, or it has "changed". None: in any."""
 
 
 class MoveResult(NamedTuple):
@@ -143,7 +147,7 @@ class Claim(Op[None], frozen=True):
     attempt: int
     lease_until_at_ms: int
     started_at_ms: int
-    taken: bool = False
+    taken_ms: int = 0
 
 
 class Extend(Op[bool], frozen=True):

@@ -164,6 +164,8 @@ class Tables:
         behind_id = self._behind.get(front_id)
         if op.id not in (None, front_id, behind_id):
             return ops.CancelResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.CancelResult("changed")
         if state == State.DEAD:
             return ops.CancelResult("not_live")
         gone: list[int] = []
@@ -186,6 +188,8 @@ class Tables:
         front_id, state, _, _ = row
         if op.id not in (None, front_id, self._behind.get(front_id)):
             return ops.MoveResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.MoveResult("changed")
         if op.id in (None, front_id) and state != State.WAITING:
             return ops.MoveResult("not_waiting")
         job_id = op.id or front_id
@@ -193,7 +197,7 @@ class Tables:
         return ops.MoveResult("moved", self._load(SQL["by_id_without_workload"], job_id))
 
     def _claim(self, op: ops.Claim) -> None:
-        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken, op.id)
+        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken_ms, op.id)
         self._execute(SQL["claim"], row)
 
     def _extend(self, op: ops.Extend) -> bool:

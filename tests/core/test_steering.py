@@ -66,6 +66,18 @@ def test_a_job_asked_to_end_ends_with_its_run_however_that_ends(how: str) -> Non
     assert daemon.gone("f", "a")
 
 
+def test_a_run_that_fails_in_the_step_of_the_cancel_was_the_last() -> None:
+    daemon = Daemon()
+    _, run = one_run(daemon, result_ms=MINUTE_MS)
+    client = daemon.connect()
+    cancelled = client.send("cancel", "f", "a", {"reason": "not wanted"})
+    run.fail()
+    assert client.answer(cancelled) == {"result": "asked"}
+    last = client.ask("get", "f", "a")["last"]
+    assert (last["ending"], last["reason"]) == ("cancelled", "not wanted")
+    assert daemon.gone("f", "a")
+
+
 def test_done_stays_done_with_its_follow_ons() -> None:
     daemon = Daemon()
     runner, run = one_run(daemon, result_ms=MINUTE_MS)

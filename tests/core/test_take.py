@@ -100,6 +100,14 @@ def test_only_the_lease_brings_a_taken_job_back() -> None:
     other.ask("finish", again["handle"])
 
 
+def test_a_taker_is_told_the_lease_that_it_asked_for() -> None:
+    daemon = Daemon()
+    taker = daemon.connect()
+    taker.submit("a")
+    taker.submit("b")
+    assert [job["lease_ms"] for job in taken(taker, lease_ms=5_000) + taken(taker)] == [5_000, 600_000]
+
+
 def test_a_taken_run_is_extended_by_its_own_lease() -> None:
     daemon = Daemon()
     taker = daemon.connect()
@@ -116,10 +124,25 @@ def test_a_restart_leaves_a_taken_run_its_lease() -> None:
     (job,) = taken(taker, lease_ms=MINUTE_MS)
     daemon.later(100)
     daemon.start()
+    daemon.later(MINUTE_MS - 2_000)
+    assert daemon.connect().ask("extend", job["handle"])["lease_until_at_ms"] == daemon.now.wall_ms + MINUTE_MS
     daemon.later(MINUTE_MS - 1_000)
     assert daemon.job("f", "a")["state"] == "running", "a subscriber's run would have been given up after 30 s"
     assert daemon.connect().ask("finish", job["handle"]) == {}
     assert daemon.gone("f", "a")
+
+
+def test_a_clock_that_was_set_back_before_a_restart_prolongs_no_taken_run_beyond_its_lease() -> None:
+    daemon = Daemon()
+    taker = daemon.connect()
+    taker.submit("a", retry={"limit": 0})
+    taker.submit("b", retry={"limit": 0}, run_max_ms=5_000)
+    taken(taker, lease_ms=5_000)
+    taken(taker, lease_ms=MINUTE_MS)
+    daemon.later(1_000, wall_ms=-60 * MINUTE_MS)
+    daemon.start()
+    daemon.later(5_000)
+    assert [daemon.job("f", name)["state"] for name in "ab"] == ["dead", "dead"]
 
 
 def test_a_taker_that_dies_before_its_answer_leaves_the_job_to_its_lease() -> None:

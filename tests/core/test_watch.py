@@ -366,6 +366,47 @@ def test_a_cursor_of_a_former_life_tells_that_something_may_be_missing() -> None
     assert (told["state"], told["chunks"], told["missed"]) == ("running", [], None)
 
 
+def test_results_that_are_remembered_for_watchers_are_bounded_too() -> None:
+    daemon = Daemon(tails_bytes=200_000)
+    runner = worker(daemon)
+    client = daemon.connect()
+    for name in "abcdefgh":
+        client.submit(name)
+        waits = client.send("watch", "f", name, {"only_end": True})
+        daemon.step()
+        runner.take().respond(bytes(60_000))
+        assert len(client.answer(waits)["data"]) == 60_000
+    watches = daemon.engine.scheduler.watches
+    assert watches.held_bytes == 180_000
+    assert client.ask("watch", "f", "a")["result"] == "absent", "the oldest is forgotten"
+    assert client.ask("watch", "f", "h")["data_bytes"] == 60_000
+    client.submit("i")
+    runner.ask("data", runner.take().handle, bytes(60_000))
+    assert watches.held_bytes == 180_000
+    assert client.ask("watch", "f", "i")["chunks"] == [bytes(60_000)]
+
+
+def test_who_leaves_in_the_step_of_its_watch_waits_for_nothing() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    client.submit("a")
+    client.send("watch", "f", "a", {"only_end": True})
+    client.detach()
+    daemon.step()
+    assert len(daemon.engine.scheduler.waits) == 0
+
+
+def test_an_unwait_in_the_same_write_ends_the_watch() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    client.submit("a")
+    waits = client.send("watch", "f", "a", {"only_end": True})
+    unwait = client.send("unwait", waits)
+    daemon.step()
+    assert client.answer(unwait) == {}
+    assert client.answer(waits)["state"] == "waiting"
+
+
 def test_thousands_of_tails_are_bounded() -> None:
     daemon = Daemon()
     runner = worker(daemon, limit=1000)

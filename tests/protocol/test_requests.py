@@ -59,6 +59,10 @@ def at(path: str, what: str) -> str:
         ("events", 0, 1, "[] or [query]"),
         ("workers", 0, 1, "[] or [query]"),
         ("status", 0, 1, "[] or [query]"),
+        ("remove_matching", 1, 2, "[query] or [query, options]"),
+        ("requeue_matching", 1, 2, "[query] or [query, options]"),
+        ("cancel_matching", 1, 2, "[query] or [query, options]"),
+        ("move_matching", 2, 2, "[query, options]"),
         ("shutdown", 0, 0, "[]"),
         ("subscribe", 1, 2, "[func] or [func, options]"),
         ("unsubscribe", 1, 1, "[func]; for all functions there is unsubscribe_all"),
@@ -318,7 +322,7 @@ def test_a_cursor_is_one_that_was_given() -> None:
     ],
 )
 def test_a_request_on_many_says_which(query: Any, path: str, what: str) -> None:
-    for method in ("remove_matching", "requeue_matching"):
+    for method in ("remove_matching", "requeue_matching", "cancel_matching"):
         assert refusal(method, query) == at(path, what)
 
 
