@@ -69,6 +69,13 @@ def test_a_worker_ends_runs_in_every_way(nvim: Program) -> None:
     assert (method, handle, kind) == ("notice", lost, "lost"), "for the run whose job was taken away, and for no other"
 
 
+def test_a_library_of_requests_and_responses_alone_makes_a_worker(nvim: Program) -> None:
+    seen = nvim("asks")
+    assert seen["taken"] == ["a", "b", "c"]
+    assert seen["late"].startswith("LEASE_LOST: ")
+    assert (seen["watched"]["ending"], seen["watched"]["data"]) == ("done", BINARY)
+
+
 @pytest.mark.timeout(200)
 def test_a_client_and_a_surviving_worker_that_a_stranger_wrote_from_the_page_alone() -> None:
     """In Node, and a blocking worker in Python: vectors, 400 jobs, the daemon killed three times, links cut."""
