@@ -45,7 +45,22 @@ def test_a_missing_guetzli_exits_2(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("enable-guetzli: true")
     ended = run(tmp_path, PATH=str(tmp_path))
     assert ended.returncode == 2
-    assert "enable-guetzli: the program guetzli was not found; install it" in ended.stderr
+    assert "encoder: the program guetzli was not found; install it" in ended.stderr
+
+
+def test_a_missing_jpegli_exits_2_and_says_what_to_install(tmp_path: Path) -> None:
+    """As on a machine for which its package has no wheel."""
+    (tmp_path / "config.yml").write_text("resizes: [{width: 64}]")
+    without = "import sys; sys.modules['pyjpegli'] = None; from image_workers.__main__ import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", without, "config.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "image-workers: encoder: jpegli needs pyjpegli, which cannot be found; pip install 'periodicd[images]', "
+        "or set encoder: pillow\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml"], "nothing was made"
 
 
 def test_a_bad_url_in_the_environment_exits_2(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import pytest
 import trio
 from PIL import ExifTags, Image, ImageCms
 
-from image_workers import decoder, pictures
+from image_workers import decoder
 from image_workers.decoder import Decoder, Limits
 from image_workers.errors import Refused
+from image_workers.making.forms import Form, Format, Recipe
 from image_workers.pictures import Compressible, LeftAsIs
 from tests.image_workers.hostile import WEBP_OF_64_MEGAPIXELS, gif_that_understates, progressive
+from tests.image_workers.made import recipe, thumbnail
 from tests.image_workers.processes import all_end, children, hang
 
 Picture = Callable[[str], bytes]
@@ -44,7 +46,8 @@ class Watched:
         return child
 
     async def thumbnail(self, content: bytes, width: int = 64) -> bytes:
-        return await self.decoder.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+        (made,) = await self.decoder.thumbnails(content, recipe(width), MAX_PIXELS)
+        return made
 
     async def hanging(self) -> int:
         """A child that will not answer its next request."""
@@ -58,7 +61,7 @@ class Watched:
 
 
 def in_this_process(content: bytes, width: int = 64) -> bytes:
-    return pictures.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+    return thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
 
 
 Watch = Callable[..., Watched]
@@ -252,6 +255,32 @@ class TestMemory:
         image.save(output, kind, exif=tags, icc_profile=profile, **options)
         for width in (64, 3000):
             assert await watch().thumbnail(output.getvalue(), width)
+
+    @pytest.mark.parametrize(
+        ("kind", "made", "linear"),
+        [
+            ("PNG", "jpeg", False),
+            ("PNG", "webp", False),
+            ("PNG", "avif", False),
+            ("PNG", "png", False),
+            ("PNG", "webp", True),
+            ("JPEG", "jpeg", True),
+        ],
+    )
+    async def test_nor_does_each_kind_of_thumbnail(
+        self, watch: Watch, monkeypatch: pytest.MonkeyPatch, kind: str, made: Format, linear: bool
+    ) -> None:
+        monkeypatch.setattr(decoder, "_BASE_BYTES", 24 * 10**6)
+        image = Image.effect_noise((1200, 1200), 20).convert("RGB")
+        if kind == "PNG":
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+        tags = Image.Exif()
+        tags[ExifTags.Base.Orientation] = 6
+        output = io.BytesIO()
+        image.save(output, kind, exif=tags, compress_level=1)
+        forms = (Form(1200, format=made, quality=90), Form(1200, 800, "crop"), Form(1300, 1300, "fill"), Form(100))
+        wanted = Recipe(forms, encoder="jpegli", linear=linear)
+        assert len(await watch().decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)) == 4
 
     async def test_who_comes_first_goes_first_however_large(self, watch: Watch, picture: Picture) -> None:
         watched = watch(3, memory_bytes=1_400_000_000)

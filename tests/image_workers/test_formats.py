@@ -12,8 +12,9 @@ from PIL import Image
 from image_workers import formats, metadata
 from image_workers.errors import Refused
 from image_workers.formats import gif, webp
-from image_workers.pictures import content_type, thumbnail
+from image_workers.pictures import content_type
 from tests.image_workers.conftest import PICTURES
+from tests.image_workers.made import thumbnail
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "WebP": ("WEBP", "RGB", {}),
