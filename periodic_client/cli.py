@@ -7,11 +7,12 @@ only, messages go to standard error, and the exit code tells a script what happe
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar
 
 import click
 import trio
 
+from periodic_client.cli_options import options_of
 from periodic_client.cli_output import (
     FUNCTION_COLUMNS,
     JOB_COLUMNS,
@@ -24,7 +25,7 @@ from periodic_client.cli_output import (
 )
 from periodic_client.cli_values import Duration, Header, Time, Workload
 from periodic_client.client import Client, JobMaps
-from periodic_client.outcomes import Existing, NewJob, Retry
+from periodic_client.outcomes import NewJob, Retry
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
@@ -179,32 +180,8 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
     metavar="ISO8601",
     help="When it is due, as in 2030-01-31T18:00; without a zone it is local time.",
 )
-@click.option(
-    "--priority", type=int, default=0, help="Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"
-)
-@click.option("--lease", "lease_ms", type=Duration(), help="How long a run may take.  [default: 10m]")
-@click.option(
-    "--existing",
-    type=click.Choice(get_args(Existing)),
-    default="replace",
-    show_default=True,
-    help="What to do if there is a job of this name: keep_live keeps it unless it is dead, refuse is exit code 1.",
-)
-@click.option("--retry-limit", type=int, help="How many times it is tried again.  [default: 15]")
-@click.option(
-    "--retry-backoff",
-    type=click.Choice(["fixed", "exponential", "quadratic"]),
-    help="How the wait grows.  [default: exponential]",
-)
-@click.option("--retry-delay", "retry_delay_ms", type=Duration(), help="The unit of the wait.  [default: 1s]")
-@click.option("--retry-cap", "retry_cap_ms", type=Duration(), help="The longest wait.  [default: 1h]")
-@click.option(
-    "--retry-jitter",
-    "retry_jitter_percent",
-    type=int,
-    metavar="PERCENT",
-    help="Waits are made up to so much longer, to spread retries.  [default: 10 if exponential, else 0]",
-)
+@options_of(NewJob)
+@options_of(Retry, prefix=_RETRY)
 @as_json
 @click.pass_obj
 def submit(
@@ -219,9 +196,9 @@ def submit(
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
-    rule = {key: options.pop(key) for key in list(options) if key.startswith(_RETRY)}
-    chosen = {key.removeprefix(_RETRY): value for key, value in rule.items() if value is not None}
-    job = NewJob(func, name, headers=dict(headers), retry=Retry(**chosen) if chosen else None, **options)
+    given = {key: value for key, value in options.items() if value is not None}
+    rule = {key.removeprefix(_RETRY): given.pop(key) for key in list(given) if key.startswith(_RETRY)}
+    job = NewJob(func, name, headers=dict(headers), retry=Retry(**rule) if rule else None, **given)
     submitted = target.ask(lambda client: client.submit(job))
     with telling(visible(f"{func} {name}: {submitted.result}")):
         if as_json:

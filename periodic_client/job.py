@@ -22,43 +22,29 @@ class Job:
     says that this run no longer counts: it may as well stop.
     """
 
-    __slots__ = (
-        "_extend",
-        "_token",
-        "attempt",
-        "crashes",
-        "due_at_ms",
-        "failures",
-        "func",
-        "handle",
-        "headers",
-        "lease_ms",
-        "lost",
-        "name",
-        "priority",
-        "run",
-        "workload",
-    )
+    handle: str
+    run: int
+    func: str
+    name: str
+    workload: bytes
+    headers: dict[str, str]
+    due_at_ms: int
+    priority: int
+    lease_ms: int
+    attempt: int
+    failures: int
+    crashes: int
 
     def __init__(self, given: dict[str, Any], extend: Extend) -> None:
         """``given``: the parameter of ``perform``. Raises Invalid if it is not a job. Made in the worker's loop."""
         try:
-            self.handle: str = given["handle"]
-            self.run: int = given["run"]
-            self.func: str = given["func"]
-            self.name: str = given["name"]
-            self.workload: bytes = given["workload"]
-            self.headers: dict[str, str] = given.get("headers") or {}
-            self.due_at_ms: int = given["due_at_ms"]
-            self.priority: int = given["priority"]
-            self.lease_ms: int = given["lease_ms"]
-            self.attempt: int = given["attempt"]
-            self.failures: int = given["failures"]
-            self.crashes: int = given["crashes"]
+            for key in _GIVEN:
+                setattr(self, key, given[key])
         except (KeyError, TypeError) as error:
             raise Invalid(f"perform has no usable job: {error!r}") from None
         if not (isinstance(self.handle, str) and isinstance(self.func, str) and isinstance(self.name, str)):
             raise Invalid("perform has no usable job: handle, func and name must be text")
+        self.headers = given.get("headers") or {}
         self.lost = False
         self._extend = extend
         self._token = trio.lowlevel.current_trio_token()
@@ -80,3 +66,7 @@ class Job:
         Raises trio.RunFinishedError once the worker's program has ended its loop.
         """
         trio.from_thread.run(self._extend, self, lease_ms, trio_token=self._token)
+
+
+_GIVEN = [key for key in Job.__annotations__ if key != "headers"]
+"""Headers may be left out."""

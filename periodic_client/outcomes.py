@@ -1,13 +1,14 @@
 """What a program says to the daemon: jobs to submit, and how a run ended. Values only.
 
 This module knows the shapes of protocol.md (``submit`` and ``perform``) and nothing of connections, threads or time, so
-that a value can be built and looked at anywhere. Ranges are the daemon's to check, which names the field that is wrong;
+that a value can be built and looked at anywhere. A field whose type says what it is for is an option of ``periodic
+submit`` (cli_options.py). Ranges are the daemon's to check, which names the field that is wrong;
 what a worker's function returned is checked beforehand, in checks.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from typing import Annotated, Any, Literal
 
 from periodic_client.wire import limits
 
@@ -31,21 +32,18 @@ class Retry:
     to the daemon (10 for exponential, else 0).
     """
 
-    limit: int = 15
-    backoff: Backoff = "exponential"
-    delay_ms: int = 1000
-    cap_ms: int = 3_600_000
-    jitter_percent: int | None = None
+    limit: Annotated[int, "How many times it is tried again.  [default: 15]"] = 15
+    backoff: Annotated[Backoff, "How the wait grows.  [default: exponential]"] = "exponential"
+    delay_ms: Annotated[int, "The unit of the wait.  [default: 1s]"] = 1000
+    cap_ms: Annotated[int, "The longest wait.  [default: 1h]"] = 3_600_000
+    jitter_percent: Annotated[
+        int | None, "Waits are made up to so much longer, to spread retries.  [default: 10 if exponential, else 0]"
+    ] = None
 
     def to_wire(self) -> dict[str, Any]:
-        wire: dict[str, Any] = {
-            "limit": self.limit,
-            "backoff": self.backoff,
-            "delay_ms": self.delay_ms,
-            "cap_ms": self.cap_ms,
-        }
-        if self.jitter_percent is not None:
-            wire["jitter_percent"] = self.jitter_percent
+        wire = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.jitter_percent is None:
+            del wire["jitter_percent"]
         return wire
 
 
@@ -70,10 +68,14 @@ class NewJob:
     headers: Mapping[str, str] | None = None
     due_at_ms: int | None = None
     delay_ms: int | None = None
-    priority: int = 0
-    lease_ms: int | None = None
+    priority: Annotated[int, "Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"] = 0
+    lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
     retry: Retry | None = None
-    existing: Existing = "replace"
+    existing: Annotated[
+        Existing,
+        "What to do if there is a job of this name: keep_live keeps it unless it is dead, refuse is exit code 1."
+        "  [default: replace]",
+    ] = "replace"
 
     def __post_init__(self) -> None:
         if self.due_at_ms is not None and self.delay_ms is not None:
@@ -82,23 +84,19 @@ class NewJob:
     def to_wire(self) -> dict[str, Any]:
         """The job as protocol.md's map; defaults are left out."""
         wire: dict[str, Any] = {"func": self.func, "name": self.name}
-        if self.workload:
-            wire["workload"] = self.workload
-        if self.headers:
-            wire["headers"] = dict(self.headers)
-        if self.due_at_ms is not None:
-            wire["due_at_ms"] = self.due_at_ms
-        if self.delay_ms is not None:
-            wire["delay_ms"] = self.delay_ms
-        if self.priority:
-            wire["priority"] = self.priority
-        if self.lease_ms is not None:
-            wire["lease_ms"] = self.lease_ms
+        for key, default in _OPTIONAL:
+            value = getattr(self, key)
+            if value != default and value not in _EMPTY:
+                wire[key] = value
+        if "headers" in wire:
+            wire["headers"] = dict(wire["headers"])
         if self.retry is not None:
             wire["retry"] = self.retry.to_wire()
-        if self.existing != "replace":
-            wire["existing"] = self.existing
         return wire
+
+
+_OPTIONAL = [(each.name, each.default) for each in fields(NewJob) if each.default is not MISSING]
+_EMPTY: tuple[object, ...] = ("", {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What a job is: the record that every store keeps. Values only; who may change them is the scheduler's business.
 
-When a field is added: here; in the store (schema.py with a migration, sqlite.sql, tables.py); if it travels, in
-protocol.md, protocol/fields.py, requests.py and answers.py, and in the library's outcomes.py. The conformance suite and
-the comparison of the page with the types will say what was forgotten.
+The store's columns are these fields, in this order. CONTRIBUTING.md says what else a new field touches; the conformance
+suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -36,8 +36,7 @@ RESTARTS_MAX = 20
 """A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     id: int
     """Grows with every submit and is never used again, not even after a crash."""
     func: str
@@ -50,7 +49,13 @@ class Job:
     priority: int = 0
     lease_ms: int = 600_000
     retry: Retry = DEFAULT
+    headers: dict[str, str] | None = None
+    """None: there are none."""
+    dated: bool = False
+    """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
+    does not prolong."""
     state: State = State.WAITING
+    # From here on what its runs do to it.
     attempt: int = 0
     """Runs given out."""
     failures: int = 0
@@ -68,13 +73,8 @@ class Job:
     when its worker reported."""
     lease_until_at_ms: int | None = None
     """While running: when the lease ends, by the wall clock."""
-    headers: dict[str, str] | None = None
-    """None: there are none."""
     restarts: int = 0
     """Runs that were cut off by a restart of the daemon."""
-    dated: bool = False
-    """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
-    does not prolong."""
 
     @property
     def key(self) -> tuple[str, str]:

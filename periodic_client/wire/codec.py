@@ -3,7 +3,8 @@
 No I/O, no clock, and no knowledge of which side of the wire it is on: the daemon and the client library use the same
 codec.
 
-Decoding is done in two passes. ``Unpacker.skip`` walks the bytes as they arrive, without building a single object, and
+Most of what arrives is whole and small, and is simply unpacked. For the rest decoding is done in two passes.
+``Unpacker.skip`` walks the bytes as they arrive, without building a single object, and
 finds where a message ends; only a complete message, of known size, is then unpacked. So a header that claims four
 billion elements costs nothing, a half-received message costs its bytes (twice) and no more, and the stream is never out
 of step after an error, because any error ends it. msgpack's own ``max_buffer_size`` is not enough: it bounds the
@@ -13,6 +14,7 @@ buffer, not the message.
 import json
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +23,9 @@ import msgpack
 from periodic_client.wire.errors import BadMessage, ClosingError, PeriodicError, TooLarge
 
 MSGID_MAX = 2**32 - 1
+PLAIN_VALUES = 64
+"""An array that says it has more is not unpacked before all of it is there: room is made for what it says, and for that
+of each of the hundreds that may be nested in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Decoder:
         self._skipper = msgpack.Unpacker(max_buffer_size=self.limits.message_bytes + 2**20)
         self._buffer = bytearray()
         self._start = 0
-        """Where, in the skipper's count of the stream, the buffer begins."""
+        """Where, in the skipper's count of what it was fed, the buffer begins."""
         self._error: ClosingError | None = None
 
     @property
@@ -117,6 +122,12 @@ class Decoder:
 
     def _feed(self, data: bytes) -> Iterator[Message]:
         buffer = self._buffer
+        if not buffer and len(data) <= min(self.limits.counted_bytes, self.limits.message_bytes):
+            messages, size = _plain(data, min(self.limits.values, PLAIN_VALUES))
+            yield from messages
+            if size == len(data):
+                return
+            data = data[size:]
         buffer += data
         skipper = self._skipper
         skipper.feed(data)
@@ -180,6 +191,22 @@ class Decoder:
         if type(message.result) is dict and message.result.get("submit"):
             return Response(message.msgid, "its outcome has follow-on jobs and text that is not valid UTF-8", None)
         return message
+
+
+def _plain(data: bytes, values: int) -> tuple[list[Message], int]:
+    """The messages that ``data`` begins with, as far as nothing is unusual about them, and how many bytes they are."""
+    unpacker = msgpack.Unpacker(
+        read_size=len(data), max_buffer_size=len(data), max_array_len=values, max_map_len=values
+    )
+    unpacker.feed(data)
+    messages: list[Message] = []
+    size = 0
+    # A bad message is looked at again, by those who know what to say of it.
+    with suppress(msgpack.UnpackException, BadMessage, ValueError, TypeError, OverflowError):
+        while size < len(data):
+            messages.append(_shape(unpacker.unpack()))
+            size = unpacker.tell()
+    return messages, size
 
 
 def _shape(value: Any) -> Message:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct
+
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import TIME_MS_MAX
 from periodicd.job import STATES, Job
@@ -25,7 +27,7 @@ class Rules(NamedTuple):
     workload_bytes_max: int
 
 
-class Submission(NamedTuple):
+class Submission(Struct, frozen=True):
     """A job as it was asked for; the scheduler gives it its id."""
 
     job: Job
@@ -51,6 +53,9 @@ class FunctionsQuery(NamedTuple):
 
 
 DONE = Outcome("done")
+_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "due_at_ms", "retry"}
+_KEPT_AS_SAID = sorted({*Job.__struct_fields__} & {*fields.Job.__struct_fields__} - _NEEDS_A_LOOK)
+"""Fields of a job that need no look at anything else; the record has the default of what was not said."""
 
 
 # -- what depends on the rules -----------------------------------------------------------------------------------------
@@ -102,10 +107,10 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
     job.dated = due_at_ms > now_ms and said.due_at_ms is not None
     if said.headers:
         job.headers = said.headers
-    if said.priority is not None:
-        job.priority = said.priority
-    if said.lease_ms is not None:
-        job.lease_ms = said.lease_ms
+    for name in _KEPT_AS_SAID:
+        value = getattr(said, name)
+        if value is not None:
+            setattr(job, name, value)
     if said.retry is not None:
         job.retry = _retry(said.retry)
     return Submission(job, said.existing or "replace")

@@ -36,10 +36,10 @@ class Jobs:
 
     def _new_put(self, submission: requests.Submission) -> ops.Put:
         """To be written by the caller, before anything else is."""
-        job, existing = submission
+        job = submission.job
         job.id = self._numbers.new()
         self._runs.claim(job.key)
-        return ops.Put(job, existing)
+        return ops.Put(job, submission.existing)
 
     def follow_ons(self, outcome: requests.Outcome) -> tuple[ops.Put, ...]:
         return tuple(map(self._new_put, outcome.submit))

@@ -49,8 +49,8 @@ class Lane:
     """The remembered beginning of one lane."""
 
     def __init__(self, horizon: Key | None) -> None:
-        self._heap: list[Key] = []
-        """Entries whose job is gone or has another due time by now are leftovers."""
+        self._heap: list[tuple[int, int]] = []
+        """By due time and id. Entries whose job is gone or has another due time by now are leftovers."""
         self._jobs: dict[int, Job] = {}
         self.horizon = horizon
         """Memory knows every job of the lane up to here. None: it knows the whole lane."""
@@ -63,12 +63,12 @@ class Lane:
 
     def push(self, job: Job) -> None:
         self._jobs[job.id] = job
-        heapq.heappush(self._heap, Key(job.due_at_ms, job.id))
+        heapq.heappush(self._heap, (job.due_at_ms, job.id))
         if len(self._heap) > 2 * len(self._jobs) + 64:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self._heap = [Key(job.due_at_ms, job.id) for job in self._jobs.values()]
+        self._heap = [(job.due_at_ms, job.id) for job in self._jobs.values()]
         heapq.heapify(self._heap)
 
     def discard(self, job_id: int) -> None:

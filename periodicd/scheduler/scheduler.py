@@ -47,6 +47,8 @@ class Scheduler:
         self.draining = False
         self.shutdown_asked = False
         self.step = Step(now)
+        self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
+        """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, self.settings.claim_delay_ms)
         self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
@@ -67,6 +69,7 @@ class Scheduler:
     def begin(self, now: Now) -> None:
         """A step begins. Messages may follow, then ``advance``."""
         self.step.now = now
+        self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
         self._clocks.look(now)
         if self._clocks.was_suspended:
             self.connections.was_suspended()
@@ -293,10 +296,6 @@ class Scheduler:
         until_at_ms = self.runs.extend(run, lease_ms or run.job.lease_ms, on_extended)
 
     # -- what connects the parts ---------------------------------------------------------------------------------------
-
-    @property
-    def rules(self) -> requests.Rules:
-        return requests.Rules(self.step.now.wall_ms, self.settings.workload_bytes)
 
     def _give_out(self) -> None:
         for subscription, job in self.dispatch.pairs():

@@ -36,8 +36,10 @@ class Said(NamedTuple):
 class Step:
     def __init__(self, now: Now) -> None:
         self.now = now
-        self._writes: list[tuple[Op[Any], Then[Any] | None]] = []
-        self._reads: list[tuple[Op[Any], Then[Any] | None]] = []
+        self._writes: list[Op[Any]] = []
+        self._after_writes: list[Then[Any] | None] = []
+        self._reads: list[Op[Any]] = []
+        self._after_reads: list[Then[Any] | None] = []
         self._thens: list[Then[Any] | None] = []
         self._messages: list[tuple[Peer, Message | None]] = []
         self._last: list[tuple[Peer, Message]] = []
@@ -49,17 +51,18 @@ class Step:
     # -- asked of the store --------------------------------------------------------------------------------------------
 
     def write(self, op: Op[R], then: Then[R] | None = None) -> None:
-        self._writes.append((op, then))
+        self._writes.append(op)
+        self._after_writes.append(then)
 
     def read(self, op: Read[R], then: Then[R]) -> None:
-        self._reads.append((op, then))
+        self._reads.append(op)
+        self._after_reads.append(then)
 
     def ask(self) -> list[Op[Any]]:
         """What the store is to be asked now, the reads last. The answers go to ``answer``."""
-        asked = self._writes + self._reads
-        self._thens = [then for _, then in asked]
-        self._writes, self._reads = [], []
-        return [op for op, _ in asked]
+        asked, self._thens = self._writes + self._reads, self._after_writes + self._after_reads
+        self._writes, self._after_writes, self._reads, self._after_reads = [], [], [], []
+        return asked
 
     def answer(self, results: Sequence[Any]) -> None:
         for then, result in zip(self._thens, results, strict=True):

@@ -4,41 +4,25 @@ A group is tried as a whole. If anything in it is not the plain case (there is a
 found), nothing of it is done, and its ops are to be carried out one by one, as tables.py knows how.
 """
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from periodicd import retry
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
-from periodicd.store.statements import SQL
+from periodicd.store.statements import INLINE_BYTES, NEW_VALUES, SQL, row_of
 
 GROUP = 32
-INLINE_BYTES = 4096
-"""Workloads up to this size live in the job's row; a page of SQLite is as large."""
 FUNCS_MAX = 20_000
 """Jobs whose function is remembered."""
 PASSED_OVER = 20
 """So many groups are not tried after one that failed: where jobs replace each other, the next would too."""
 
-_ROW = SQL["insert"].split("VALUES ")[1].split("\n")[0]
-_INSERT_MANY = SQL["insert"].replace(_ROW, ", ".join([_ROW] * GROUP))
+_INSERT_MANY = SQL["insert"].replace(f"({NEW_VALUES})", ", ".join([f"({NEW_VALUES})"] * GROUP))
 _MARKS = ", ".join(["?"] * GROUP)
 _DELETE_ANY = SQL["delete_runs"].replace("{ids}", _MARKS)
 _DELETE_CLAIMED = SQL["delete_claimed_runs"].replace("{ids}", _MARKS).replace("{handles}", _MARKS)
-
-
-def row_of(job: Job, state: State) -> tuple[Any, ...]:
-    """The parameters of the statement ``insert``. A large workload is left out: it is kept apart."""
-    workload = job.workload
-    assert workload is not None
-    return (
-        job.id, job.func, job.name, state, job.priority, job.due_at_ms, job.submitted_at_ms, job.lease_ms,
-        retry.to_text(job.retry), len(workload), None if len(workload) > INLINE_BYTES else workload,
-        None if job.headers is None else json.dumps(job.headers), job.dated,
-    )  # fmt: skip
 
 
 def remember(funcs: dict[int, str], job: Job) -> None:

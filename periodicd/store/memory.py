@@ -6,8 +6,9 @@ It keeps nothing after the process. The simulation runs on it, and crashes it in
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from periodicd.job import Job, State
 from periodicd.store import ops
@@ -91,9 +92,9 @@ class MemoryStore:
         if front.state is not State.DEAD:
             return ops.RequeueResult("not_dead")
         del self._jobs[front.id]
-        job = self._jobs[op.new_id] = Job(
-            op.new_id, op.func, op.name, op.due_at_ms, front.submitted_at_ms, front.workload, front.workload_bytes,
-            front.priority, front.lease_ms, front.retry, headers=front.headers,
+        job = self._jobs[op.new_id] = replace(
+            front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
+            crashes=0, restarts=0, suspect=False, reason=None, ended_at_ms=None, handle=None,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 

@@ -45,7 +45,7 @@ class Put(Op["PutResult"], frozen=True):
     existing: Existing = "replace"
 
 
-class PutResult(NamedTuple):
+class PutResult(Struct, frozen=True):
     result: Submitted
     id: int
     """Of the job that was put, or of the one that was kept."""
@@ -107,7 +107,7 @@ class Extend(Op[bool], frozen=True):
     lease_until_at_ms: int
 
 
-class End(NamedTuple):
+class End(Struct, frozen=True):
     """What all ends of a run have in common.
 
     The job behind takes the ended one's place, due at ``at_ms`` or later. ``follow_ons`` are put if the run was found;
@@ -164,7 +164,7 @@ class Bury(Op["Ended"], frozen=True):
 Ending = Delete | Release | Bury
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True):
     """What became of an ended run. If a job waited behind it, that one waits now and the run's own record is gone."""
 
     found: bool

@@ -1,10 +1,10 @@
 -- All statements of the SQLite store: a name, and in a sentence what it is for. States are those of periodicd.job.State:
--- 0 waiting, 1 running, 2 dead, 3 behind. {columns} are the fields of periodicd.job.Job, in their order.
+-- 0 waiting, 1 running, 2 dead, 3 behind. {columns} are the fields of periodicd.job.Job, in their order; {new_columns}
+-- those that a submit decides.
 
 -- insert: A new job, unless there is one of its identity.
-INSERT INTO jobs (id, func, name, state, priority, due_at_ms, submitted_at_ms, lease_ms, retry, workload_bytes,
-workload, headers, dated)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs ({new_columns})
+VALUES ({new_values})
 ON CONFLICT DO NOTHING;
 
 -- insert_workload: The workload of a job, where it is large.

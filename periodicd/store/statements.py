@@ -1,42 +1,71 @@
 """The statements of the SQLite store, read from ``sqlite.sql``: there each has a name and a sentence.
 
-``SQL[name]`` is the text. Rows of ``{columns}`` have the order of Job's fields; ``job_of`` makes a Job of one.
+``SQL[name]`` is the text. The columns are Job's fields, in their order, and are listed nowhere else: ``row_of`` makes a
+row of a Job, ``job_of`` a Job of a row. Both know the fields that SQLite has no type for, and no other.
 """
 
 import json
 import re
-from dataclasses import fields
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any
 
 from periodicd import retry
 from periodicd.job import Job, State
 
-_COLUMNS = [field.name for field in fields(Job)]
-_RETRY, _STATE, _SUSPECT, _DATED, _HEADERS = map(_COLUMNS.index, ("retry", "state", "suspect", "dated", "headers"))
+INLINE_BYTES = 4096
+"""Workloads up to this size live in the job's row; a page of SQLite is as large."""
+
+_COLUMNS = Job.__struct_fields__
+_NEW = _COLUMNS[: _COLUMNS.index("attempt")]
+"""What a submit decides. The others begin as the schema says."""
+_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT = map(
+    _COLUMNS.index, ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect")
+)
+_new_values = attrgetter(*_NEW)
+NEW_VALUES = ", ".join("?" * len(_NEW))
 _HEAD = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
 
 
 def _read() -> dict[str, str]:
     columns = ", ".join(_COLUMNS)
+    lists = {
+        "{columns}": columns,
+        "{columns_without_workload}": columns.replace(" workload,", " NULL,"),
+        "{new_columns}": ", ".join(_NEW),
+        "{new_values}": NEW_VALUES,
+    }
     text = files("periodicd.store").joinpath("sqlite.sql").read_text()
+    for mark, names in lists.items():
+        text = text.replace(mark, names)
     _, *parts = _HEAD.split(text)
-    statements = {}
-    for name, statement in zip(parts[::2], parts[1::2], strict=True):
-        shown = statement.strip().removesuffix(";").replace("{columns}", columns)
-        statements[name] = shown.replace("{columns_without_workload}", columns.replace(" workload,", " NULL,"))
-    return statements
+    return {name: statement.strip().removesuffix(";") for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
 SQL = _read()
 
 
+def row_of(job: Job, state: State) -> list[Any]:
+    """The parameters of the statement ``insert``. A large workload is left out: it is kept apart."""
+    workload = job.workload
+    assert workload is not None
+    row = list(_new_values(job))
+    row[_STATE] = state
+    row[_RETRY] = retry.to_text(job.retry)
+    row[_BYTES] = len(workload)
+    if len(workload) > INLINE_BYTES:
+        row[_WORKLOAD] = None
+    if job.headers is not None:
+        row[_HEADERS] = json.dumps(job.headers)
+    return row
+
+
 def job_of(row: tuple[Any, ...]) -> Job:
     """A row of ``{columns}``."""
-    job = Job(*row)
-    job.retry = retry.from_text(row[_RETRY])
-    job.state = State(row[_STATE])
-    job.suspect, job.dated = bool(row[_SUSPECT]), bool(row[_DATED])
-    if job.headers is not None:
-        job.headers = json.loads(row[_HEADERS])
-    return job
+    values = list(row)
+    values[_RETRY] = retry.from_text(row[_RETRY])
+    values[_STATE] = State(row[_STATE])
+    values[_SUSPECT], values[_DATED] = bool(row[_SUSPECT]), bool(row[_DATED])
+    if row[_HEADERS] is not None:
+        values[_HEADERS] = json.loads(row[_HEADERS])
+    return Job(*values)

@@ -12,9 +12,9 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
-from periodicd.store.groups import GROUP, INLINE_BYTES, Groups, remember, row_of
+from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.ops import Op
-from periodicd.store.statements import SQL, job_of
+from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of
 
 COUNT_LOOKS = 2_000
 """A page of functions ends after so many looks at an index, each of some microseconds."""

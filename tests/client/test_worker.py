@@ -237,7 +237,7 @@ async def test_an_unknown_function_is_left_to_others(daemon: Daemon, caplog: pyt
 
 
 @pytest.mark.parametrize(
-    "params", [[], [None], [[]], [{"func": "f"}], [{**dict.fromkeys(Job.__slots__, 1), "func": ["f"]}]]
+    "params", [[], [None], [[]], [{"func": "f"}], [{**dict.fromkeys(Job.__annotations__, 1), "func": ["f"]}]]
 )
 async def test_a_perform_without_a_job_is_refused(daemon: Daemon, params: list[Any]) -> None:
     worker = new_worker(daemon)

@@ -1,16 +1,16 @@
 """What becomes of a job whose run ended: one table, and the diagram of protocol.md is drawn from it."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, Job, State
 from periodicd.protocol.requests import Outcome
 from periodicd.retry import Retry
 from periodicd.scheduler import ends
-from periodicd.store.ops import Bury, Delete, Ending, History, Release
+from periodicd.store.ops import Bury, Delete, End, Ending, History, Release
 
 NOW = 1_000
 RULE = Retry(limit=3, backoff="fixed", delay_ms=70)
@@ -62,7 +62,7 @@ def test_an_end_is_as_the_table_says(what: str) -> None:
     before, job = job, replace(job)
     ending = ends.after(job, how, "in the store", NOW)
     assert type(ending) is kind
-    assert ending.end == (1, "in the store", NOW, ())
+    assert ending.end == End(1, "in the store", NOW)
     assert job == before, "the job changes only when the store has done it"
     if isinstance(ending, Release | Bury):
         assert (ending.handle, ending.history) == (handle, history)

@@ -179,6 +179,25 @@ def test_a_header_that_claims_billions_costs_nothing(header: bytes) -> None:
     assert peak < 100_000
 
 
+@pytest.mark.parametrize("header", [b"\xdc\x00\xff", b"\xdc\x00\x40", b"\xde\x00\xff"])
+def test_headers_within_headers_that_claim_hundreds_cost_little(header: bytes) -> None:
+    decoder = Decoder()
+    tracemalloc.start()
+    list(decoder.feed(header * 400))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400_000
+
+
+def test_what_follows_a_message_that_is_unusual_is_read_as_ever() -> None:
+    many = Request(1, "f", list(range(1_000)))
+    sent: list[Message] = [Request(0, "f", []), many, Request(2, "f", []), Response(3, None, {}), many]
+    stream = b"".join(map(pack, sent))
+    decoder = Decoder()
+    assert [*decoder.feed(stream[:-7]), *decoder.feed(stream[-7:] + stream)] == sent * 2
+    assert decoder.pending_bytes == 0
+
+
 def test_a_large_message_of_tiny_values_is_refused_before_it_is_built() -> None:
     row: list[dict[str, int]] = [{} for _ in range(1000)]
     bomb = msgpack.packb([0, 1, "x", [[row] * 1000 for _ in range(2)]])
