@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
-# a look at system calls.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
+# a look at system calls. For benchmarks: two other servers, beside which ours is measured.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace beanstalkd gearman-job-server
 # The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
 NODE_MODULES := demo/oss/node_modules
 
@@ -18,7 +18,7 @@ help:  ## show this
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 \
@@ -33,7 +33,7 @@ $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
 
-bench: setup  ## what the daemon does in a second on this machine; JSON=file; AGAINST=REV compares with another revision
+bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))
 
 bench-images: setup  ## thumbnails a second beside pyvips, and encoders beside guetzli; ONLY=rates, encoders or article
@@ -45,8 +45,8 @@ bench-images: setup  ## thumbnails a second beside pyvips, and encoders beside g
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest -q
+test: setup  ## run all tests, a file on each processor at a time
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))

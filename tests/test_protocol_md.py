@@ -12,7 +12,6 @@ import msgpack
 import pytest
 from msgspec import inspect
 
-from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, Decoder, Limits
 from periodic_client.wire import limits as wire
 from periodic_client.words import fields_of
@@ -26,6 +25,7 @@ from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
 from periodicd.store.tables import COUNT_LOOKS
+from rig.daemon import Daemon
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
 TEXT = PAGE.read_text()

@@ -6,8 +6,8 @@ import sys
 
 from PIL import features
 
-from bench import machine
 from bench.images import article, encoders, photos, rates
+from rig import machine
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import trio
 
-from bench.daemon import Daemon
 from bench.images import photos
 from image_workers import pictures
 from image_workers.making.forms import Form, Recipe
 from periodic_client import Client, NewJob
+from rig.daemon import Daemon
 
 WIDTHS = (1024, 500, 192, 64)
 MAX_PIXELS = 64_000_000

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.daemon import Daemon
 from periodicd import __version__
 from periodicd.cli import periodicd
 from periodicd.config import ENVELOPE_BYTES, FIELDS, FILE_BYTES_MAX, Config, ConfigError, load, to_json, to_toml
 from periodicd.scheduler import Settings
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.daemon.refused import refused
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, GiveUp, Job, NewJob, Worker
+from rig.daemon import Daemon
 
 UNWRITTEN = 74
 CAT = "\u732b"  # no ASCII, no Latin-1

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, error_from_wire
 from periodicd.methods import METHODS
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.fuzz.session import SESSION
 from tests.fuzz.words import KEYS, WORDS

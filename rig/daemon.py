@@ -1,4 +1,4 @@
-"""Starts the real programs, each in a process of its own, for benchmarks and tests: start, kill, stop, look at."""
+"""The real daemon in a process of its own: start it, kill it, stop it, look at it."""
 
 import os
 import re
@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
+
+from rig import machine
 
 STOP_S = 30.0
 
@@ -76,9 +77,8 @@ class Daemon:
         return self._process.pid
 
     def cpu_s(self) -> float:
-        """User and system time so far; proc(5), stat."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        """User and system time so far."""
+        return machine.cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory now."""
@@ -98,14 +98,3 @@ class Daemon:
     def wait(self) -> int:
         """Until it ends by itself. Returns the exit code."""
         return self._process.wait(STOP_S)
-
-
-@contextmanager
-def worker(url: str, limit: int = 500, sleep_ms: int = 0) -> Iterator["subprocess.Popen[bytes]"]:
-    """Our library's Worker in a process, serving the function "bench"."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.worker", url, str(limit), str(sleep_ms)])
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
