@@ -399,7 +399,9 @@ def _picture_type(name: str, content: bytes) -> str:
     A bucket is public, and a page in it runs in the name of its domain.
     """
     kind = pictures.content_type(content[:_START_BYTES])
-    if kind not in pictures.OPENED:
+    if kind == "image/heic" and not pictures.can_open(kind):
+        raise Refused(f"{name!r} is a HEIC picture, which needs one package more: pip install 'periodicd[heic]'")
+    if not pictures.can_open(kind):
         raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
     said = type_of_name(name)
     if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):

@@ -32,6 +32,7 @@ def stripped(content: bytes, strip: Strip) -> bytes:
         "image/webp": _webp,
         "image/gif": _gif,
         "image/avif": _avif,
+        "image/heic": _avif,
     }
     if kind not in by_kind:
         raise Refused(f"metadata cannot be taken out of {kind}, and strip-originals asks for it")

@@ -49,13 +49,14 @@ class Compressible:
     height: int
 
 
-OPENED = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"})
-"""The media types of what can be opened."""
-
-
 def content_type(start: bytes) -> str:
-    """The media type of a file by its first bytes: 4096 suffice. `image/heic` is told, but not opened."""
+    """The media type of a file by its first bytes: 4096 suffice."""
     return formats.media_type(start)
+
+
+def can_open(kind: str) -> bool:
+    """Whether pictures of this media type are opened; those of HEIC only if its package is installed."""
+    return formats.can_open(kind)
 
 
 def thumbnails(content: bytes, recipe: Recipe, max_pixels: int) -> list[bytes]:

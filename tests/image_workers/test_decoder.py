@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pillow_heif
 import pytest
 import trio
 from PIL import ExifTags, Image, ImageCms
@@ -24,6 +25,7 @@ from tests.image_workers.hostile import WEBP_OF_64_MEGAPIXELS, gif_that_understa
 from tests.image_workers.made import recipe, thumbnail
 from tests.image_workers.processes import all_end, children, hang
 
+pillow_heif.register_heif_opener()  # so that Pillow saves them
 Picture = Callable[[str], bytes]
 SECONDS = progressive(8000, 8000, 95)
 """Four, or two on a fast machine; of processor time."""
@@ -238,6 +240,8 @@ class TestMemory:
             ("WEBP", "RGB", {"method": 0}),
             ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
             ("AVIF", "RGBA", {"speed": 10}),
+            ("HEIF", "RGB", {}),
+            ("HEIF", "RGBA", {}),
         ],
     )
     async def test_each_kind_of_picture_needs_no_more_than_it_may_take(

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -716,7 +717,6 @@ def test_whatever_the_name_only_root_and_bucket_are_touched(make: MakePlace, pic
         ("evil.html", b"<html><script>alert(1)</script>", "does not begin as a JPEG"),
         (".htaccess", b"Options +Indexes", "does not begin as a JPEG"),
         ("x.jpg", b"<svg onload=alert(1)>", "does not begin as a JPEG"),
-        ("x.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "does not begin as a JPEG"),
         ("evil.html", b"GIF89a=1;<script>alert(1)</script>", "the name 'evil.html' is that of text/html"),
         ("evil.SVG", jpeg(b""), "is that of image/svg"),
         ("evil.php", jpeg(b"<?php"), "is that of application/x-php"),
@@ -735,6 +735,15 @@ def test_what_is_no_picture_is_neither_written_nor_published(
         with pytest.raises(Refused, match=reason):
             step(name, b"")
     assert place.files("bucket") == {}
+
+
+def test_a_heic_is_saved_if_its_package_is_installed(make: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make()
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    assert place.functions.save("x.heic", heic).submit
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(Refused, match=r"'x.heic' is a HEIC picture, .*: pip install 'periodicd\[heic\]'"):
+        place.functions.save("x.heic", heic)
 
 
 class TestOriginals:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import mozjpeg_lossless_optimization
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,8 +153,23 @@ def test_what_is_cut_off_is_refused(kind: str, cut: int) -> None:
 
 
 def test_a_format_that_is_not_known_is_refused_and_not_published() -> None:
-    with pytest.raises(Refused, match="cannot be taken out of image/heic"):
-        metadata.stripped(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "gps")
+    with pytest.raises(Refused, match="cannot be taken out of application/octet-stream"):
+        metadata.stripped(b"a photograph", "gps")
+
+
+@pytest.mark.parametrize("strip", ["gps", "all"])
+def test_a_heic_loses_its_place_as_an_avif_does(strip: Any) -> None:
+    output = io.BytesIO()
+    pillow_heif.from_pillow(photo()).save(output, exif=its_exif().tobytes(), xmp=XMP)
+    before = output.getvalue()
+    assert b"GPSLatitude" in before
+    after = metadata.stripped(before, strip)
+    assert len(after) == len(before)
+    assert b"GPSLatitude" not in after
+    image = pillow_heif.open_heif(io.BytesIO(after)).to_pillow()
+    assert ExifTags.IFD.GPSInfo not in image.getexif()
+    assert image.getexif().get(ExifTags.Base.Copyright) == (COPYRIGHT if strip == "gps" else None)
+    assert image.tobytes() == pillow_heif.open_heif(io.BytesIO(before)).to_pillow().tobytes()
 
 
 @given(data=st.data())
