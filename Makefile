@@ -10,12 +10,13 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-images profile test sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
+	@$(BIN)/periodicd --version
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
 $(VENV)/ready: pyproject.toml Makefile
@@ -29,6 +30,22 @@ $(VENV)/ready: pyproject.toml Makefile
 $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ \
 		|| echo 'not all could be installed: $(BIN)/npm ci --prefix $(@D)'
+
+# Built anew as a whole: what is left of an older build would not be newer than its source.
+compiled: $(VENV)/ready  ## compile the core in this tree, which must be done anew after each edit of it
+	@$(MAKE) --no-print-directory pure
+	PERIODICD_COMPILE=1 $(BIN)/python setup.py -q build_ext --inplace --force
+	@$(BIN)/periodicd --version
+
+pure:  ## remove the compiled core from this tree
+	@find periodicd -name '*.so' -delete && rm -rf build
+
+wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core for each of PYTHONS="python3.11 python3.12"
+	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
+	for python in $(or $(PYTHONS),$(PYTHON)); do \
+		rm -rf build && $$python -m venv build/venv && build/venv/bin/pip install -q '.[compile]' && \
+		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
+	done
 
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
@@ -45,8 +62,14 @@ bench-images: setup  ## thumbnails a second beside pyvips, and encoders beside g
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
+soak: setup  ## does anything grow in hours of mixed load: HOURS=1; what was seen: OUTPUT=soak.jsonl
+	$(BIN)/python -m bench.soak --hours $(or $(HOURS),1) --output $(or $(OUTPUT),soak.jsonl)
+
 test: setup  ## run all tests, a file on each processor at a time
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+guard: setup  ## count what a job costs, and make that the limits that `make test` holds it to
+	$(BIN)/python -m tests.guard
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -77,5 +100,5 @@ format: setup  ## put the source in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove what was made
-	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+clean: pure  ## remove what was made
+	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache dist *.egg-info

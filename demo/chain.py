@@ -70,13 +70,17 @@ class Chain:
             if self._processes["periodicd"].poll() is not None or time.monotonic() > deadline:
                 raise ChainError(f"the daemon did not start; see {self._log('periodicd')}")
 
-    def start_worker(self) -> None:
-        self._start("image-workers", "image_workers", self._config)
+    def start_worker(self, name: str = "image-workers", config: str | None = None) -> None:
+        self._start(name, "image_workers", config or self._config)
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
+        self.start(name, sys.executable, "-m", module, *arguments)
+
+    def start(self, name: str, *command: str | Path) -> None:
+        """Start a program, under a name by which it can be killed."""
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - our own programs
-                [sys.executable, "-m", module, *arguments],
+                command,
                 cwd=self.folder,
                 env={**os.environ, "PERIODIC_URL": self.url},
                 stdin=subprocess.DEVNULL,
@@ -147,8 +151,9 @@ class Chain:
                             raise ChainError(f"jobs were given up: {await self._reasons(client)}")
                         if until(status):
                             return status
-                    if self._processes["image-workers"].poll() is not None:
-                        raise ChainError(f"the worker ended; see {self._log('image-workers')}")
+                    for name, process in self._processes.items():
+                        if process.poll() is not None:
+                            raise ChainError(f"{name} ended; see {self._log(name)}")
                     await trio.sleep(0.2)
         raise ChainError(f"not finished after {timeout_s:g} s; see the logs in {self.run}")
 

@@ -6,7 +6,8 @@
       jpeg, exif, bmff        segments, EXIF and XMP, the boxes of AVIF
     decoder, declared         pictures in children, with limits that follow from what they declare
     children                  processes that end with the worker: both sides, and what is said between them
-    files, storage, guetzli   the root folder, the bucket, the optimiser
+    stores                    where files are kept: a folder, Aliyun OSS, what OpenDAL speaks
+    guetzli                   the optimiser
     progress                  leases that are kept while something moves                  a job's lease only
     functions                 what each function does, and which jobs follow            no connection
     values, config            the configuration file

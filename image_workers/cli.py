@@ -14,14 +14,16 @@ from pathlib import Path
 import click
 import trio
 
-from image_workers.config import Config, OssConfig, load
+from image_workers.config import Config, load
 from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Unavailable
-from image_workers.files import Root
 from image_workers.functions import ImageFunctions
 from image_workers.guetzli import Guetzli
 from image_workers.making.encoders import missing_for_jpegli
-from image_workers.storage import Bucket, open_bucket
+from image_workers.stores import Store
+from image_workers.stores.opened import open_store
+from image_workers.stores.scratch import Scratch
+from image_workers.stores.settings import DirectoryConfig, StoreConfig
 from periodic_client import Client, Worker
 
 _LONGEST_WAIT_S = 15
@@ -46,8 +48,8 @@ _log = logging.getLogger(__name__)
 class Prepared:
     """What the functions work on."""
 
-    root: Root
-    bucket: Bucket
+    root: Store
+    bucket: Store | None
     guetzli: Guetzli | None
 
 
@@ -97,8 +99,9 @@ def prepare(config: Config) -> Prepared:
             "or set encoder: pillow"
         )
     try:
-        root = Root(config.root)
-        bucket = _bucket(config)
+        scratch = Scratch(config.scratch.folder, config.scratch.megabytes * 1_000_000)
+        root = _store(config, config.root, "root", scratch)
+        bucket = _store(config, config.bucket, "bucket", scratch) if config.upload == "here" else None
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
     return Prepared(root, bucket, guetzli)
@@ -115,13 +118,13 @@ def _guetzli(config: Config) -> Guetzli:
     return Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose == 1)
 
 
-def _bucket(config: Config) -> Bucket:
-    """The bucket; one of OSS that does not answer is tried for a while, since a network may come up after us."""
+def _store(config: Config, store: StoreConfig, key: str, scratch: Scratch) -> Store:
+    """The store; one that does not answer is tried for a while, since a network may come up after us."""
     wait_s = 1
-    until_s = time.monotonic() + (config.bucket.wait_s if isinstance(config.bucket, OssConfig) else 0)
+    until_s = time.monotonic() + (0 if isinstance(store, DirectoryConfig) else store.wait_s)
     while True:
         try:
-            return open_bucket(config)
+            return open_store(store, key, config.thread, scratch, config.upload_limit_ms / 1000)
         except Unavailable as error:
             if time.monotonic() + wait_s > until_s:
                 raise

@@ -5,33 +5,21 @@ configuration explains each. Every key has a default. A key that is not known is
 otherwise quietly do nothing.
 """
 
-import os
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from image_workers.guetzli import MIN_QUALITY
 from image_workers.making.forms import WHITE, Colour, Fit, Form, Format, Recipe
 from image_workers.names import MAX_NAME_BYTES, Layout, type_of_name
-from image_workers.values import (
-    Read,
-    daemon,
-    duration,
-    folder,
-    megapixels,
-    place,
-    read_document,
-    secret,
-    section,
-    text,
-)
+from image_workers.stores.settings import DirectoryConfig, StoreConfig, check_separate, read_bucket, read_root
+from image_workers.values import Read, daemon, duration, folder, megapixels, read_document, section, text
 
 Enabled = Literal["here", "elsewhere", "off"]
 """Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
@@ -56,11 +44,6 @@ _FORMATS: dict[str, Format] = {
 _ENDINGS: dict[Format, str] = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
 _QUALITY, _JPEGLI_QUALITY, _AVIF_QUALITY = 80, 84, 65
 """The last two look like the first or a little better; AVIF counts otherwise, so it has its own."""
-_ENDPOINT = re.compile(r"(https?://)?([A-Za-z0-9.-]+(?::\d+)?)/?")
-_ENDPOINT_OF_REGION = re.compile(r"https?://oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
-_VENDORS = re.compile(r"\.aliyuncs\.com(:\d+)?$")
-_TOKEN_VARIABLE = "OSS_SESSION_TOKEN"  # noqa: S105 - its name, as the vendor's tools have it
-_WAIT_AT_START_MS = 60_000
 _DAY_S = 24 * 3600
 _DECODING = Limits()
 
@@ -90,6 +73,12 @@ def _save(value: Any, where: str) -> Enabled:
     return "here" if value else "off"
 
 
+def _upload(value: Any, where: str) -> Enabled:
+    if value is not True and value != "elsewhere":
+        raise ConfigError(f"{where}: must be true or elsewhere, not {value!r}; a folder serves as the bucket too")
+    return "here" if value is True else "elsewhere"
+
+
 def _path(value: Any, where: str) -> Path:
     return Path(text(value, where))
 
@@ -113,36 +102,6 @@ def _colour(value: Any, where: str) -> Colour:
 def _suffix(value: Any, where: str) -> str:
     if "/" in folder(value, where):
         raise ConfigError(f"{where}: {value!r} contains a /; a folder goes into output")
-    return str(value)
-
-
-def _root_path(value: Any, where: str) -> str:
-    path = text(value, where).strip("/")
-    return folder(path, where) if path else ""
-
-
-def _bucket_name(value: Any, where: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", text(value, where)):
-        raise ConfigError(f"{where}: must be 3 to 63 small letters, digits and inner hyphens, not {value!r}")
-    return str(value)
-
-
-def _endpoint(value: Any, where: str) -> str:
-    match = _ENDPOINT.fullmatch(text(value, where))
-    if match is None:
-        raise ConfigError(f"{where}: must be a host, as in oss-cn-hangzhou.aliyuncs.com, or its url, not {value!r}")
-    return (match[1] or "https://") + match[2]
-
-
-def _region(value: Any, where: str) -> str:
-    if not re.fullmatch(r"(?!oss-)[a-z0-9-]+", text(value, where)):
-        raise ConfigError(f"{where}: must be a region as in cn-hangzhou, without oss-, not {value!r}")
-    return str(value)
-
-
-def _header(value: Any, where: str) -> str:
-    if not re.fullmatch(r"[ -~]{1,1000}", text(value, where)):
-        raise ConfigError(f"{where}: must be a text of ASCII characters, as in max-age=31536000, not {value!r}")
     return str(value)
 
 
@@ -204,105 +163,11 @@ class DecodingConfig(Struct, frozen=True, rename="kebab"):
     seconds: Annotated[int, Meta(ge=1, le=3600)] = _DECODING.seconds
 
 
-class BucketKeys(
-    Struct,
-    frozen=True,
-    rename={
-        "own_domain": "own-domain", "cache_control": "cache-control", "object_acl": "object-acl",
-        "wait_ms": "wait-at-start",
-    },
-):  # fmt: skip
-    """Those of a folder and those of OSS."""
+class ScratchConfig(Struct, frozen=True):
+    """Where files of a root that is no folder are while they are worked on, and how much of them at once."""
 
-    root_path: Annotated[str, Read(_root_path)] = ""
-    directory: Annotated[str | None, Read(text)] = None
-    access_id: Annotated[str | None, Read(secret)] = None
-    access_key: Annotated[str | None, Read(secret)] = None
-    name: Annotated[str | None, Read(_bucket_name)] = None
-    endpoint: Annotated[str | None, Read(_endpoint)] = None
-    region: Annotated[str | None, Read(_region)] = None
-    signature: Literal["v4", "v1"] | None = None
-    security_token: Annotated[str | None, Read(secret)] = None
-    own_domain: bool | None = None
-    cache_control: Annotated[str | None, Read(_header)] = None
-    object_acl: Literal["default", "private", "public-read", "public-read-write"] | None = None
-    wait_ms: Annotated[int | None, duration(1, 3600)] = None
-
-    def __repr__(self) -> str:
-        return "BucketKeys(...)"  # there are secrets among them
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryConfig:
-    """Objects are files below `directory`/`root_path`."""
-
-    directory: Path
-    root_path: str
-
-
-@dataclass(frozen=True, slots=True)
-class OssConfig:
-    """Objects are those of the OSS bucket `name`, below `root_path`. `region` is only `None` with signature v1."""
-
-    access_id: str
-    access_key: str = field(repr=False)
-    name: str
-    endpoint: str
-    """With its scheme, as in `https://oss-cn-hangzhou.aliyuncs.com`."""
-    region: str | None
-    signature: Literal["v4", "v1"]
-    security_token: str | None = field(repr=False)
-    """Of a key that was lent for a while (STS)."""
-    own_domain: bool
-    """`endpoint` is a domain that leads to this bucket alone."""
-    cache_control: str | None
-    object_acl: str | None
-    wait_s: int
-    """How long to try at the start if it does not answer."""
-    root_path: str
-
-
-BucketConfig = DirectoryConfig | OssConfig
-
-
-def _bucket(value: Any, where: str) -> BucketConfig:
-    keys = asdict(section(value, BucketKeys, where))
-    root_path, directory = keys.pop("root_path"), keys.pop("directory")
-    names = dict(zip(BucketKeys.__struct_fields__, BucketKeys.__struct_encode_fields__, strict=True))
-    given = [names[key] for key, value in keys.items() if value is not None]
-    if given and directory is not None:
-        raise ConfigError(
-            f"{place(where, 'directory')}: a bucket is either a directory or one of OSS; "
-            f"remove this key, or {', '.join(given)}"
-        )
-    return _oss(keys, root_path, where) if given else DirectoryConfig(Path(directory or "bucket"), root_path)
-
-
-def _oss(values: dict[str, Any], root_path: str, where: str) -> OssConfig:
-    key_from_environment = values["access_id"] is None  # a token belongs to its key
-    for key, variable in (("access_id", "OSS_ACCESS_KEY_ID"), ("access_key", "OSS_ACCESS_KEY_SECRET")):
-        if values[key] is None and variable in os.environ:
-            values[key] = secret(os.environ[variable], variable)
-        if values[key] is None:
-            raise ConfigError(f"{place(where, key)}: is missing; give it, or set the environment variable {variable}")
-    for key in ("name", "endpoint"):
-        if values[key] is None:
-            raise ConfigError(f"{place(where, key)}: is missing")
-    if values["security_token"] is None and key_from_environment and _TOKEN_VARIABLE in os.environ:
-        values["security_token"] = secret(os.environ[_TOKEN_VARIABLE], _TOKEN_VARIABLE)
-    values["signature"] = values["signature"] or "v4"
-    values["own_domain"] = values["own_domain"] or False
-    values["wait_s"] = (values.pop("wait_ms") or _WAIT_AT_START_MS) // 1000
-    if values["own_domain"] and _VENDORS.search(values["endpoint"]):
-        raise ConfigError(f"{place(where, 'own-domain')}: {values['endpoint']} is the vendor's; leave this key out")
-    if values["region"] is None and (match := _ENDPOINT_OF_REGION.fullmatch(values["endpoint"])):
-        values["region"] = match[1]
-    if values["region"] is None and values["signature"] == "v4":
-        raise ConfigError(
-            f"{place(where, 'region')}: is missing, and {values['endpoint']} does not tell it; "
-            "give it, as in cn-hangzhou, or set signature: v1, which needs none"
-        )
-    return OssConfig(**values, root_path=root_path)
+    folder: Annotated[Path | None, Read(_path)] = None
+    megabytes: Annotated[int, Meta(ge=16, le=1_000_000)] = 1000
 
 
 class Config(
@@ -310,9 +175,10 @@ class Config(
     frozen=True,
     kw_only=True,
     rename={
-        "url": "periodic", "save": "enable-save", "remove": "enable-remove", "compress": "enable-compress",
-        "original_compress": "enable-guetzli", "encoder_said": "encoder", "guetzli_run": "guetzli",
-        "bucket_section": "bucket", "cache_ms": "cache",
+        "url": "periodic", "save": "enable-save", "upload": "enable-upload", "remove": "enable-remove",
+        "compress": "enable-compress", "original_compress": "enable-guetzli", "encoder_said": "encoder",
+        "guetzli_run": "guetzli", "root_section": "root", "bucket_section": "bucket",
+        "cache_ms": "cache", "upload_limit_ms": "upload-limit",
         "max_pixels": "max-megapixels", "max_megabytes": "max-megabytes",
         "decoding_keys": "decoding", "compress_originals": "compress-originals", "strip": "strip-originals",
     },
@@ -321,8 +187,10 @@ class Config(
 
     url: Annotated[str | None, Read(daemon)] = None
     thread: Annotated[int, Meta(ge=1, le=1000)] = 2
-    root: Annotated[Path, Read(_path)] = Path("images")
+    root_section: Annotated[Any, Read(read_root)] = DirectoryConfig(Path("images"), "")
+    scratch: ScratchConfig = ScratchConfig()
     save: Annotated[Enabled, Read(_save)] = "off"
+    upload: Annotated[Enabled, Read(_upload)] = "here"
     remove: Annotated[Enabled, Read(_enabled)] = "off"
     compress: Annotated[Enabled, Read(_enabled)] = "off"
     original_compress: Annotated[Enabled | None, Read(_enabled)] = None
@@ -335,7 +203,8 @@ class Config(
     background: Annotated[Colour, Read(_colour)] = WHITE
     linear: bool = False
     resizes: tuple[ResizeConfig, ...] = ()
-    bucket_section: Annotated[Any, Read(_bucket)] = DirectoryConfig(Path("bucket"), "")
+    bucket_section: Annotated[Any, Read(read_bucket)] = DirectoryConfig(Path("bucket"), "")
+    upload_limit_ms: Annotated[int, duration(1, _DAY_S)] = 3_600_000
     cache_ms: Annotated[int, duration(1, 3650 * _DAY_S)] = 5 * _DAY_S * 1000
     max_pixels: Annotated[int, megapixels(1000)] = 64_000_000
     max_megabytes: Annotated[int, Meta(ge=1, le=1024)] = 64
@@ -344,8 +213,12 @@ class Config(
     strip: Annotated[Strip, Read(_strip)] = "no"
 
     @property
-    def bucket(self) -> BucketConfig:
-        return self.bucket_section  # type: ignore[no-any-return]  # msgspec has no union of two dataclasses
+    def root(self) -> StoreConfig:
+        return self.root_section  # type: ignore[no-any-return]  # msgspec has no union of dataclasses
+
+    @property
+    def bucket(self) -> StoreConfig:
+        return self.bucket_section  # type: ignore[no-any-return]
 
     @property
     def max_bytes(self) -> int:
@@ -405,8 +278,7 @@ def parse(yaml_text: str) -> Config:
     )
     _check_encoder(config, said.encoder_said)
     _layout(config.guetzli_run.output, config.resizes)
-    if isinstance(config.bucket, DirectoryConfig):
-        _check_separate(config.root.resolve(), config.bucket.directory.resolve())
+    check_separate(config.root, config.bucket)
     return config
 
 
@@ -457,8 +329,3 @@ def _layout(compressed_folder: str, resizes: tuple[ResizeConfig, ...]) -> Layout
         if (first := suffixes.index(suffix)) < index:
             raise ConfigError(f"resizes[{index}].suffix: {suffix!r} is that of resizes[{first}]; give each its own")
     return Layout(compressed_folder, {resize.suffix: resize.output for resize in resizes})
-
-
-def _check_separate(root: Path, bucket: Path) -> None:
-    if root.is_relative_to(bucket) or bucket.is_relative_to(root):
-        raise ConfigError(f"bucket.directory: {bucket} and root, {root}, must not be inside one another")

@@ -43,12 +43,11 @@ from image_workers import metadata, pictures
 from image_workers.config import Config, ResizeConfig
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
-from image_workers.files import Root
 from image_workers.guetzli import Guetzli
 from image_workers.names import type_of_name
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
-from image_workers.storage import Bucket
+from image_workers.stores import Store
 from periodic_client import Done, Failed, Job, NewJob, Retry
 
 RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
@@ -67,6 +66,8 @@ _COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compr
 """In the order of the chain."""
 _WAITS_FOR = "waits-for"
 """The header of a removal that says for what."""
+_KEY, _SOURCE, _THEN = "key", "source", "then"
+"""Headers for a stranger's upload worker: which object, made from which file, and which function comes next."""
 
 _NEVER_DOES = (Refused, FileExistsError, IsADirectoryError, NotADirectoryError)
 """The OSErrors are those of a name that goes through a file, or is that of a folder. Any other may be gone the next
@@ -107,7 +108,7 @@ async def perform(step: AsyncStep, job: Job) -> Done | Failed:
     A step raises `Refused` if it will never do; after any other error the job is tried again.
     """
     started_s = trio.current_time()
-    progress = Progress()
+    progress = Progress(job)
     try:
         done = await keep(job, progress, partial(step, job.name, job.workload, progress))
     except Exception as error:
@@ -132,10 +133,13 @@ def _function(func: str, limit: int, step: AsyncStep) -> Function:
 
 
 class ImageFunctions:
-    """The steps of the chain over one root and one bucket. `guetzli` is None unless it is the encoder and runs here."""
+    """The steps of the chain over one root and one bucket.
+
+    `guetzli` is None unless it is the encoder and runs here, `bucket` if nothing is uploaded here.
+    """
 
     def __init__(
-        self, config: Config, root: Root, bucket: Bucket, guetzli: Guetzli | None, look: Look, decoder: Decoder
+        self, config: Config, root: Store, bucket: Store | None, guetzli: Guetzli | None, look: Look, decoder: Decoder
     ) -> None:
         self._config = config
         self._layout = config.layout
@@ -150,14 +154,19 @@ class ImageFunctions:
     def served(self) -> list[Function]:
         """The functions that this worker is configured to perform."""
         config = self._config
-        steps: dict[str, SyncStep] = {
+        uploads: dict[str, SyncStep] = {
             "upload": self.upload,
             "upload-next-compress": self.upload_next_compress,
             "upload-next-remove": self.upload_next_remove,
+            "unpublish": self.unpublish,
         }
+        functions = []
+        if config.upload == "here":
+            functions += [
+                _function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()
+            ]
         if config.save == "here":
-            steps["save"] = self.save
-        functions = [_function(func, config.thread, partial(self._in_thread, step)) for func, step in steps.items()]
+            functions.append(_function("save", config.thread, partial(self._in_thread, self.save)))
         for func, resizes in config.groups.items():
             functions.append(_function(func, config.thread, partial(self.resize, resizes)))
         if config.remove == "here":
@@ -174,26 +183,24 @@ class ImageFunctions:
         if not workload:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
-        version = self._root.write(name, workload, progress.moved)
+        version = self._root.write(name, workload, progress)
         resizes = (self._job(func, name) for func in self._config.groups)
-        return Step(
-            f"{len(workload)} bytes", (self._job("upload-next-compress", name), *resizes, *self._removal(name, version))
-        )
+        return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
 
     async def resize(
         self, resizes: tuple[ResizeConfig, ...], name: str, _workload: bytes, progress: Progress = UNWATCHED
     ) -> Step:
         """All thumbnails of these, from one decoding."""
         self._layout.check_original(name)
-        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress.moved)
+        content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress)
         recipe = self._config.recipe(resizes)
         with progress.working():
             thumbnails = await self._decoder.thumbnails(content, recipe, self._config.max_pixels)
         jobs: list[NewJob] = []
         for resize, thumbnail in zip(resizes, thumbnails, strict=True):
             output = self._layout.thumbnail(name, resize.suffix)
-            version = await self._in_thread(self._root.write, output, thumbnail, progress.moved)
-            jobs += [self._job("upload-next-compress", output), *self._removal(output, version)]
+            version = await self._in_thread(self._root.write, output, thumbnail, progress)
+            jobs += [self._upload(output), *self._removal(output, version)]
         return Step(f"{len(content)} -> {' + '.join(str(len(each)) for each in thumbnails)} bytes", tuple(jobs))
 
     def upload(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -225,6 +232,14 @@ class ImageFunctions:
             return self._saved_anew(source)
         return Step(f"{put.size} bytes", self._removal(name, put.version))
 
+    def unpublish(self, name: str, _workload: bytes, _progress: Progress = UNWATCHED) -> Step:
+        """Remove the object that `name`, the file of an original or a thumbnail, was put to."""
+        assert self._bucket is not None
+        if self._root.version(name) is not None:
+            return Step("left: it was saved anew")
+        removed = self._bucket.remove(self._layout.key(name))
+        return Step("removed" if removed else "there is no such object")
+
     async def remove(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         """The workload is the version of the file to remove, or empty for any."""
         version = await self._in_thread(self._root.version, name)
@@ -239,6 +254,17 @@ class ImageFunctions:
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         # Left behind if it stands still; `Progress.moved` then keeps it from doing any harm.
         return await trio.to_thread.run_sync(call, *arguments, limiter=self._threads, abandon_on_cancel=True)
+
+    async def _limited(self, step: SyncStep, name: str, workload: bytes, progress: Progress) -> Step:
+        """A step that may move for ever, by a byte a minute."""
+        limit_s = self._config.upload_limit_ms / 1000
+        try:
+            with trio.fail_after(limit_s):
+                return await self._in_thread(step, name, workload, progress)
+        except trio.TooSlowError:
+            reason = f"the upload took more than {limit_s:g} s (upload-limit), {progress.bytes} bytes were moved"
+            progress.stop(reason)
+            raise TimeoutError(reason) from None
 
     async def _reader(self, name: str) -> str | None:
         """A job that reads the file or compares with it, in words.
@@ -262,8 +288,9 @@ class ImageFunctions:
         return [self._layout.thumbnail(name, resize.suffix) for resize in self._config.resizes]
 
     def _put(self, name: str, progress: Progress) -> "_Put":
+        assert self._bucket is not None
         key = self._layout.key(name)
-        with self._root.open(name) as (file, version):
+        with self._root.open(name, progress) as (file, version):
             kind = _picture_type(name, file.read(_START_BYTES))
             file.seek(0)
             content: BinaryIO = file
@@ -271,18 +298,22 @@ class ImageFunctions:
                 content = io.BytesIO(self._original(name, progress)[0])
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
-            self._bucket.put(key, content, kind, progress.moved)
+            self._bucket.put(key, content, kind, progress)
         return _Put(size, version, kind)
 
     def _original(self, name: str, progress: Progress) -> tuple[bytes, str]:
         """What is published of an original, and the version that it has."""
-        content, version = self._root.read(name, self._config.max_bytes, progress.moved)
+        content, version = self._root.read(name, self._config.max_bytes, progress)
         return metadata.stripped(content, self._config.strip), version
 
     def _may_compress(self, name: str) -> bool:
         if self._layout.is_original(name):
             return self._config.compress_originals
-        return self._config.encoder == "guetzli"
+        return self._config.encoder == "guetzli" and self._resize(name).format == "jpeg"
+
+    def _resize(self, thumbnail: str) -> ResizeConfig:
+        _, suffix = self._layout.original(thumbnail)
+        return next(each for each in self._config.resizes if each.suffix == suffix)
 
     def _to_compress(self, name: str, progress: Progress) -> "_Source":
         self._layout.compressed(name)
@@ -290,14 +321,14 @@ class ImageFunctions:
             raise LeftAsIs(
                 "an original keeps its bytes; compress-originals is not set"
                 if self._layout.is_original(name)
-                else f"{self._config.encoder} compresses thumbnails when they are made"
+                else "thumbnails are compressed when they are made, but for the JPEGs of guetzli"
             )
         if self._layout.is_original(name):
             return _Source(*self._original(name, progress))
-        source = _Source(*self._root.read(name, self._config.max_bytes, progress.moved))
+        source = _Source(*self._root.read(name, self._config.max_bytes, progress))
         with suppress(FileNotFoundError):
             original, _ = self._layout.original(name)
-            return replace(source, made_of=self._root.read(original, self._config.max_bytes, progress.moved)[0])
+            return replace(source, made_of=self._root.read(original, self._config.max_bytes, progress)[0])
         raise LeftAsIs(f"{original!r} is gone, and a thumbnail is not compressed from less than its pixels")
 
     async def _compressed(self, name: str, source: "_Source") -> bytes:
@@ -313,12 +344,9 @@ class ImageFunctions:
         return result if source.made_of else metadata.carried_over(source.content, result)
 
     async def _thumbnail_pixels(self, name: str, original: bytes) -> Compressible:
-        _, suffix = self._layout.original(name)
-        resize = next(each for each in self._config.resizes if each.suffix == suffix)
+        resize = self._resize(name)
         group = self._config.groups[resize.func]
         quality = self._config.guetzli_run.quality
-        if resize.format != "jpeg":
-            raise LeftAsIs(f"it is a {resize.format}, and guetzli makes JPEGs")
         if resize.quality < quality - _HOPELESS:
             raise LeftAsIs(
                 f"guetzli at quality {quality} needs more bytes than a thumbnail of quality {resize.quality}"
@@ -338,10 +366,11 @@ class ImageFunctions:
         if self._changed(name, source.version.encode()):
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
-        upload = self._job("upload-next-remove", compressed, source.version.encode())
+        headers = {_KEY: self._layout.key(name), _SOURCE: name}
+        upload = self._job("upload-next-remove", compressed, source.version.encode(), headers=headers)
         return Step(
             f"{size} -> {len(result)} bytes",
-            (upload, *self._removal(compressed, self._root.write(compressed, result, progress.moved))),
+            (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
         )
 
     def _changed(self, name: str, version: bytes) -> bool:
@@ -350,7 +379,13 @@ class ImageFunctions:
         return current is not None and current.encode() != version
 
     def _saved_anew(self, source: str) -> Step:
-        return Step(f"{source!r} was saved anew and is uploaded again", (self._job("upload-next-compress", source),))
+        return Step(f"{source!r} was saved anew and is uploaded again", (self._upload(source),))
+
+    def _upload(self, name: str) -> NewJob:
+        headers = {_KEY: self._layout.key(name)}
+        if self._config.compress != "off" and self._may_compress(name):
+            headers[_THEN] = "compress"
+        return self._job("upload-next-compress", name, headers=headers)
 
     def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":

@@ -38,20 +38,26 @@ class Leased(Protocol):
     @property
     def lease_ms(self) -> int: ...
 
+    @property
+    def lost(self) -> bool: ...
+
     async def extend(self) -> None: ...
 
 
 class Progress:
-    """How far a step is. The step says so, from whatever thread it runs in."""
+    """How far a step is. The step says so, from whatever thread it runs in. It is over when the `job` is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: Leased | None = None) -> None:
         self.bytes = 0
+        self._job = job
         self._moved_s = time.monotonic()
         self._at_work = 0
         self._stopped: str | None = None
 
     def moved(self, count: int) -> None:
         """So many bytes went on. Raises `Stopped` if the run is over."""
+        if self._job is not None and self._job.lost:
+            self.stop("the job was taken away")
         if self._stopped:
             raise Stopped(self._stopped)
         self.bytes += count

@@ -20,7 +20,7 @@ import trio
 from click.core import ParameterSource
 
 from periodic_client.wire import Limits
-from periodicd import __version__, logs, notify
+from periodicd import BUILD, __version__, logs, notify
 from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
@@ -99,7 +99,7 @@ def _print_unit(context: click.Context, _option: click.Parameter, wanted: bool) 
     callback=_print_unit,
     help="Print a unit for systemd and exit.",
 )
-@click.version_option(__version__)
+@click.version_option(f"{__version__}, {BUILD}")
 @click.pass_context
 def periodicd(context: click.Context, /, file: Path | None, **flags: Any) -> None:
     """The timed-job server. What it acknowledged it never loses."""

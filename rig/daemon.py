@@ -26,11 +26,16 @@ class DidNotStart(Exception):
 class Daemon:
     """``periodicd`` on a store below ``folder``, listening on a port of its own and on what ``arguments`` add.
 
-    ``env``: variables for it beside those of this process.
+    ``env``: variables for it beside those of this process. ``module``: another way to start it.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0", env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        listen: str = "tcp://127.0.0.1:0",
+        env: Mapping[str, str] | None = None,
+        module: str = "periodicd",
     ) -> None:
         self.store = folder / "periodic.db"
         self._log = folder / "periodicd.log"
@@ -38,6 +43,7 @@ class Daemon:
         self._listen = listen
         self._arguments = arguments
         self._env = env or {}
+        self._module = module
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,7 +59,7 @@ class Daemon:
         """Returns when it listens. Raises DidNotStart."""
         self._log.touch()
         begin = self._log.stat().st_size
-        command = [sys.executable, "-m", "periodicd", "--listen", self._listen, "--store", str(self.store)]
+        command = [sys.executable, "-m", self._module, "--listen", self._listen, "--store", str(self.store)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stderr=log, env=os.environ | self._env
@@ -84,6 +90,10 @@ class Daemon:
         """Resident memory now."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def descriptors(self) -> int:
+        """Open files and sockets now."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - of nothing but numbers
 
     def kill(self) -> None:
         """As kill -9 does."""

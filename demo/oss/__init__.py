@@ -56,9 +56,9 @@ class OssServer:
     def configuration(self, yaml_text: str, **others: str | bool) -> str:
         """The configuration of image workers with this server's bucket in place of its own; ``others`` are its keys."""
         document = yaml.safe_load(yaml_text) or {}
+        keys = {} if "key-file" in others else {"access_id": ACCESS_ID, "access_key": ACCESS_KEY}
         document["bucket"] = {
-            "access_id": ACCESS_ID,
-            "access_key": ACCESS_KEY,
+            **keys,
             "name": BUCKET,
             "endpoint": self.endpoint,
             "region": REGION,

@@ -19,7 +19,7 @@ CAT = "\u732b"  # no ASCII, no Latin-1
 COMMANDS = [
     ["periodic_client", "get", "f", CAT],
     ["periodic_client", "get", "f", CAT, "--workload"],
-    ["periodic_client", "list", "--func", "f"],
+    ["periodic_client", "list", "--where", "func=f"],
     ["periodic_client", "status"],
     ["periodic_client", "ping"],
     ["periodic_client", "--help"],

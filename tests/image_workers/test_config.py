@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 
 from image_workers.config import (
-    BucketKeys,
     Config,
     DecodingConfig,
-    DirectoryConfig,
     GuetzliConfig,
-    OssConfig,
     ResizeConfig,
+    ScratchConfig,
     load,
     parse,
 )
 from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from image_workers.making.forms import Form, Recipe
+from image_workers.stores.settings import DirectoryConfig, OssConfig, StoreKeys
 from periodic_client.words import fields_of
 
 EXAMPLE = Path(__file__).parents[2] / "image_workers/example.yml"
@@ -60,7 +59,7 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_file_is_the_original_s_defaults() -> None:
     config = parse("")
-    assert (config.url, config.thread, config.root) == (None, 2, Path("images"))
+    assert (config.url, config.thread, config.root) == (None, 2, DirectoryConfig(Path("images"), ""))
     assert (config.save, config.remove, config.compress) == ("off", "off", "off")
     run = config.guetzli_run
     assert (run.output, run.lock_name, run.lock_count, run.verbose) == ("guetzli", None, 1, False)
@@ -195,7 +194,7 @@ def test_durations(text: str, cache_ms: int) -> None:
 
 @pytest.mark.parametrize("path", ["/", "//", "photos/2024", "/photos/2024/"])
 def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
-    assert parse(f"bucket: {{root_path: '{path}'}}").bucket.root_path == path.strip("/")
+    assert parse(f"bucket: {{root_path: '{path}'}}").bucket == DirectoryConfig(Path("bucket"), path.strip("/"))
 
 
 @pytest.mark.parametrize(
@@ -253,11 +252,11 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {directory: a, name: abc, wait-at-start: 3}", "OSS; remove this key, or name, wait-at-start"),
         (
             "bucket: {name: abc}",
-            "bucket.access_id: is missing; give it, or set the environment variable OSS_ACCESS_KEY_ID",
+            "bucket.access_id: is missing; give it, or key-file, or set the environment variable OSS_ACCESS_KEY_ID",
         ),
         (
             "bucket: {access_id: a}",
-            "bucket.access_key: is missing; give it, or set the environment variable OSS_ACCESS_KE",
+            "bucket.access_key: is missing; give it, or key-file, or set the environment variable OSS_ACCESS_KE",
         ),
         ("bucket: {access_id: a, access_key: b}", "bucket.name: is missing"),
         ("bucket: {access_id: a, access_key: b, name: abc}", "bucket.endpoint: is missing"),
@@ -290,6 +289,18 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
             "bucket.own-domain: https://oss-cn-x.aliyuncs.com is the vendor's; leave this key out",
         ),
         ("strip-originals: exif", "strip-originals: must be no, gps or all, not 'exif'"),
+        ("enable-upload: false", "enable-upload: must be true or elsewhere, not False"),
+        ("root: {directory: a, url: 's3://b'}", "root.url: is given, so remove directory"),
+        ("root: s3://b/c?secret_access_key=x", "root.url: secret_access_key belongs into the file that key-file names"),
+        ("bucket: {url: 'webdav://u:p@host/a'}", "bucket.url: a password belongs into the file that key-file names"),
+        ("bucket: {url: pictures}", "bucket.url: must be a url as in s3://BUCKET/FOLDER?region=eu-central-1"),
+        ("bucket: {url: 's3://b', object-acl: private}", "bucket.url: is given, so remove object-acl"),
+        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d?region=x'}", "must not be inside one another"),
+        (
+            "bucket: {access_id: a, key-file: b, name: abc, endpoint: host}",
+            "bucket.key-file: holds the key, so remove access_id",
+        ),
+        ("scratch: {megabytes: 1}", "scratch.megabytes: must be"),
         ("compress-originals: jpeg", "compress-originals: must be true or false, not 'jpeg'"),
         (
             "resizes: [{suffix: _64.png, format: webp}]",
@@ -340,6 +351,7 @@ class TestOss:
             cache_control=None,
             object_acl=None,
             wait_s=60,
+            key_file=None,
             root_path="a",
         )
 
@@ -417,7 +429,7 @@ class TestOss:
 def test_every_key_of_the_example_is_known_and_every_key_is_in_it() -> None:
     """The example explains each key; what it leaves at its default stands behind a #."""
     text = EXAMPLE.read_text()
-    for kind in (Config, ResizeConfig, GuetzliConfig, DecodingConfig, BucketKeys):
+    for kind in (Config, ResizeConfig, GuetzliConfig, DecodingConfig, ScratchConfig, StoreKeys):
         for each in fields_of(kind):
             assert re.search(rf"^[#\s]*(- \{{.*)?\b{re.escape(each.name)}: ", text, re.MULTILINE) or (
                 f"\n{each.name}:\n" in text
@@ -425,7 +437,7 @@ def test_every_key_of_the_example_is_known_and_every_key_is_in_it() -> None:
 
 
 def test_no_section_shows_what_may_be_secret() -> None:
-    assert "the-secret" not in repr(BucketKeys(access_key="the-secret"))
+    assert "the-secret" not in repr(StoreKeys(access_key="the-secret"))
 
 
 def test_a_configuration_cannot_be_changed() -> None:

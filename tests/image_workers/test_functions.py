@@ -1,8 +1,11 @@
 """Which jobs follow from which step, and what is in root and in the bucket at each moment."""
 
+import hashlib
 import io
 import logging
+import re
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,12 +21,11 @@ from PIL import ExifTags, Image, ImageChops, ImageStat
 from image_workers.config import Config, parse
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
-from image_workers.files import Root
 from image_workers.functions import ImageFunctions, Step, perform
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import Compressible
-from image_workers.progress import UNWATCHED, Moved, Progress
-from image_workers.storage import DirectoryBucket
+from image_workers.progress import UNWATCHED, Progress
+from image_workers.stores.folder import FolderStore
 from periodic_client import Done, Failed, NewJob, Retry
 from tests.image_workers.made import thumbnail
 
@@ -69,14 +71,14 @@ class Place:
     guetzli: Guetzli | None
     decoder: Decoder
     functions: ImageFunctions = field(init=False)
-    root: Root = field(init=False)
-    bucket: DirectoryBucket = field(init=False)
+    root: FolderStore = field(init=False)
+    bucket: FolderStore = field(init=False)
     jobs: dict[tuple[str, str], str] = field(default_factory=dict)
     """The jobs that there are, with their states."""
 
     def __post_init__(self) -> None:
-        self.root = Root(self.folder / "root")
-        self.bucket = DirectoryBucket(self.folder / "bucket", "photos")
+        self.root = FolderStore(self.folder / "root")
+        self.bucket = FolderStore(self.folder / "bucket" / "photos")
         self.functions = ImageFunctions(self.config, self.root, self.bucket, self.guetzli, self.look, self.decoder)
 
     async def look(self, func: str, name: str) -> dict[str, Any] | None:
@@ -286,14 +288,83 @@ def test_a_step_that_another_worker_performs_is_submitted_but_not_served(make: M
         "upload-next-compress",
         "upload-next-guetzli",
         "upload-next-remove",
+        "unpublish",
     }
+
+
+def test_uploads_that_another_worker_performs_say_all_that_it_must_know(make: MakePlace) -> None:
+    place = make(ALL + "enable-upload: elsewhere\n", Guetzli("guetzli"))
+    assert {function.func for function in place.functions.served()} == {
+        "save", "resize-96", "resize-64", "compress", "guetzli", "remove",
+    }  # fmt: skip
+    upload = place.functions.save("a/x.jpg", jpeg(b"")).submit[0]
+    assert (short(upload), upload.headers) == ("upload-next-compress a/x.jpg", {"key": "a/x.jpg"})
+
+
+async def test_the_headers_of_an_upload_name_its_object_its_source_and_what_comes_next(
+    make: MakePlace, picture: Picture, guetzli_program: str
+) -> None:
+    place = make(guetzli=Guetzli(guetzli_program))
+    place.root.write("a/x.jpg", picture("progressive-444.jpg"))
+    upload = (await place.resize("resize-64", "a/x.jpg")).submit[0]
+    assert upload.headers == {"key": "a/x_fw64.jpg", "then": "compress"}
+    again = (await place.run_compress("resize-image/a/x_fw64.jpg")).submit[0]
+    assert again.headers == {"key": "a/x_fw64.jpg", "source": "resize-image/a/x_fw64.jpg"}
+    assert again.workload == hashlib.sha256(place.files()["resize-image/a/x_fw64.jpg"]).hexdigest().encode()
+
+
+async def test_an_upload_that_moves_for_too_long_has_failed(make: MakePlace) -> None:
+    place = make("upload-limit: 1s")
+    place.root.write("x.jpg", jpeg(b"12345"))
+    waits, told = threading.Event(), threading.Event()
+
+    class TricklingBucket(FolderStore):
+        def put(self, name: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
+            try:
+                while not waits.wait(0.01):
+                    progress.moved(1)
+            finally:
+                told.set()
+            return "never"
+
+    bucket = TricklingBucket(place.folder / "trickling")
+    functions = ImageFunctions(place.config, place.root, bucket, None, place.look, place.decoder)
+    upload = next(function for function in functions.served() if function.func == "upload")
+    outcome = await upload.call(StandInJob("x.jpg", b"", "upload"))  # type: ignore[arg-type]
+    assert isinstance(outcome, Failed)
+    assert not outcome.final
+    assert re.fullmatch(
+        r"TimeoutError: the upload took more than 1 s \(upload-limit\), \d+ bytes were moved", outcome.reason
+    )
+    await trio.to_thread.run_sync(told.wait)
+
+
+async def test_a_job_that_was_taken_away_moves_no_more_bytes(make: MakePlace) -> None:
+    place = make()
+    job = StandInJob("x.jpg", jpeg(b"12345"), "save", lost=True)
+    save = next(function for function in place.functions.served() if function.func == "save")
+    outcome = await save.call(job)  # type: ignore[arg-type]
+    assert isinstance(outcome, Failed)
+    assert "the job was taken away" in outcome.reason
+    assert place.files() == {}
+
+
+def test_unpublish_removes_the_object_unless_the_picture_was_saved_anew(make: MakePlace) -> None:
+    place = make()
+    place.bucket.write("x.jpg", b"object")
+    place.bucket.write("x_fw64.jpg", b"thumbnail")
+    place.root.write("x.jpg", b"saved anew")
+    assert place.functions.unpublish("x.jpg", b"") == Step("left: it was saved anew")
+    assert place.functions.unpublish("resize-image/x_fw64.jpg", b"") == Step("removed")
+    assert place.functions.unpublish("resize-image/x_fw64.jpg", b"") == Step("there is no such object")
+    assert place.files("bucket") == {"photos/x.jpg": b"object"}
 
 
 def test_what_is_enabled_is_served_with_its_limit(make: MakePlace) -> None:
     place = make(ALL + "thread: 7\n", Guetzli("guetzli"))
     limits = {function.func: function.limit for function in place.functions.served()}
     assert limits == {
-        "save": 7, "upload": 7, "upload-next-compress": 7, "upload-next-remove": 7, "remove": 7,
+        "save": 7, "upload": 7, "upload-next-compress": 7, "upload-next-remove": 7, "unpublish": 7, "remove": 7,
         "resize-96": 7, "resize-64": 7, "compress": 1,
         # The older names of two of them.
         "upload-next-guetzli": 7, "guetzli": 1,
@@ -400,6 +471,7 @@ class StandInJob:
     workload: bytes
     func: str = "resize"
     lease_ms: int = 300_000
+    lost: bool = False
 
     async def extend(self) -> None:
         """The step is over before that."""
@@ -448,13 +520,15 @@ class TestNothingOldWins:
         version = place.root.write("x.jpg", jpeg(b"old")).encode()
         place.root.write("guetzli/x.jpg", jpeg(b"old compressed"))
 
-        class SlowBucket:
-            def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
+        class SlowBucket(FolderStore):
+            def put(self, key: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
                 place.root.write("x.jpg", jpeg(b"newer"))
                 place.functions.upload_next_compress("x.jpg", b"")
-                place.bucket.put(key, content, content_type)
+                return place.bucket.put(key, content, content_type)
 
-        slow = ImageFunctions(place.config, place.root, SlowBucket(), None, place.look, place.decoder)
+        slow = ImageFunctions(
+            place.config, place.root, SlowBucket(place.folder / "slow"), None, place.look, place.decoder
+        )
         step = slow.upload_next_remove("guetzli/x.jpg", version)
         assert place.files("bucket") == {"photos/x.jpg": jpeg(b"old compressed")}
         assert follow_ons(step) == ["upload-next-compress x.jpg"]
@@ -576,7 +650,7 @@ resizes:
         place.root.write("x.jpg", picture("photo.webp"))
         await place.resize("resize", "x.jpg")
         step = await place.run_compress("resize-image/x_fw96.jpg")
-        assert step == Step("left as it is: jpegli compresses thumbnails when they are made")
+        assert step == Step("left as it is: thumbnails are compressed when they are made, but for the JPEGs of guetzli")
 
     async def test_a_removal_waits_for_the_one_job(self, make: MakePlace) -> None:
         place = make(self.TEXT + "enable-remove: true")
@@ -597,12 +671,15 @@ def test_the_bucket_is_told_the_type_of_the_content(
     place = make()
     put: list[tuple[str, bytes, str]] = []
 
-    class NotingBucket:
-        def put(self, key: str, content: BinaryIO, content_type: str, moved: Moved = UNWATCHED.moved) -> None:
+    class NotingBucket(FolderStore):
+        def put(self, key: str, content: BinaryIO, content_type: str, progress: Progress = UNWATCHED) -> str:
             put.append((key, content.read(), content_type))
+            return "version"
 
     place.root.write("x.jpg", picture(name))
-    ImageFunctions(place.config, place.root, NotingBucket(), None, place.look, place.decoder).upload("x.jpg", b"")
+    ImageFunctions(
+        place.config, place.root, NotingBucket(place.folder / "noting"), None, place.look, place.decoder
+    ).upload("x.jpg", b"")
     assert put == [("x.jpg", picture(name), content_type)]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from image_workers.files import Root
 from image_workers.progress import Progress, Stopped, keep
+from image_workers.stores.folder import FolderStore
 from periodic_client import LeaseLost
 
 
@@ -51,13 +51,13 @@ async def test_an_error_comes_as_it_is() -> None:
 
 async def test_what_stands_still_is_left_behind_and_writes_nothing_any_more(tmp_path: Path) -> None:
     """The disk holds a write up; a newer run writes; then the disk goes on."""
-    root = Root(tmp_path)
+    root = FolderStore(tmp_path)
     goes_on, ended = threading.Event(), threading.Event()
     progress = Progress()
 
     def write() -> None:
         try:
-            with root.replacing("x", progress.moved) as file:
+            with root.replacing("x", progress) as file:
                 file.write(b"old")
                 goes_on.wait()
         finally:
@@ -94,7 +94,7 @@ async def test_a_run_that_lost_its_lease_stops(tmp_path: Path) -> None:
     with pytest.raises(Stopped, match="the lease was lost: it is another's"):
         await keep(StandInJob(lost=True), progress, trio.sleep_forever)
     with pytest.raises(Stopped):
-        Root(tmp_path).write("x", b"late", progress.moved)
+        FolderStore(tmp_path).write("x", b"late", progress)
     assert not (tmp_path / "x").exists()
 
 

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,16 +16,21 @@ from typing import Any
 import pytest
 import trio
 
-from demo.oss import ACCESS_KEY, BUCKET, OssServer
+from demo.oss import ACCESS_ID, ACCESS_KEY, BUCKET, OssServer
 from image_workers.cli import prepare
-from image_workers.config import OssConfig, parse
+from image_workers.config import parse
 from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Refused
-from image_workers.files import Root
 from image_workers.functions import ImageFunctions
-from image_workers.oss import OssBucket
 from image_workers.progress import Progress, Stopped, keep
+from image_workers.stores import Stat
+from image_workers.stores.folder import FolderStore
+from image_workers.stores.oss import OssStore
+from image_workers.stores.scratch import Scratch
+from image_workers.stores.settings import OssConfig
 from periodic_client import Done, Failed
+
+SCRATCH = Scratch(None, 100_000_000)
 
 
 def configured(server: OssServer, **keys: Any) -> OssConfig:
@@ -33,11 +39,11 @@ def configured(server: OssServer, **keys: Any) -> OssConfig:
     return bucket
 
 
-def opened(server: OssServer, **keys: Any) -> OssBucket:
-    return OssBucket(configured(server, **keys), connections=2)
+def opened(server: OssServer, **keys: Any) -> OssStore:
+    return OssStore(configured(server, **keys), connections=2, scratch=SCRATCH)
 
 
-def put(bucket: OssBucket, key: str, content: bytes = b"bytes") -> None:
+def put(bucket: OssStore, key: str, content: bytes = b"bytes") -> None:
     bucket.put(key, io.BytesIO(content), "image/jpeg")
 
 
@@ -49,7 +55,7 @@ class TestSignatures:
         assert state["objects"] == {f"{BUCKET}/2024/x.jpg": {"type": "image/png", "size": 7}}
         assert server.read("2024/x.jpg") == b"content"
         assert [(each["method"], each["status"]) for each in state["requests"]] == [
-            ("GET", 404), ("PUT", 200), ("PUT", 200),
+            ("GET", 404), ("PUT", 200), ("GET", 200), ("PUT", 200), ("PUT", 200), ("DELETE", 204),
         ]  # fmt: skip
         assert all(each["signed"] and each["signature"] == signature for each in state["requests"])
 
@@ -149,7 +155,7 @@ def test_a_hostile_key_is_refused_without_asking(server: OssServer, key: str) ->
 
 
 async def test_threads_share_the_kept_connections(server: OssServer) -> None:
-    bucket = OssBucket(configured(server), connections=4)
+    bucket = OssStore(configured(server), connections=4, scratch=SCRATCH)
     limiter = trio.CapacityLimiter(4)
     async with trio.open_nursery() as nursery:
         for number in range(40):
@@ -169,10 +175,10 @@ class Uploads:
     def __init__(self, server: OssServer, folder: Path, timeout_s: float) -> None:
         text = server.configuration("")
         config = parse(text)
-        root = Root(folder / "root")
+        root = FolderStore(folder / "root")
         self.content = b"\xff\xd8\xff\xe0" + os.urandom(1_000_000)
         root.write("x.jpg", self.content)
-        bucket = OssBucket(configured(server), connections=2, timeout_s=timeout_s)
+        bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=timeout_s)
         functions = ImageFunctions(config, root, bucket, None, nothing, Decoder(1, config.decoding)).served()
         self._call = next(function.call for function in functions if function.func == "upload")
 
@@ -193,6 +199,7 @@ class StandInJob:
     workload: bytes
     func: str = "upload"
     lease_ms: int = 300_000
+    lost: bool = False
 
     async def extend(self) -> None:
         """The step is over before that."""
@@ -205,6 +212,120 @@ def uploads(server: OssServer, tmp_path: Path) -> Uploads:
 
 def error(status: int, code: str) -> dict[str, str | int]:
     return {"kind": "error", "status": status, "code": code}
+
+
+class TestLateUploads:
+    """OSS, or a proxy before it, has all of a request and does it minutes later, when nobody waits for it any more."""
+
+    @pytest.mark.parametrize("on", ["PUT", "COPY"])
+    async def test_the_first_upload_never_comes_back_over_the_compressed_one(self, server: OssServer, on: str) -> None:
+        bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=0.5)
+        server.tell("hold", on=on)
+        with pytest.raises(OSError, match=r"cannot be reached: .*timed out"):
+            put(bucket, "x.jpg", b"the big file")
+        put(bucket, "x.jpg", b"the big file")
+        put(bucket, "x.jpg", b"compressed")
+        server.tell("release")
+        assert server.read("x.jpg") == b"compressed"
+        put(bucket, "x.jpg", b"newer")
+        assert server.read("x.jpg") == b"newer"
+        assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"], "what came late has no name, and is taken away"
+
+    async def test_nor_does_one_whose_worker_was_left_behind_while_it_waited(self, server: OssServer) -> None:
+        bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=1000)
+        server.tell("hold", on="PUT")
+        progress = Progress()
+        ended = threading.Event()
+
+        def first() -> None:
+            try:
+                bucket.put("x.jpg", io.BytesIO(b"the big file"), "image/jpeg", progress)
+            finally:
+                ended.set()
+
+        with pytest.raises(Stopped, match=r"nothing moved for 0\.2 s"):
+            await keep(
+                StandInJob("x", b""), progress, partial(trio.to_thread.run_sync, first, abandon_on_cancel=True), 0.2
+            )
+        put(bucket, "x.jpg", b"compressed")
+        server.tell("release")
+        await trio.to_thread.run_sync(ended.wait)
+        assert server.read("x.jpg") == b"compressed"
+        assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"]
+
+
+class TestAsAStore:
+    """What the workers ask of any store; the others are held to it in tests/stores."""
+
+    def test_what_was_put_is_there_with_its_version_until_it_is_removed(self, server: OssServer) -> None:
+        bucket = opened(server, root_path="photos")
+        assert bucket.stat("a/x.jpg") is None
+        version = bucket.put("a/x.jpg", io.BytesIO(b"content"), "image/jpeg")
+        assert bucket.stat("a/x.jpg") == Stat(7, version)
+        assert bucket.read("a/x.jpg", 7) == (b"content", version)
+        newer = bucket.put("a/x.jpg", io.BytesIO(b"another"), "image/jpeg")
+        assert newer != version
+        assert bucket.remove("a/x.jpg", version) is False
+        assert bucket.remove("a/x.jpg", newer) is True
+        assert bucket.remove("a/x.jpg") is False
+        with pytest.raises(FileNotFoundError):
+            bucket.read("a/x.jpg", 7)
+
+    def test_what_is_read_is_limited_and_compared_with_its_checksum(self, server: OssServer) -> None:
+        bucket = opened(server)
+        put(bucket, "x", b"12345678")
+        with pytest.raises(Refused, match="larger than 7 bytes"):
+            bucket.read("x", 7)
+        server.tell("fault", kind="corruptAnswer", times=1, on="GET")
+        with pytest.raises(OSError, match="its checksum is another one"):
+            bucket.read("x", 8)
+
+    def test_all_objects_are_listed_page_by_page(self, server: OssServer) -> None:
+        bucket = opened(server, root_path="photos", signature="v1")
+        keys = [f"图 {number:03}.jpg" for number in range(101)]
+        for key in keys:
+            put(bucket, key)
+        assert [(each.name, each.size) for each in bucket.entries()] == [(key, 5) for key in keys]
+        assert list(bucket.unfinished()) == []
+
+
+class TestKeyFiles:
+    @pytest.mark.parametrize("signature", ["v4", "v1"])
+    def test_a_lent_key_is_exchanged_while_the_worker_runs(
+        self, server: OssServer, tmp_path: Path, signature: str
+    ) -> None:
+        keys = tmp_path / "oss.yml"
+
+        def lend(key: str, token: str) -> None:
+            server.tell("access", key=key, token=token)
+            newer = tmp_path / "newer"
+            newer.write_text(f"access_id: {ACCESS_ID}\naccess_key: {key}\nsecurity_token: {token}\n")
+            newer.chmod(0o600)
+            newer.replace(keys)
+
+        lend("first-key", "first-token")
+        config = parse(server.configuration("", signature=signature, **{"key-file": str(keys)})).bucket
+        assert isinstance(config, OssConfig)
+        bucket = OssStore(config, connections=2, scratch=SCRATCH)
+        put(bucket, "x", b"one")
+        server.tell("access", key="third-key")
+        with pytest.raises(OSError, match="403 SignatureDoesNotMatch"):
+            put(bucket, "x", b"two")
+        lend("second-key", "second-token")
+        put(bucket, "x", b"two")
+        assert server.read("x") == b"two"
+        keys.unlink()
+        with pytest.raises(OSError, match=r"oss\.yml: cannot be read: No such file"):
+            put(bucket, "x", b"three")
+
+    def test_one_that_others_may_read_ends_the_start(self, server: OssServer, tmp_path: Path) -> None:
+        (tmp_path / "oss.yml").write_text(f"access_id: {ACCESS_ID}\naccess_key: {ACCESS_KEY}\n")
+        (tmp_path / "oss.yml").chmod(0o640)
+        ended = image_workers(tmp_path, server.configuration("", **{"key-file": "oss.yml"}))
+        assert ended.returncode == 2
+        assert ended.stderr == (
+            "image-workers: oss.yml: holds a key, and others than its owner may read or write it; chmod 600 oss.yml\n"
+        )
 
 
 class TestFaults:
@@ -228,7 +349,7 @@ class TestFaults:
     async def test_what_may_do_later_is_tried_again_and_then_does(
         self, server: OssServer, uploads: Uploads, fault: dict[str, str | int], reason: str
     ) -> None:
-        server.tell("fault", times=2, **fault)
+        server.tell("fault", times=2, on="PUT", **fault)
         for _ in range(2):
             failed = await uploads.failed()
             assert not failed.final
@@ -236,6 +357,32 @@ class TestFaults:
             assert re.search(reason, failed.reason)
         assert isinstance(await uploads.outcome(), Done)
         assert server.read("x.jpg") == uploads.content
+
+    @pytest.mark.parametrize("on", ["GET", "COPY"])
+    @pytest.mark.parametrize(
+        "fault",
+        [error(503, "ServiceUnavailable"), {"kind": "cutInAnswer"}, {"kind": "redirect"}, {"kind": "silent"}],
+        ids=lambda value: str(value["kind"]),
+    )
+    async def test_the_requests_around_an_upload_may_fail_as_well(
+        self, server: OssServer, uploads: Uploads, fault: dict[str, str | int], on: str
+    ) -> None:
+        server.tell("fault", times=1, on=on, **fault)
+        failed = await uploads.failed()
+        assert not failed.final
+        assert "OSS" in failed.reason
+        assert isinstance(await uploads.outcome(), Done)
+        assert server.read("x.jpg") == uploads.content
+        assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"], "nothing is left without a name"
+
+    async def test_an_upload_whose_last_request_fails_leaves_nothing_without_a_name(
+        self, server: OssServer, uploads: Uploads
+    ) -> None:
+        server.tell("fault", times=1, on="DELETE", **error(503, "ServiceUnavailable"))
+        assert isinstance(await uploads.outcome(), Done)
+        assert len(server.state()["objects"]) == 2
+        assert isinstance(await uploads.outcome(), Done)
+        assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"]
 
     @pytest.mark.parametrize("code", ["InvalidObjectName", "InvalidArgument", "EntityTooLarge"])
     async def test_what_will_never_do_is_given_up(self, server: OssServer, uploads: Uploads, code: str) -> None:
@@ -260,10 +407,10 @@ class TestFaults:
 
 
 async def test_a_server_that_stands_still_is_not_waited_for_whatever_its_connection_allows(server: OssServer) -> None:
-    bucket = OssBucket(configured(server), connections=2, timeout_s=1000)
-    server.tell("fault", kind="silent", times=1)
+    bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=1000)
+    server.tell("fault", kind="silent", times=1, on="PUT")
     progress = Progress()
-    upload = partial(bucket.put, "x", io.BytesIO(b"bytes"), "image/jpeg", progress.moved)
+    upload = partial(bucket.put, "x", io.BytesIO(b"bytes"), "image/jpeg", progress)
     with pytest.raises(Stopped, match="nothing moved for 1 s"):
         await keep(
             StandInJob("x", b""), progress, partial(trio.to_thread.run_sync, upload, abandon_on_cancel=True), 1.0
@@ -283,7 +430,7 @@ async def test_neither_key_nor_signature_is_logged_or_told(
             opened(server)
         told.append(str(refused.value))
         server.tell("access", key=ACCESS_KEY)
-        server.tell("fault", kind="corrupt", times=1)
+        server.tell("fault", kind="corrupt", times=1, on="PUT")
         told.append((await uploads.failed()).reason)
     assert '"PUT /pictures/x.jpg HTTP/1.1" 200' in caplog.text, "the log is at DEBUG"
     signatures = [re.split(":|Signature=", each["authorization"])[-1] for each in server.state()["requests"]]
@@ -324,8 +471,9 @@ class TestAtTheStart:
     def test_a_bucket_that_does_not_answer_at_once_is_tried_again(self, server: OssServer, tmp_path: Path) -> None:
         server.tell("fault", times=1, **error(503, "ServiceUnavailable"))
         prepared = prepare(parse(server.configuration(f"root: {tmp_path}/images")))
+        assert prepared.bucket is not None
         prepared.bucket.put("x", io.BytesIO(b"bytes"), "image/jpeg")
-        assert [request["status"] for request in server.state()["requests"]] == [503, 404, 200, 200]
+        assert [request["status"] for request in server.state()["requests"]][:3] == [503, 404, 200]
 
     def test_a_wrong_key_exits_2_and_is_not_shown(self, server: OssServer, tmp_path: Path) -> None:
         ended = image_workers(tmp_path, server.configuration("", access_key="a-wrong-key"))

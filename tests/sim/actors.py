@@ -72,6 +72,7 @@ class Actor:
 
     def _remove(self, key: tuple[str, str], options: dict[str, Any] | None) -> None:
         self.book.excuse(*key, "a remove was sent")
+        self.book.removed.add(key)
         self._change("remove", *key, options, about=[key])
 
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
@@ -112,6 +113,24 @@ class Submitter(Actor):
         key = self._key()
         self.ask("requeue", *key, self._maybe_id(key))
 
+    def remove_matching(self, now: Now) -> None:
+        """Of what does not run; perhaps only of what was there before a job that was answered, or only counted."""
+        rng = self.rng
+        (func, prefix), state = self._key(), rng.choice(("waiting", "waiting", "behind", "dead"))
+        query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
+        before_id = rng.choice((None, self._ids.get(self._key())))
+        options = {
+            "after": None if before_id is None else f"j0.{before_id:x}-", "dry_run": rng.choice((None, False, True)),
+        }  # fmt: skip
+        keys = [(each, prefix) for each in FUNCS if query["func"] in (None, each)]
+        for key in keys if not options["dry_run"] else ():
+            self.book.excuse_many(*key, state, before_id)
+        self._change("remove_matching", query, options, about=keys)
+
+    def requeue_matching(self, now: Now) -> None:
+        query = self.rng.choice(({"all": True}, {"reason": "simulated"}, {"func": "f"}, {"prefix": "a", "func": "g"}))
+        self.ask("requeue_matching", query, {"dry_run": self.rng.choice((None, True))})
+
     def get(self, now: Now) -> None:
         self.ask("get", *self._key())
 
@@ -120,8 +139,9 @@ class Submitter(Actor):
         self.ask("get", *key, {"workload": True, "id": self._ids.get(key)})
 
     def list(self, now: Now) -> None:
+        query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
         limit = self.number(fields.ListQuery, "limit", 3)
-        self.ask("list", {"limit": limit, "after": self.rng.choice((None, "j3"))})
+        self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
 
     def status(self, now: Now) -> None:
         limit = self.number(fields.StatusQuery, "limit", 1, None)
@@ -175,13 +195,14 @@ class Submitter(Actor):
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
-        if error is not None or method == "remove":
+        if error is not None or method in ("remove", "remove_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
         for version, word, job_id in zip(versions, results, ids, strict=True):
             self._ids[version.key] = job_id
             version.acknowledged = word in ("created", "replaced", "queued_behind")
+            version.id = job_id
             version.unwanted = word in ("kept", "refused")
 
 
@@ -190,6 +211,8 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.submit_batch),
     (60, Submitter.remove),
     (50, Submitter.requeue),
+    (60, Submitter.remove_matching),
+    (10, Submitter.requeue_matching),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),

@@ -159,6 +159,7 @@ class World:
                 else:
                     handle, kind, why = message.params
                     self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
+                    self.promises.requests_on_many_leave_runs_alone(handle, kind, why, ran_out)
                     if kind == "lost":
                         lost.add(run_of(handle))
             methods.append((link.number, method))
