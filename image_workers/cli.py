@@ -166,7 +166,16 @@ def _warn(config: Config) -> None:
             SAVE_BYTES_MAX,
         )
     run = config.guetzli_run
-    if config.encoder == "guetzli" and config.compress == "here" and run.lock_name:
+    if config.encoder != "guetzli" or config.compress != "here":
+        return
+    if left := [resize.suffix for resize in config.resizes if not config.can_gain_by_guetzli(resize)]:
+        _log.warning(
+            "guetzli at quality %d needs more bytes than thumbnails of the quality that the configuration gives to %s, "
+            "so these stay as they are; set quality: 98 for guetzli to save something, or encoder: jpegli",
+            run.quality,
+            ", ".join(left),
+        )
+    if run.lock_name:
         _log.info(
             "guetzli.lock-name %r: lock-count %d is the limit of this worker alone; others have their own",
             run.lock_name,

@@ -59,9 +59,6 @@ _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
 _OLDER_NAMES = {"upload-next-guetzli": "upload-next-compress", "guetzli": "compress"}
 """Of steps whose jobs may still be in the store of a daemon."""
-_HOPELESS = 5
-"""By how much guetzli's quality may be above that of the thumbnail. Beyond it guetzli needs more bytes for the pixels
-than the thumbnail has: measured at its qualities 84, 90 and 95."""
 _COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compress")
 """In the order of the chain."""
 _WAITS_FOR = "waits-for"
@@ -346,10 +343,10 @@ class ImageFunctions:
     async def _thumbnail_pixels(self, name: str, original: bytes) -> Compressible:
         resize = self._resize(name)
         group = self._config.groups[resize.func]
-        quality = self._config.guetzli_run.quality
-        if resize.quality < quality - _HOPELESS:
+        if not self._config.can_gain_by_guetzli(resize):
             raise LeftAsIs(
-                f"guetzli at quality {quality} needs more bytes than a thumbnail of quality {resize.quality}"
+                f"guetzli at quality {self._config.guetzli_run.quality} needs more bytes than a thumbnail "
+                f"of quality {resize.quality}"
             )
         return await self._decoder.thumbnail_pixels(
             original,

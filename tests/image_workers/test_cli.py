@@ -103,6 +103,22 @@ def test_a_signal_ends_it_with_0(tmp_path: Path, number: int) -> None:
     assert "Traceback" not in rest
 
 
+def test_thumbnails_that_guetzli_cannot_make_smaller_are_told_at_the_start(
+    tmp_path: Path, guetzli_program: str
+) -> None:
+    """As with the original's file, which made thumbnails of quality 80 and ran guetzli at 95."""
+    (tmp_path / "config.yml").write_text(
+        f"periodic: unix://{tmp_path}/none.sock\nenable-guetzli: true\n"
+        "resizes: [{func: a, suffix: _a.jpg}, {func: b, suffix: _b.jpg, quality: 95}]"
+    )
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "guetzli at quality 95 needs more bytes than thumbnails" in said
+        assert "gives to _a.jpg, so these stay as they are" in said
+        process.kill()
+
+
 def test_a_lock_name_is_told_to_be_this_worker_s_alone(tmp_path: Path, guetzli_program: str) -> None:
     (tmp_path / "config.yml").write_text(
         f"periodic: unix://{tmp_path}/none.sock\nenable-guetzli: true\nguetzli: {{lock-name: g, lock-count: 3}}"

@@ -126,6 +126,15 @@ class TestTime:
             await watched.thumbnail(SECONDS)
         assert await watched.works_again(picture)
 
+    async def test_so_is_one_whose_thumbnails_take_too_long(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(cpu_seconds=1)
+        output = io.BytesIO()
+        Image.effect_noise((2000, 2000), 90).save(output, "PNG", compress_level=0)
+        wanted = Recipe((Form(2000, format="avif", quality=95),))
+        with pytest.raises(Refused, match=r"^decoding took more than 1 s of CPU time$"):
+            await watched.decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)
+        assert await watched.works_again(picture)
+
     async def test_the_processor_time_of_earlier_pictures_does_not_count(self, watch: Watch) -> None:
         watched = watch(cpu_seconds=1)
         half_a_second = progressive(8000, 8000, 9)
@@ -183,6 +192,13 @@ class TestMemory:
             await watched.thumbnail(WEBP_OF_64_MEGAPIXELS)
         assert watched.children() == []
         assert await watched.works_again(picture)
+
+    async def test_nor_does_a_small_picture_whose_thumbnail_is_too_large(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(memory_bytes=500_000_000)
+        wanted = Recipe((Form(16_000, 16_000, "fill", "webp"),))
+        with pytest.raises(Refused, match=r"may take \d+ MB of memory, .* has 500 \(decoding.memory-megabytes\)"):
+            await watched.decoder.thumbnails(picture("one-pixel.png"), wanted, MAX_PIXELS)
+        assert watched.children() == []
 
     async def test_a_picture_that_declares_too_many_pixels_starts_nothing(self, watch: Watch, picture: Picture) -> None:
         watched = watch()
