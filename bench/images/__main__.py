@@ -13,8 +13,8 @@ from rig import machine
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.images", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each rate is measured (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4, help="of each such round (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=40, help="photographs through the chain (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2, help="of each such round (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=32, help="photographs through the chain (default: %(default)s)")
     parser.add_argument("--thumbnails", type=int, default=4, help="for the encoders, up to 4 (default: %(default)s)")
     parser.add_argument("--only", choices=("rates", "encoders", "article"), help="one of the three")
     options = parser.parse_args()

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -52,7 +53,9 @@ def pyvips(content: bytes) -> object:
     return [each.jpegsave_buffer(Q=80, keep="none") for each in scaled]
 
 
-MAKERS = {"image_workers, pillow": pillow, "image_workers, jpegli": jpegli, "pyvips, plain chain": pyvips}
+ENCODERS = ("pillow", "jpegli")
+PYVIPS = "pyvips, plain chain"
+MAKERS = {"image_workers, pillow": pillow, "image_workers, jpegli": jpegli, PYVIPS: pyvips}
 
 
 @cache
@@ -60,30 +63,43 @@ def _large() -> list[bytes]:
     return photos.large()
 
 
-def _count(name: str, begin_s: float, seconds: float) -> float:
-    """How many a second this process makes from `begin_s` (by the clock) on."""
+def _count(name: str, begin_s: float, seconds: float) -> tuple[float, float]:
+    """How many a second this process makes from `begin_s` (by the clock) on, and the CPU milliseconds for one."""
     make = MAKERS[name]
     contents = _large()
     make(contents[0])
     time.sleep(max(0.0, begin_s - time.time()))
-    begun, count = time.perf_counter(), 0
+    begun, cpu_s, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() < begun + seconds:
         make(contents[count % len(contents)])
         count += 1
-    return count / (time.perf_counter() - begun)
+    return count / (time.perf_counter() - begun), 1000 * (time.process_time() - cpu_s) / count
 
 
-def bare(processes: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Photographs a second of each maker; they take turns, so that what else the machine does falls on all."""
-    found: dict[str, list[float]] = {name: [] for name in MAKERS}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(_count, ["pyvips, plain chain"] * processes, [time.time()] * processes, [0.1] * processes):
-            pass  # the photographs are made now
-        for _ in range(rounds):
-            for name, rates in found.items():
-                begin_s = time.time() + 1
-                rates.append(sum(pool.map(_count, *zip(*[(name, begin_s, seconds)] * processes, strict=True))))
-    return {name: statistics.median(rates) for name, rates in found.items()}
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Photographs a second, and CPU milliseconds for one, of each maker and of the chain with each encoder."""
+
+    rates: dict[str, float]
+    cpu_ms: dict[str, float]
+    chains: dict[str, float]
+
+
+def measure(processes: int, pool: ProcessPoolExecutor, seconds: float, count: int) -> Round:
+    """All of it one after the other, so that what else the machine does falls on all; twice the bare functions."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in MAKERS}
+
+    def bare() -> None:
+        for name, made in found.items():
+            begin_s = time.time() + 0.5
+            each = list(pool.map(_count, *zip(*[(name, begin_s, seconds)] * processes, strict=True)))
+            made.append((sum(rate for rate, _ in each), statistics.mean(cpu_ms for _, cpu_ms in each)))
+
+    bare()
+    chains = {encoder: chain(processes, encoder, count) for encoder in ENCODERS}
+    bare()
+    rates = {name: statistics.mean(rate for rate, _ in made) for name, made in found.items()}
+    return Round(rates, {name: min(cpu_ms for _, cpu_ms in made) for name, made in found.items()}, chains)
 
 
 CONFIG = """
@@ -152,22 +168,47 @@ async def _idle(client: Client) -> None:
 
 
 def show(rounds: int, seconds: float, count: int) -> list[tuple[str, bool, str]]:
-    """Print the table; return the bars, each with whether it was met."""
-    print(f"\nPhotographs of 12 megapixels to {', '.join(map(str, WIDTHS))} pixels, a second (medians of {rounds})")
+    """Print the table; return the bars: medians of the ratios within each round, and whether they are met."""
+    print(
+        f"\nPhotographs of 12 megapixels to {', '.join(map(str, WIDTHS))} pixels, a second (medians of {rounds} rounds)"
+    )
     bars: list[tuple[str, bool, str]] = []
+
+    def bar(what: str, least: float, shares: Iterable[float]) -> None:
+        share = statistics.median(shares)
+        bars.append((what, share >= least, f"{share:.2f}"))
+
     for processes in (1, 2):
-        rates = bare(processes, rounds, seconds)
-        for name, rate in rates.items():
-            print(f"  {name + ', bare function':40} {processes} process{'es' if processes > 1 else '  '} {rate:8.2f}")
-        share = rates["image_workers, pillow"] / rates["pyvips, plain chain"]
-        bars.append((f"full recipe / pyvips's plain chain, {processes} process(es)", share >= FULL_BAR, f"{share:.2f}"))
-        for encoder in ("pillow", "jpegli"):
-            rate = statistics.median(chain(processes, encoder, count) for _ in range(rounds))
-            print(
-                f"  {'the whole chain, ' + encoder:40} {processes} worker{'s' if processes > 1 else ' '}   {rate:8.2f}"
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            list(
+                pool.map(_count, [PYVIPS] * processes, [time.time()] * processes, [0.1] * processes)
+            )  # makes the photographs
+            found = [measure(processes, pool, seconds, count) for _ in range(rounds)]
+        for name in MAKERS:
+            rate, cpu_ms = (
+                statistics.median(getattr(each, what)[name] for each in found) for what in ("rates", "cpu_ms")
             )
-            share = rate / rates[f"image_workers, {encoder}"]
-            bars.append(
-                (f"chain / bare function, {encoder}, {processes} worker(s)", share >= CHAIN_BAR, f"{share:.2f}")
+            print(
+                f"  {name + ', bare function':40} x {processes} {rate:8.2f}   {cpu_ms:6.0f} ms of CPU each", flush=True
+            )
+        for encoder in ENCODERS:
+            rate = statistics.median(each.chains[encoder] for each in found)
+            print(f"  {'the whole chain, ' + encoder:40} x {processes} {rate:8.2f}", flush=True)
+        ours = f"image_workers, {ENCODERS[0]}"
+        bar(
+            f"full recipe / pyvips's plain chain, x {processes}",
+            FULL_BAR,
+            (each.rates[ours] / each.rates[PYVIPS] for each in found),
+        )
+        bar(
+            f"the same by CPU time, x {processes}",
+            FULL_BAR,
+            (each.cpu_ms[PYVIPS] / each.cpu_ms[ours] for each in found),
+        )
+        for encoder in ENCODERS:
+            bar(
+                f"whole chain / bare function, {encoder}, x {processes}",
+                CHAIN_BAR,
+                (each.chains[encoder] / each.rates[f"image_workers, {encoder}"] for each in found),
             )
     return bars
