@@ -70,8 +70,8 @@ class Jobs:
         def on_removed(result: ops.RemoveResult) -> None:
             for gone_id in result.gone:
                 self.gone(gone_id, (func, name), "removed")
-            if result.successor is not None:
-                self._dispatch.enqueue(result.successor)
+            if result.behind is not None:
+                self._dispatch.enqueue(result.behind)
             then(result)
 
         if state is not None:
@@ -145,8 +145,8 @@ class Jobs:
         self._dispatch.discard(job.id)
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)
-        if ended.successor is not None:
-            self._dispatch.enqueue(ended.successor)
+        if ended.behind is not None:
+            self._dispatch.enqueue(ended.behind)
         elif isinstance(ending, ops.Release):
             ends.carry_out(job, ending)
             self._dispatch.enqueue(job)
@@ -156,7 +156,7 @@ class Jobs:
         if ending.end.kept is not None:
             self._purges.note(ending.end.kept.end.data_bytes)
         if job.id in self._watches:
-            if isinstance(ending, ops.Release) and ended.successor is None:
+            if isinstance(ending, ops.Release) and ended.behind is None:
                 self._watches.waits_again(job)
             else:
                 self._watches.ended(ends.last(job, how, ending))
@@ -176,5 +176,5 @@ class Jobs:
                 self._ring.note("dead", job.func, text=ending.history.reason, **about)
             case ops.Delete(_, "cancelled"):
                 self._ring.note("cancelled", job.func, text=job.cancelled, **about)
-            case ops.Release() if ended.successor is not None:
+            case ops.Release() if ended.behind is not None:
                 self._ring.note("replaced", job.func, **about)

@@ -103,7 +103,7 @@ def test_by_name_what_waits_behind_goes_too_and_by_id_only_that_one() -> None:
     assert runner.take().job["attempt"] == 1, "the one behind took its place"
     client.submit("a")
     assert client.ask("cancel", "f", "a") == {"result": "asked"}
-    assert daemon.job("f", "a")["successor"] is False
+    assert daemon.job("f", "a")["behind"] is False
     assert client.ask("cancel", "f", "a", {"id": 99}) == {"result": "changed"}
 
 

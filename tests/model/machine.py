@@ -259,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         unknown = {key: given[key] for key in ("due_at_ms", "submitted_at_ms", "ended_at_ms")}
         assert given == unknown | {
             "id": job.id, "run": None if job.handle is None else int(job.handle.split("-")[1]),
-            "restarts": job.restarts, "headers": job.given.get("headers", {}), "successor": job.behind is not None,
+            "restarts": job.restarts, "headers": job.given.get("headers", {}), "behind": job.behind is not None,
             "workload": None,
             "func": job.key[0], "name": job.key[1], "state": self.oracle.state(job), "priority": job.priority,
             "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
