@@ -95,6 +95,9 @@ class Told:
             raise Broken(f"{handle} was ended by others, and its report was accepted")
         if outcome is None or isinstance(outcome, bytes) or outcome["outcome"] == "done":
             self._done.add(job_of(handle))
+            kept = self._after.endings.get(job_of(handle))
+            if kept is not None and kept.end.ending != "done":
+                raise Broken(f"{handle} is done, says the answer, and what is kept is {kept}")
 
     def _has_ended(self, key: tuple[Any, ...], job_id: int, ending: str, data: bytes | None, data_bytes: int) -> None:
         """So it was told."""
