@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from periodic_client.wire import Notification, Request, Response
+from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
 from periodicd.protocol import fields
 from periodicd.protocol.words import Said
@@ -148,15 +149,16 @@ class Submitter(Actor):
     def unwait(self, now: Now) -> None:
         assert self.link is not None
         waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method in ("watch", "events")]
-        self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
+        self.ask("unwait", self.rng.choice(waiting) if waiting else MSGID_MAX)
 
     def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
         self.ask("watch", *key, options | {"timeout_ms": self.rng.choice(WAITS_MS)}, memo=key)
 
     def watch_and_unwait(self, now: Now) -> None:
         """The same in one write, if this is one."""
+        assert self.link is not None
         self.watch(now)
-        self.unwait(now)
+        self.ask("unwait", max(self.link.asked))
 
     def requeue(self, now: Now) -> None:
         key = self._key()
