@@ -97,8 +97,8 @@ class Job(Struct):
     """The last of them, oldest first."""
     started_at_ms: int | None = None
     """When its latest run began, by the wall clock."""
-    taken: bool = False
-    """That run was given to who asked for it: it is no connection's."""
+    taken_ms: int = 0
+    """That run was taken for so long, and is no connection's. 0: it was not."""
     cancelled: str | None = None
     """Why it is to end with that run, unless the run is done. None: nobody asked for that."""
 

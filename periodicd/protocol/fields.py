@@ -393,7 +393,9 @@ class Finish(OfRun):
 
 
 class ExtendOptions(Said):
-    lease_ms: Annotated[Lease | None, says("it ends so long from now", "the job's `lease_ms`")] = None
+    lease_ms: Annotated[Lease | None, says("it ends so long from now", "what `take` said, or the job's `lease_ms`")] = (
+        None
+    )
     own: Annotated[
         bool | None,
         says("the run is this connection's from now on: for a worker that has connected again", default=False),

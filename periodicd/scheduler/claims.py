@@ -48,7 +48,7 @@ class Claims:
             assert job.lease_until_at_ms is not None
             assert job.started_at_ms is not None
             self._step.write(
-                ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms, job.started_at_ms, job.taken)
+                ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms, job.started_at_ms, job.taken_ms)
             )
 
     def write_all(self) -> None:

@@ -66,7 +66,8 @@ class Runs:
         ran_ms = max(0, now.wall_ms - started_at_ms)
         if job.run_max_ms is not None:
             run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
-        if job.taken and job.lease_until_at_ms is not None:
+        if job.taken_ms and job.lease_until_at_ms is not None:
+            run.lease_ms = job.taken_ms
             self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - started_at_ms - ran_ms))
         else:
             self._graces.set(run, now.mono_ms + grace_ms)
@@ -92,7 +93,8 @@ class Runs:
         number = self._numbers.new()
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
-        job.state, job.started_at_ms, job.taken = State.RUNNING, now.wall_ms, peer is None
+        job.state, job.started_at_ms = State.RUNNING, now.wall_ms
+        job.taken_ms = lease_ms if peer is None else 0
         run = Run(number, handle, job, peer, now.mono_ms)
         run.lease_ms = lease_ms
         if job.run_max_ms is not None:

@@ -145,7 +145,7 @@ class MemoryStore:
         job = self._jobs[op.new_id] = replace(
             front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
             crashes=0, restarts=0, suspect=False, reason=None, errors=(), ended_at_ms=None, handle=None,
-            cancelled=None, started_at_ms=None, taken=False,
+            cancelled=None, started_at_ms=None, taken_ms=0,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
@@ -159,7 +159,7 @@ class MemoryStore:
         if job is not None and job.state is State.WAITING:
             job.state = State.RUNNING
             job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
-            job.started_at_ms, job.taken = op.started_at_ms, op.taken
+            job.started_at_ms, job.taken_ms = op.started_at_ms, op.taken_ms
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)

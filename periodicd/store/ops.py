@@ -147,7 +147,7 @@ class Claim(Op[None], frozen=True):
     attempt: int
     lease_until_at_ms: int
     started_at_ms: int
-    taken: bool = False
+    taken_ms: int = 0
 
 
 class Extend(Op[bool], frozen=True):

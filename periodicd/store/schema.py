@@ -104,7 +104,7 @@ def whole_life(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN run_max_ms INTEGER")
     db.execute("ALTER TABLE jobs ADD COLUMN errors TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN started_at_ms INTEGER")
-    db.execute("ALTER TABLE jobs ADD COLUMN taken INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN taken_ms INTEGER NOT NULL DEFAULT 0")
     db.execute("ALTER TABLE jobs ADD COLUMN cancelled TEXT")
     db.execute(
         """

@@ -43,7 +43,7 @@ WHERE func = ? AND name = ? AND state <> 3;
 
 -- claim: A waiting job runs.
 UPDATE jobs
-SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?, started_at_ms = ?, taken = ?
+SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?, started_at_ms = ?, taken_ms = ?
 WHERE id = ? AND state = 0;
 
 -- extend: The lease of a running job ends at another time.
@@ -78,7 +78,7 @@ WHERE id = :id;
 UPDATE jobs
 SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
 reason = NULL, errors = NULL, ended_at_ms = NULL, handle = NULL, cancelled = NULL,
-started_at_ms = NULL, taken = 0
+started_at_ms = NULL, taken_ms = 0
 WHERE id = ?;
 
 -- handle: Of the latest run of a job.

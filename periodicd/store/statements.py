@@ -19,9 +19,9 @@ INLINE_BYTES = 4096
 _COLUMNS = Job.__struct_fields__
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _TAKEN = map(
+_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS = map(
     _COLUMNS.index,
-    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors", "taken"),
+    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors"),
 )
 _new_values = attrgetter(*_NEW)
 NEW_VALUES = ", ".join("?" * len(_NEW))
@@ -71,7 +71,7 @@ def job_of(row: tuple[Any, ...]) -> Job:
     values = list(row)
     values[_RETRY] = retry.from_text(row[_RETRY])
     values[_STATE] = State(row[_STATE])
-    values[_SUSPECT], values[_DATED], values[_TAKEN] = bool(row[_SUSPECT]), bool(row[_DATED]), bool(row[_TAKEN])
+    values[_SUSPECT], values[_DATED] = bool(row[_SUSPECT]), bool(row[_DATED])
     values[_ERRORS] = () if row[_ERRORS] is None else tuple(Error(*each) for each in json.loads(row[_ERRORS]))
     if row[_HEADERS] is not None:
         values[_HEADERS] = json.loads(row[_HEADERS])

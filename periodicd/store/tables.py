@@ -197,7 +197,7 @@ class Tables:
         return ops.MoveResult("moved", self._load(SQL["by_id_without_workload"], job_id))
 
     def _claim(self, op: ops.Claim) -> None:
-        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken, op.id)
+        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken_ms, op.id)
         self._execute(SQL["claim"], row)
 
     def _extend(self, op: ops.Extend) -> bool:

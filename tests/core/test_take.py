@@ -124,6 +124,8 @@ def test_a_restart_leaves_a_taken_run_its_lease() -> None:
     (job,) = taken(taker, lease_ms=MINUTE_MS)
     daemon.later(100)
     daemon.start()
+    daemon.later(MINUTE_MS - 2_000)
+    assert daemon.connect().ask("extend", job["handle"])["lease_until_at_ms"] == daemon.now.wall_ms + MINUTE_MS
     daemon.later(MINUTE_MS - 1_000)
     assert daemon.job("f", "a")["state"] == "running", "a subscriber's run would have been given up after 30 s"
     assert daemon.connect().ask("finish", job["handle"]) == {}

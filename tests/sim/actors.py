@@ -171,13 +171,19 @@ class Submitter(Actor):
 
     def take_away_many(self, method: str, states: Sequence[str]) -> None:
         rng = self.rng
-        (func, prefix), state = self._key(), rng.choice(states)
+        func, prefix = key = self._key()
+        state = rng.choice(states)
         query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
-        before_id = rng.choice((None, self._ids.get(self._key())))
+        before_id = rng.choice((None, self._ids.get(key)))
         options = {
             "after": None if before_id is None else f"j0.{before_id:x}-", "dry_run": rng.choice((None, False, True)),
         }  # fmt: skip
-        keys = [(each, prefix) for each in FUNCS if query["func"] in (None, each)]
+        keys = [
+            (each, name)
+            for each in FUNCS
+            for name in NAMES
+            if query["func"] in (None, each) and name.startswith(prefix)
+        ]
         for key in keys if not options["dry_run"] else ():
             self.book.excuse_many(*key, state, before_id)
             self.book.sent[method.removesuffix("_matching"), key] += 1
@@ -300,11 +306,11 @@ SUBMITTER_ACTS: Acts = (
     (30, Submitter.cancel_matching),
     (20, Submitter.move_matching),
     (30, Submitter.watch_and_unwait),
+    (20, Submitter.events),
+    (20, Submitter.workers),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
-    (10, Submitter.events),
-    (10, Submitter.workers),
     (20, Submitter.status),
     (20, Submitter.hello),
     (20, Submitter.ping),

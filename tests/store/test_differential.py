@@ -57,7 +57,7 @@ steps = st.lists(
         st.none() | ids, st.none() | st.sampled_from(State),
     )
     | st.builds(lambda key, due, i: ops.Requeue(key[0], key[1], 0, due, i), identities, millis, st.none() | ids)
-    | st.builds(ops.Claim, ids, handles, counts, int64, millis, st.booleans())
+    | st.builds(ops.Claim, ids, handles, counts, int64, millis, millis)
     | st.builds(
         lambda key, at_ms, why, i, state: ops.Cancel(key[0], key[1], at_ms, why, i, i and state),
         identities, millis, st.text(max_size=3), st.none() | ids, st.none() | st.sampled_from(State),
