@@ -108,7 +108,8 @@ class Told:
                 raise Broken(f"{what}, and of it was said {results}")
         elif data is not None or data_bytes:
             raise Broken(what)
-        elif job_id in self._done:
+        elif job_id in self._done and ending != "dead":
+            # Who watches a dead job is told so for a while, even if its last worker reports after all.
             raise Broken(f"{what}, and its worker was answered that it is done")
         sent = {"removed": "remove", "cancelled": "cancel"}.get(ending)
         if sent is not None and not book.sent[sent, (key[0], key[1])]:
