@@ -90,7 +90,7 @@ class Jobs:
     def cancel(self, op: ops.Cancel, then: Then[ops.CancelResult]) -> None:
         def on_cancelled(result: ops.CancelResult) -> None:
             for gone_id in result.gone:
-                self.gone(gone_id, (op.func, op.name), "cancelled")
+                self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
                 self._step.notice(run.peer, run.handle, "cancel", op.reason)
@@ -125,15 +125,19 @@ class Jobs:
                 self._dispatch.enqueue(job)
 
     def gone(
-        self, job_id: int, key: tuple[str, str], how: Literal["removed", "replaced", "requeued", "cancelled"]
+        self,
+        job_id: int,
+        key: tuple[str, str],
+        how: Literal["removed", "replaced", "requeued", "cancelled"],
+        reason: str | None = None,
     ) -> None:
         """The record of a job in any state is."""
         if self._ring.is_on:
-            self._ring.note(how, key[0], name=key[1], id=job_id)
+            self._ring.note(how, key[0], name=key[1], id=job_id, text=reason)
         self._dispatch.discard(job_id)
         self._runs.gone(job_id, f"its job was {how}")
         if how != "requeued":
-            self._watches.gone(job_id, how)
+            self._watches.gone(job_id, how, reason)
             self._purges.note()
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:

@@ -98,7 +98,7 @@ class MemoryStore:
             return ops.CancelResult("not_live")
         going = [job for job in asked if job.state is not State.RUNNING]
         for job in going:
-            self._go(job, "cancelled", op.at_ms)
+            self._go(job, "cancelled", op.at_ms, op.reason or None)
         gone = tuple(job.id for job in going)
         if front in asked and front.state is State.RUNNING:
             front.cancelled = op.reason
@@ -120,10 +120,10 @@ class MemoryStore:
             job.priority = op.priority
         return ops.MoveResult("moved", replace(job, workload=None))
 
-    def _go(self, job: Job, ending: EndingWord, at_ms: int) -> None:
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """The job's record goes. If it has not died before, it ends so."""
         if job.result_ms and job.state is not State.DEAD:
-            end = JobEnd(job.id, ending, at_ms, job.attempt, job.reason)
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
         del self._jobs[job.id]
 

@@ -206,10 +206,12 @@ class History(NamedTuple):
     suspect: bool = False
     reason: str | None = None
     errors: tuple[Error, ...] = ()
+    started_at_ms: int | None = None
 
     @classmethod
     def of(cls, job: Job) -> "History":
-        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason, job.errors)
+        counted = job.attempt, job.failures, job.crashes, job.restarts, job.suspect
+        return cls(*counted, job.reason, job.errors, job.started_at_ms)
 
 
 class Delete(Op["Ended"], frozen=True):

@@ -135,9 +135,11 @@ class Tables:
         self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
         return ops.RemoveResult("removed", tuple(gone))
 
-    def _take_behind(self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int) -> int:
+    def _take_behind(
+        self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None
+    ) -> int:
         behind_id: int = self._behind.pop(front_id)
-        self.endings.keep_of(behind_id, ending, at_ms)
+        self.endings.keep_of(behind_id, ending, at_ms, reason)
         self._execute(SQL["delete"], (behind_id,))
         self.counts.change(func, live=-1, behind=-1)
         return behind_id
@@ -174,13 +176,13 @@ class Tables:
             return ops.CancelResult("not_live")
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
-            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms))
+            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms, op.reason or None))
         if op.id is not None and op.id == behind_id:
             return ops.CancelResult("cancelled", tuple(gone))
         if state == State.RUNNING:
             self._execute(SQL["cancel"], (op.reason, front_id))
             return ops.CancelResult("asked", tuple(gone), front_id)
-        self.endings.keep_of(front_id, "cancelled", op.at_ms)
+        self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
         self._execute(SQL["delete"], (front_id,))
         self.counts.change(op.func, live=-1)
         return ops.CancelResult("cancelled", (*gone, front_id))
@@ -231,7 +233,7 @@ class Tables:
             return self._end_with_behind(end)
         row = (
             op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, text_of(past.errors), end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
         return self._ended(end, goes_on=True) if found else ops.Ended(False)
@@ -243,7 +245,7 @@ class Tables:
         func, was_dead = self._func_and_whether_dead(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, text_of(past.errors), end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         if self._execute(SQL["bury"], row).rowcount != 1:
             return ops.Ended(False)

@@ -67,7 +67,7 @@ def test_a_submit_while_running_waits_behind_and_takes_its_place_however_the_run
         assert daemon.gone("f", "a")
 
 
-def test_a_successor_that_is_due_later_waits_for_its_time() -> None:
+def test_a_job_behind_that_is_due_later_waits_for_its_time() -> None:
     daemon = Daemon()
     client, runner = daemon.connect(), worker(daemon)
     client.submit("a")
@@ -337,7 +337,7 @@ def test_list_pages_through_all_jobs_by_function_and_state() -> None:
     assert len(client.ask("list", {"state": "running"})["jobs"]) == 2
 
 
-def test_list_shows_what_has_a_successor() -> None:
+def test_list_shows_what_has_a_job_behind() -> None:
     daemon = Daemon()
     client = daemon.connect()
     runner = worker(daemon, limit=1)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, ops
 from periodicd.store.ops import Key, Op
@@ -108,16 +108,19 @@ class Conformance:
         assert self.fetch(store, 7) == replace(
             put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_at_ms=9_000, started_at_ms=100
         )
-        self.do(store, ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why")))
+        self.do(
+            store,
+            ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why", (Error(1, 5, "why"),), 150)),
+        )
         released = replace(
             put, due_at_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, restarts=4, suspect=True,
-            reason="why", dated=False, started_at_ms=100,
+            reason="why", dated=False, errors=(Error(1, 5, "why"),), started_at_ms=150,
         )  # fmt: skip
         assert self.fetch(store, 7) == released
-        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende")))
+        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende", (), 160)))
         assert self.fetch(store, 7) == replace(
             released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, restarts=5, reason="ende",
-            ended_at_ms=400,
+            ended_at_ms=400, errors=(), started_at_ms=160,
         )  # fmt: skip
 
     @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 100_000])
@@ -523,7 +526,7 @@ class Conformance:
             looking.result()
         assert found <= {(1, State.WAITING, 0), (1, State.RUNNING, 1)}
 
-    def test_listings_show_who_has_a_successor(self, store: Store) -> None:
+    def test_listings_show_who_has_a_job_behind(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, "b")), claim(3))
         listed = [(found.job.id, found.behind) for found in store.list_jobs(ops.Listing()).jobs]
         assert listed == [(1, True), (2, False), (3, False)]
