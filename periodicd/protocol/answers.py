@@ -77,7 +77,7 @@ class JobAnswer(TypedDict):
     lease_until_at_ms: int | None
     cancelled: str | None
     workload_bytes: int
-    successor: bool
+    behind: bool
     workload: bytes | None
 
 
@@ -324,7 +324,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "lease_until_at_ms": job.lease_until_at_ms,
         "cancelled": job.cancelled,
         "workload_bytes": job.workload_bytes,
-        "successor": shown.successor,
+        "behind": shown.behind,
         "workload": job.workload if workload else None,
     }
 

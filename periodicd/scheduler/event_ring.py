@@ -66,7 +66,9 @@ class EventRing:
             return
         self._has_news = False
         for (peer, msgid), query in list(self._asking.items()):
-            if peer.can_take_more and self._answer_if_any(peer, msgid, query):
+            if not peer.can_take_more:
+                self._has_news = True  # until it reads again
+            elif self._answer_if_any(peer, msgid, query):
                 del self._asking[peer, msgid]
                 self._waits.end(peer, msgid)
 

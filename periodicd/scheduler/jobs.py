@@ -70,8 +70,8 @@ class Jobs:
         def on_removed(result: ops.RemoveResult) -> None:
             for gone_id in result.gone:
                 self.gone(gone_id, (func, name), "removed")
-            if result.successor is not None:
-                self._dispatch.enqueue(result.successor)
+            if result.behind is not None:
+                self._dispatch.enqueue(result.behind)
             then(result)
 
         if state is not None:
@@ -90,7 +90,7 @@ class Jobs:
     def cancel(self, op: ops.Cancel, then: Then[ops.CancelResult]) -> None:
         def on_cancelled(result: ops.CancelResult) -> None:
             for gone_id in result.gone:
-                self.gone(gone_id, (op.func, op.name), "cancelled")
+                self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
                 self._step.notice(run.peer, run.handle, "cancel", op.reason)
@@ -125,15 +125,19 @@ class Jobs:
                 self._dispatch.enqueue(job)
 
     def gone(
-        self, job_id: int, key: tuple[str, str], how: Literal["removed", "replaced", "requeued", "cancelled"]
+        self,
+        job_id: int,
+        key: tuple[str, str],
+        how: Literal["removed", "replaced", "requeued", "cancelled"],
+        reason: str | None = None,
     ) -> None:
         """The record of a job in any state is."""
         if self._ring.is_on:
-            self._ring.note(how, key[0], name=key[1], id=job_id)
+            self._ring.note(how, key[0], name=key[1], id=job_id, text=reason)
         self._dispatch.discard(job_id)
         self._runs.gone(job_id, f"its job was {how}")
         if how != "requeued":
-            self._watches.gone(job_id, how)
+            self._watches.gone(job_id, how, reason)
             self._purges.note()
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
@@ -145,8 +149,8 @@ class Jobs:
         self._dispatch.discard(job.id)
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)
-        if ended.successor is not None:
-            self._dispatch.enqueue(ended.successor)
+        if ended.behind is not None:
+            self._dispatch.enqueue(ended.behind)
         elif isinstance(ending, ops.Release):
             ends.carry_out(job, ending)
             self._dispatch.enqueue(job)
@@ -156,7 +160,7 @@ class Jobs:
         if ending.end.kept is not None:
             self._purges.note(ending.end.kept.end.data_bytes)
         if job.id in self._watches:
-            if isinstance(ending, ops.Release) and ended.successor is None:
+            if isinstance(ending, ops.Release) and ended.behind is None:
                 self._watches.waits_again(job)
             else:
                 self._watches.ended(ends.last(job, how, ending))
@@ -176,5 +180,5 @@ class Jobs:
                 self._ring.note("dead", job.func, text=ending.history.reason, **about)
             case ops.Delete(_, "cancelled"):
                 self._ring.note("cancelled", job.func, text=job.cancelled, **about)
-            case ops.Release() if ended.successor is not None:
+            case ops.Release() if ended.behind is not None:
                 self._ring.note("replaced", job.func, **about)

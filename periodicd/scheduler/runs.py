@@ -319,7 +319,7 @@ class Runs:
         self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, run.lease_ms))
 
         def on_ended(ended: ops.Ended) -> None:
-            if not ended.found or ended.successor is not None:
+            if not ended.found or ended.behind is not None:
                 self.tell_lost(run, "a newer job has taken its place")
             elif run.peer is not None:
                 # The handle stays: the worker's own report is better than none, until the job is given out again.

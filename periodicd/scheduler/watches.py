@@ -203,22 +203,23 @@ class Watches:
             tail.job = job
             self._tell(tail)
 
-    def gone(self, job_id: int, how: EndingWord) -> None:
+    def gone(self, job_id: int, how: EndingWord, reason: str | None) -> None:
         """The job's record is; or it was dead, which is told already."""
         tail = self._tails.get(job_id)
         if tail is not None and tail.end is None:
-            self._end(tail, JobEnd(job_id, how, self._step.now.wall_ms, tail.job.attempt, tail.job.reason))
+            self._end(tail, JobEnd(job_id, how, self._step.now.wall_ms, tail.job.attempt, reason or tail.job.reason))
 
     def ended(self, end: JobEnd) -> None:
         """The job did, for good."""
         tail = self._tails.get(end.id)
-        if tail is not None and tail.end is None:
+        # One that died may yet turn out to have been done.
+        if tail is not None and (tail.end is None or end.ending == "done"):
             self._end(tail, end)
 
     def _end(self, tail: Tail, end: JobEnd) -> None:
         tail.end = end if end.data_bytes <= TAIL_BYTES_MAX else end._replace(data=None)
         self._bytes += len(tail.end.data or b"")
-        self._ended[tail.job.key] = end.id
+        self._ended[tail.job.key] = max(end.id, self._ended.get(tail.job.key, 0))
         self._lingering.set(end.id, self._step.now.mono_ms + LINGER_MS)
         self._tails.move_to_end(end.id)
         self._tell(tail)
@@ -265,6 +266,10 @@ class Watches:
     def _forget(self, job_id: int) -> None:
         tail = self._tails.pop(job_id)
         self._bytes -= tail.held_bytes
+        # Answers that wait for their peer to read hold the tail, but no longer what is in it.
+        tail.forget_chunks()
+        if tail.end is not None:
+            tail.end = tail.end._replace(data=None)
         self._lingering.discard(job_id)
         if self._ended.get(tail.job.key) == job_id:
             del self._ended[tail.job.key]

@@ -28,10 +28,11 @@ class Endings:
         self.count += 1
         self._bytes += end.data_bytes
 
-    def keep_of(self, job_id: int, ending: EndingWord, at_ms: int) -> None:
+    def keep_of(self, job_id: int, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """Of a job whose record is still there; if that is to be remembered, and the job is not dead."""
         self._forget(job_id)
-        self.count += self._execute(SQL["keep_ending_of"], {"id": job_id, "ending": ending, "at": at_ms}).rowcount
+        about = {"id": job_id, "ending": ending, "at": at_ms, "reason": reason}
+        self.count += self._execute(SQL["keep_ending_of"], about).rowcount
 
     def last(self, op: Get) -> JobEnd | None:
         if not self.count:

@@ -82,10 +82,10 @@ class MemoryStore:
             going = [job for job in (behind, front) if job is not None and job.id == op.id]
         if not going or op.state not in (None, going[-1].state):
             return ops.RemoveResult("changed")
-        successor = self._promote(front, op.at_ms) if front in going and behind not in going else None
+        promoted = self._promote(front, op.at_ms) if front in going and behind not in going else None
         for job in going:
             self._go(job, "removed", op.at_ms)
-        return ops.RemoveResult("removed", tuple(job.id for job in going), successor)
+        return ops.RemoveResult("removed", tuple(job.id for job in going), promoted)
 
     def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
         front, behind = self._of(op.func, op.name)
@@ -98,7 +98,7 @@ class MemoryStore:
             return ops.CancelResult("not_live")
         going = [job for job in asked if job.state is not State.RUNNING]
         for job in going:
-            self._go(job, "cancelled", op.at_ms)
+            self._go(job, "cancelled", op.at_ms, op.reason or None)
         gone = tuple(job.id for job in going)
         if front in asked and front.state is State.RUNNING:
             front.cancelled = op.reason
@@ -120,10 +120,10 @@ class MemoryStore:
             job.priority = op.priority
         return ops.MoveResult("moved", replace(job, workload=None))
 
-    def _go(self, job: Job, ending: EndingWord, at_ms: int) -> None:
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """The job's record goes. If it has not died before, it ends so."""
         if job.result_ms and job.state is not State.DEAD:
-            end = JobEnd(job.id, ending, at_ms, job.attempt, job.reason)
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
         del self._jobs[job.id]
 
@@ -184,8 +184,8 @@ class MemoryStore:
         job = self._jobs.get(end.id)
         if job is None or end.handle not in (None, job.handle):
             return ops.Ended(False)
-        successor = self._promote(job, end.at_ms)
-        if successor is not None or changes is None:
+        promoted = self._promote(job, end.at_ms)
+        if promoted is not None or changes is None:
             del self._jobs[end.id]
         else:
             self._jobs[end.id] = replace(job, lease_until_at_ms=None, **changes)
@@ -193,9 +193,9 @@ class MemoryStore:
         if end.kept is not None and has_ended:
             self._endings[end.id] = end.kept
         follow_ons = [
-            None if successor is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
+            None if promoted is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
         ]
-        return ops.Ended(True, successor, tuple(follow_ons))
+        return ops.Ended(True, promoted, tuple(follow_ons))
 
     def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""
@@ -244,13 +244,13 @@ class MemoryStore:
         if front is None:
             return ops.GetResult("absent", None, last)
         if op.id in (None, front.id):
-            job, successor = front, behind is not None
+            job, has_behind = front, behind is not None
         elif behind is not None and op.id == behind.id:
-            job, successor = behind, False
+            job, has_behind = behind, False
         else:
             return ops.GetResult("changed", None, last)
         return ops.GetResult(
-            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), successor), last
+            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), has_behind), last
         )
 
     def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:

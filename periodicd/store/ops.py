@@ -75,7 +75,7 @@ class RemoveResult(NamedTuple):
     result: Removed
     gone: tuple[int, ...] = ()
     """The ids of the jobs that are."""
-    successor: Job | None = None
+    behind: Job | None = None
     """The job that waited behind and waits by itself now."""
 
 
@@ -206,10 +206,12 @@ class History(NamedTuple):
     suspect: bool = False
     reason: str | None = None
     errors: tuple[Error, ...] = ()
+    started_at_ms: int | None = None
 
     @classmethod
     def of(cls, job: Job) -> "History":
-        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason, job.errors)
+        counted = job.attempt, job.failures, job.crashes, job.restarts, job.suspect
+        return cls(*counted, job.reason, job.errors, job.started_at_ms)
 
 
 class Delete(Op["Ended"], frozen=True):
@@ -245,7 +247,7 @@ class Ended(Struct, frozen=True):
     """What became of an ended run. If a job waited behind it, that one waits now and the run's own record is gone."""
 
     found: bool
-    successor: Job | None = None
+    behind: Job | None = None
     follow_ons: tuple[PutResult | None, ...] = ()
     """In their order; None: it gave way."""
 
@@ -320,7 +322,7 @@ class Get(Read["GetResult"], frozen=True):
 
 class Shown(NamedTuple):
     job: Job
-    successor: bool
+    behind: bool
     """Whether another waits behind it."""
 
 

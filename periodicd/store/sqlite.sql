@@ -54,13 +54,13 @@ WHERE id = ? AND state = 1;
 -- release: A run ended, if it has this handle, and its job waits again.
 UPDATE jobs
 SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?, errors = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?, started_at_ms = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
 
 -- bury: A run ended, if it has this handle, and its job is dead.
 UPDATE jobs
 SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?, errors = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?, started_at_ms = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
 
 -- cancel: A running job is to end with its run.
@@ -243,7 +243,7 @@ INSERT OR REPLACE INTO endings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- keep_ending_of: The same of a job that is not dead, if its submit asked for it; it has no data.
 INSERT INTO endings
-SELECT id, func, name, :ending, :at, :at + result_ms, attempt, reason, 0, NULL
+SELECT id, func, name, :ending, :at, :at + result_ms, attempt, coalesce(:reason, reason), 0, NULL
 FROM jobs
 WHERE id = :id AND result_ms > 0 AND state <> 2;
 

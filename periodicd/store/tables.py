@@ -29,6 +29,8 @@ class Tables:
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
         self.counts = Counts()
+        self.large_bytes = 0
+        """Of workloads that were put apart, ever."""
         self._execute(SQL["look"]).fetchone()
         (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
@@ -65,6 +67,7 @@ class Tables:
             return False
         if job.workload is not None and len(job.workload) > INLINE_BYTES:
             self._execute(SQL["insert_workload"], (job.id, job.workload))
+            self.large_bytes += len(job.workload)
         return True
 
     def _put(self, op: ops.Put) -> ops.PutResult:
@@ -128,12 +131,15 @@ class Tables:
         if front_id in self._behind:
             return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
         self._execute(SQL["delete"], (front_id,))
+        self._funcs.pop(front_id, None)
         self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
         return ops.RemoveResult("removed", tuple(gone))
 
-    def _take_behind(self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int) -> int:
+    def _take_behind(
+        self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None
+    ) -> int:
         behind_id: int = self._behind.pop(front_id)
-        self.endings.keep_of(behind_id, ending, at_ms)
+        self.endings.keep_of(behind_id, ending, at_ms, reason)
         self._execute(SQL["delete"], (behind_id,))
         self.counts.change(func, live=-1, behind=-1)
         return behind_id
@@ -170,13 +176,13 @@ class Tables:
             return ops.CancelResult("not_live")
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
-            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms))
+            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms, op.reason or None))
         if op.id is not None and op.id == behind_id:
             return ops.CancelResult("cancelled", tuple(gone))
         if state == State.RUNNING:
             self._execute(SQL["cancel"], (op.reason, front_id))
             return ops.CancelResult("asked", tuple(gone), front_id)
-        self.endings.keep_of(front_id, "cancelled", op.at_ms)
+        self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
         self._execute(SQL["delete"], (front_id,))
         self.counts.change(op.func, live=-1)
         return ops.CancelResult("cancelled", (*gone, front_id))
@@ -206,7 +212,7 @@ class Tables:
     def _delete(self, op: ops.Delete) -> ops.Ended:
         end = op.end
         if self._behind and end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         func, was_dead = self._func_and_whether_dead(end.id)
         if self._execute(SQL["delete_run"], (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
@@ -224,10 +230,10 @@ class Tables:
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         row = (
             op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, text_of(past.errors), end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
         return self._ended(end, goes_on=True) if found else ops.Ended(False)
@@ -235,11 +241,11 @@ class Tables:
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         func, was_dead = self._func_and_whether_dead(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, text_of(past.errors), end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         if self._execute(SQL["bury"], row).rowcount != 1:
             return ops.Ended(False)
@@ -247,18 +253,18 @@ class Tables:
             self.counts.change(func, live=-1, dead=1)
         return self._ended(end)
 
-    def _ended(self, end: ops.End, successor: Job | None = None, goes_on: bool = False) -> ops.Ended:
+    def _ended(self, end: ops.End, promoted: Job | None = None, goes_on: bool = False) -> ops.Ended:
         """The run was found and has ended; now what it leaves behind."""
         if end.kept is not None and not goes_on:
             self.endings.keep(end.kept)
         if not end.follow_ons:
-            return ops.Ended(True, successor)
-        key = successor.key if successor is not None else None
+            return ops.Ended(True, promoted)
+        key = promoted.key if promoted is not None else None
         return ops.Ended(
-            True, successor, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
+            True, promoted, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
         )
 
-    def _end_with_successor(self, end: ops.End) -> ops.Ended:
+    def _end_with_behind(self, end: ops.End) -> ops.Ended:
         """However the run ends, the job behind it takes its place."""
         if end.handle is not None and self._execute(SQL["handle"], (end.id,)).fetchone() != (end.handle,):
             return ops.Ended(False)
@@ -268,10 +274,10 @@ class Tables:
         behind_id = self._behind.pop(ended_id)
         self._execute(SQL["delete"], (ended_id,))
         self._execute(SQL["promote"], {"at": at_ms, "id": behind_id})
-        successor = self._load(SQL["by_id_without_workload"], behind_id)
-        assert successor is not None
-        self.counts.change(successor.func, live=-1, behind=-1)
-        return successor
+        promoted = self._load(SQL["by_id_without_workload"], behind_id)
+        assert promoted is not None
+        self.counts.change(promoted.func, live=-1, behind=-1)
+        return promoted
 
     def _boot(self, op: ops.Boot) -> ops.BootResult:
         self._execute(SQL["boot"])

@@ -32,7 +32,7 @@ JOB = {
     "id": 1, "func": "f", "name": "n", "state": "dead", "priority": 0, "submitted_at_ms": 0,
     "due_at_ms": 1_700_000_000_000, "lease_ms": 600_000, "attempt": 1, "failures": 1, "crashes": 0, "restarts": 0,
     "retry": {"limit": 15}, "headers": {"codec": "x"}, "reason": "it\tis\x1b[2J", "ended_at_ms": None, "run": None,
-    "workload_bytes": 2, "successor": False,
+    "workload_bytes": 2, "behind": False,
 }  # fmt: skip
 
 

@@ -24,7 +24,8 @@ def test_what_waits_is_gone_at_once() -> None:
     client = daemon.connect()
     client.submit("a", result_ms=MINUTE_MS)
     assert client.ask("cancel", "f", "a", {"reason": "not wanted"}) == {"result": "cancelled"}
-    assert client.ask("get", "f", "a")["last"]["ending"] == "cancelled"
+    last = client.ask("get", "f", "a")["last"]
+    assert (last["ending"], last["reason"]) == ("cancelled", "not wanted")
     assert client.ask("cancel", "f", "a") == {"result": "absent"}
     worker(daemon)
 
@@ -103,7 +104,7 @@ def test_by_name_what_waits_behind_goes_too_and_by_id_only_that_one() -> None:
     assert runner.take().job["attempt"] == 1, "the one behind took its place"
     client.submit("a")
     assert client.ask("cancel", "f", "a") == {"result": "asked"}
-    assert daemon.job("f", "a")["successor"] is False
+    assert daemon.job("f", "a")["behind"] is False
     assert client.ask("cancel", "f", "a", {"id": 99}) == {"result": "changed"}
 
 
@@ -242,6 +243,13 @@ def test_the_last_five_errors_are_told_with_attempt_and_time() -> None:
     ]  # fmt: skip
     assert errors[-1]["text"].startswith("broken 6 ää")
     assert len(errors[-1]["text"].encode()) <= 300
+
+
+def test_a_job_that_waits_again_tells_when_its_run_began() -> None:
+    daemon = Daemon()
+    _, run = one_run(daemon, retry={"backoff": "fixed", "delay_ms": MINUTE_MS})
+    run.fail()
+    assert daemon.job("f", "a")["started_at_ms"] == START.wall_ms
 
 
 def test_a_running_job_tells_who_runs_it_since_when_and_until_when() -> None:

@@ -355,6 +355,19 @@ def test_a_large_result_for_a_watcher_that_does_not_read_waits_until_it_does() -
     assert [len(client.answer(waiting)["data"]) for waiting in waits] == [900_000] * 10
 
 
+def test_a_dead_job_that_turns_out_to_have_been_done_was_done() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    runner, run = one_job(daemon, lease_ms=1_000, retry={"limit": 0})
+    waits = client.send("watch", "f", "a", {"only_end": True})
+    daemon.step()
+    daemon.later(1_000)
+    assert client.answer(waits)["ending"] == "dead"
+    runner.ask("finish", run.handle, b"late")
+    told = watched(client)
+    assert (told["ending"], told["data"]) == ("done", b"late")
+
+
 def test_a_cursor_of_a_former_life_tells_that_something_may_be_missing() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon)

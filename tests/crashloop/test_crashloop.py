@@ -10,3 +10,5 @@ def test_three_kills(tmp_path: Path) -> None:
     assert not findings.violations, "\n".join(map(str, findings.violations))
     assert findings.figures["done_acknowledged"] > 50
     assert findings.figures["batches_acknowledged"] > 5
+    assert findings.figures["cancels_acknowledged"] > 5
+    assert findings.figures["results_told"] > 5

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from periodic_client.wire import Notification, Request, Response
+from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
 from periodicd.protocol import fields
 from periodicd.protocol.words import Said
@@ -132,7 +133,8 @@ class Submitter(Actor):
         self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"})
 
     def watch(self, now: Now) -> None:
-        key = self._key()
+        """Mostly what was submitted."""
+        key = self.rng.choice(list(self._ids)) if self._ids and self.rng.random() < 0.8 else self._key()
         options = self._maybe_id(key) or {}
         if self.rng.random() < 0.7:
             options["after"] = self._cursors.get(key)
@@ -148,15 +150,16 @@ class Submitter(Actor):
     def unwait(self, now: Now) -> None:
         assert self.link is not None
         waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method in ("watch", "events")]
-        self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
+        self.ask("unwait", self.rng.choice(waiting) if waiting else MSGID_MAX)
 
     def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
         self.ask("watch", *key, options | {"timeout_ms": self.rng.choice(WAITS_MS)}, memo=key)
 
     def watch_and_unwait(self, now: Now) -> None:
         """The same in one write, if this is one."""
+        assert self.link is not None
         self.watch(now)
-        self.unwait(now)
+        self.ask("unwait", max(self.link.asked))
 
     def requeue(self, now: Now) -> None:
         key = self._key()
@@ -269,6 +272,8 @@ class Submitter(Actor):
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "watch" and error is None and result["next"] is not None:
             self._cursors[memo] = result["next"]
+            if not result["ended"] and self.rng.random() < 0.7:
+                self._watch(memo, {"after": result["next"], "only_end": False})
         if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching", "cancel_matching"):
             return
         versions, flights = memo
@@ -391,6 +396,11 @@ class Worker(Actor):
         """Each chunk differs from all others."""
         if self.runs:
             _, _, job = self.rng.choice(self.runs)
+            self.tell(job)
+
+    def tell(self, job: dict[str, Any]) -> None:
+        """Some chunks of its result."""
+        for _ in range(self.rng.randrange(1, 5)):
             self.book.chunks += 1
             chunk = b"%d.%s" % (self.book.chunks, b"x" * self.rng.choice((0, 0, 10, 20_000)))
             self.ask("data", job["handle"], chunk)
@@ -501,6 +511,8 @@ class Worker(Actor):
             slow = self.manners == "slow" and self.rng.random() < 0.5
             took_ms = min(job["lease_ms"] * 2, OUTLIVED_MS_MAX) if slow else self.rng.choice((0, 1, 20, 500))
             self.runs.append((now.mono_ms + took_ms, message.msgid, job))
+            if self.rng.random() < 0.2:
+                self.tell(job)
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "remove":

@@ -33,6 +33,8 @@ class Link:
         """The actor's requests whose answer it has not heard."""
         self.arrived: set[int] = set()
         """Those that the daemon has, and has not answered."""
+        self.unwaited: set[int] = set()
+        """Those that are to wait no longer, says an answer."""
         self.waits: dict[int, int] = {}
         """Since when those of them wait that were found waiting; by the monotonic clock."""
         self.performing: dict[int, int] = {}

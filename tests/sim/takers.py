@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
 from tests.sim.actors import FUNCS, WAITS_MS, Acts, Worker
 
@@ -38,7 +39,7 @@ class Taker(Worker):
     def unwait(self, now: Now) -> None:
         assert self.link is not None
         waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method == "take"]
-        self.ask("unwait", self.rng.choice(waiting) if waiting else 7)
+        self.ask("unwait", self.rng.choice(waiting) if waiting else MSGID_MAX)
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         super().answered(method, memo, error, result, now)

@@ -95,6 +95,9 @@ class Told:
             raise Broken(f"{handle} was ended by others, and its report was accepted")
         if outcome is None or isinstance(outcome, bytes) or outcome["outcome"] == "done":
             self._done.add(job_of(handle))
+            kept = self._after.endings.get(job_of(handle))
+            if kept is not None and kept.end.ending != "done":
+                raise Broken(f"{handle} is done, says the answer, and what is kept is {kept}")
 
     def _has_ended(self, key: tuple[Any, ...], job_id: int, ending: str, data: bytes | None, data_bytes: int) -> None:
         """So it was told."""
@@ -105,7 +108,8 @@ class Told:
                 raise Broken(f"{what}, and of it was said {results}")
         elif data is not None or data_bytes:
             raise Broken(what)
-        elif job_id in self._done:
+        elif job_id in self._done and ending != "dead":
+            # Who watches a dead job is told so for a while, even if its last worker reports after all.
             raise Broken(f"{what}, and its worker was answered that it is done")
         sent = {"removed": "remove", "cancelled": "cancel"}.get(ending)
         if sent is not None and not book.sent[sent, (key[0], key[1])]:

@@ -170,6 +170,8 @@ class World:
                 link.arrived.remove(message.msgid)
                 asked = link.asked[message.msgid]
                 method = asked.method
+                if method == "unwait":
+                    link.unwaited.add(asked.params[0])
                 if message.error is None:
                     assert message.result is not None
                     self._judge_result(asked, message.result, lost)

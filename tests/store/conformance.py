@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, ops
 from periodicd.store.ops import Key, Op
@@ -108,16 +108,19 @@ class Conformance:
         assert self.fetch(store, 7) == replace(
             put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_at_ms=9_000, started_at_ms=100
         )
-        self.do(store, ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why")))
+        self.do(
+            store,
+            ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why", (Error(1, 5, "why"),), 150)),
+        )
         released = replace(
             put, due_at_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, restarts=4, suspect=True,
-            reason="why", dated=False, started_at_ms=100,
+            reason="why", dated=False, errors=(Error(1, 5, "why"),), started_at_ms=150,
         )  # fmt: skip
         assert self.fetch(store, 7) == released
-        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende")))
+        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende", (), 160)))
         assert self.fetch(store, 7) == replace(
             released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, restarts=5, reason="ende",
-            ended_at_ms=400,
+            ended_at_ms=400, errors=(), started_at_ms=160,
         )  # fmt: skip
 
     @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 100_000])
@@ -148,9 +151,9 @@ class Conformance:
         assert self.do(store, ops.Fetch(4)) is None
         assert self.fetch(store, 5).state is State.BEHIND
         front = self.do(store, ops.Get("f", "a"))
-        assert (front.shown.job.id, front.shown.successor) == (3, True)
+        assert (front.shown.job.id, front.shown.behind) == (3, True)
         behind = self.do(store, ops.Get("f", "a", 5, workload=False))
-        assert (behind.shown.job.id, behind.shown.job.workload, behind.shown.successor) == (5, None, False)
+        assert (behind.shown.job.id, behind.shown.job.workload, behind.shown.behind) == (5, None, False)
         assert self.do(store, ops.Get("f", "a", 4)) == ops.GetResult("changed")
         assert self.do(store, ops.Get("f", "b", 4)) == ops.GetResult("absent")
 
@@ -292,10 +295,10 @@ class Conformance:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=700, priority=4)))
         ended = self.do(store, how)
         assert ended.found
-        assert ended.successor == replace(job(2, due_at_ms=700, priority=4), workload=None)
+        assert ended.behind == replace(job(2, due_at_ms=700, priority=4), workload=None)
         assert self.do(store, ops.Fetch(1)) is None
         assert self.fetch(store, 2).state is State.WAITING
-        assert self.do(store, ops.Get("f", "a")).shown.successor is False
+        assert self.do(store, ops.Get("f", "a")).shown.behind is False
         assert self.count(store) == ops.FunctionCount(1, 0, 0, 700)
 
     @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
@@ -364,14 +367,14 @@ class Conformance:
     def test_a_follow_on_of_the_run_s_name_gives_way_to_the_job_behind(self, store: Store, how: Any) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)))
         ended = self.do(store, ended_by(how, "1-1-1", ops.Put(job(8)), ops.Put(job(9, "x"))))
-        assert ended.successor.id == 2
+        assert ended.behind.id == 2
         assert ended.follow_ons == (None, ops.PutResult("created", 9))
         assert self.do(store, ops.Fetch(8)) is None
         assert self.count(store) == ops.FunctionCount(2, 0, 0, 100)
 
     def test_what_takes_a_place_is_due_at_the_earliest_when_it_takes_it(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=100)))
-        assert self.do(store, delete(1)).successor.due_at_ms == 250
+        assert self.do(store, delete(1)).behind.due_at_ms == 250
         assert self.fetch(store, 2).due_at_ms == 250
 
     def test_a_shift_moves_what_waits_for_no_date(self, store: Store) -> None:
@@ -385,9 +388,9 @@ class Conformance:
 
     def test_who_takes_a_place_after_its_date_waits_for_it_no_more(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=200, dated=True)))
-        assert not self.do(store, delete(1)).successor.dated
+        assert not self.do(store, delete(1)).behind.dated
         self.do(store, ops.Put(job(3, "b")), claim(3), ops.Put(job(4, "b", due_at_ms=700, dated=True)))
-        assert self.do(store, delete(3)).successor.dated
+        assert self.do(store, delete(3)).behind.dated
         self.do(store, claim(4), bury(4), ops.Requeue("f", "b", 5, 800))
         assert not self.fetch(store, 5).dated
 
@@ -523,9 +526,9 @@ class Conformance:
             looking.result()
         assert found <= {(1, State.WAITING, 0), (1, State.RUNNING, 1)}
 
-    def test_listings_show_who_has_a_successor(self, store: Store) -> None:
+    def test_listings_show_who_has_a_job_behind(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, "b")), claim(3))
-        listed = [(found.job.id, found.successor) for found in store.list_jobs(ops.Listing()).jobs]
+        listed = [(found.job.id, found.behind) for found in store.list_jobs(ops.Listing()).jobs]
         assert listed == [(1, True), (2, False), (3, False)]
 
     def test_counts_come_in_pages_by_name(self, store: Store) -> None:

@@ -49,7 +49,9 @@ kept_handles = st.none() | handles
 counts = st.integers(0, 9)
 ends = st.builds(ops.End, ids, st.none() | handles, millis, st.lists(puts(), max_size=2).map(tuple))
 errors = st.lists(st.builds(Error, counts, millis, st.text(max_size=5)), max_size=2).map(tuple)
-histories = st.builds(ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5), errors)
+histories = st.builds(
+    ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5), errors, st.none() | millis
+)
 steps = st.lists(
     puts()
     | st.builds(
