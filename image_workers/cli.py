@@ -19,6 +19,7 @@ import trio
 
 from image_workers.config import Config, load
 from image_workers.decoder import Decoder
+from image_workers.deletion import Deletion
 from image_workers.errors import ConfigError, Unavailable
 from image_workers.functions import ImageFunctions
 from image_workers.guetzli import Guetzli
@@ -111,7 +112,8 @@ async def serve(config: Config, prepared: Prepared) -> None:
         raise ConfigError(f"PERIODIC_URL: {error}") from error
     decoder = Decoder(min(config.thread, len(os.sched_getaffinity(0))), config.decoding)
     functions = ImageFunctions(config, prepared.root, prepared.bucket, prepared.guetzli, client.get, decoder)
-    for function in functions.served():
+    deletion = Deletion(config, prepared.root, client.remove)
+    for function in (*functions.served(), *deletion.served()):
         worker.function(function.func, limit=function.limit)(function.call)
     with decoder:
         async with client, trio.open_nursery() as nursery:

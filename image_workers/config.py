@@ -140,6 +140,7 @@ class Config(
     kw_only=True,
     rename={
         "url": "periodic", "save": "enable-save", "upload": "enable-upload", "remove": "enable-remove",
+        "delete": "enable-delete",
         "guetzli": "enable-guetzli", "guetzli_run": "guetzli", "root_section": "root", "bucket_section": "bucket",
         "cache_ms": "cache", "upload_limit_ms": "upload-limit",
         "max_pixels": "max-megapixels", "max_megabytes": "max-megabytes",
@@ -156,6 +157,7 @@ class Config(
     upload: Annotated[Enabled, Read(_upload)] = "here"
     remove: Annotated[Enabled, Read(_enabled)] = "off"
     guetzli: Annotated[Enabled, Read(_enabled)] = "off"
+    delete: bool = False
     guetzli_run: GuetzliConfig = GuetzliConfig()
     quality: Quality = 80
     resizes: tuple[ResizeConfig, ...] = ()

@@ -118,8 +118,20 @@ def _failed(func: str, name: str, error: Exception) -> Failed:
     return Failed(f"{type(error).__name__}: {error}")
 
 
-def _function(func: str, limit: int, step: AsyncStep) -> Function:
+def function(func: str, limit: int, step: AsyncStep) -> Function:
+    """The function that takes this step."""
     return Function(func, limit, partial(perform, step))
+
+
+def job(
+    func: str,
+    name: str,
+    workload: bytes = b"",
+    delay_ms: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> NewJob:
+    """A job as all that follow are: with the one lease and the one retry rule."""
+    return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
 
 
 class ImageFunctions:
@@ -151,17 +163,15 @@ class ImageFunctions:
         }
         functions = []
         if config.upload == "here":
-            functions += [
-                _function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()
-            ]
+            functions += [function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()]
         if config.save == "here":
-            functions.append(_function("save", config.thread, partial(self._in_thread, self.save)))
-        functions += [_function(each.func, config.thread, partial(self.resize, each)) for each in config.resizes]
+            functions.append(function("save", config.thread, partial(self._in_thread, self.save)))
+        functions += [function(each.func, config.thread, partial(self.resize, each)) for each in config.resizes]
         if config.remove == "here":
-            functions.append(_function("remove", config.thread, self.remove))
+            functions.append(function("remove", config.thread, self.remove))
         if self._guetzli:
             step = partial(self.guetzli, self._guetzli)
-            functions.append(_function("guetzli", config.guetzli_run.lock_count, step))
+            functions.append(function("guetzli", config.guetzli_run.lock_count, step))
         return functions
 
     def save(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -170,7 +180,7 @@ class ImageFunctions:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
         version = self._root.write(name, workload, progress)
-        resizes = (self._job(resize.func, name) for resize in self._config.resizes)
+        resizes = (job(resize.func, name) for resize in self._config.resizes)
         return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
 
     async def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -195,7 +205,7 @@ class ImageFunctions:
         self._layout.compressed(name)  # refuses a name that guetzli would
         put = self._put(name, progress)
         compresses = self._config.guetzli != "off" and self._may_compress(name) and put.kind == "image/jpeg"
-        return Step(f"{put.size} bytes", (self._job("guetzli", name),) if compresses else ())
+        return Step(f"{put.size} bytes", (job("guetzli", name),) if compresses else ())
 
     async def guetzli(self, guetzli: Guetzli, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
@@ -261,8 +271,8 @@ class ImageFunctions:
         with suppress(Refused):
             jobs.append(("upload-next-remove", self._layout.compressed(name)))
         for func, of in jobs:
-            if job := await self._look(func, of):
-                return f"{func} {of}, which is {job['state']}"
+            if found := await self._look(func, of):
+                return f"{func} {of}, which is {found['state']}"
         return None
 
     def _put(self, name: str, progress: Progress) -> "_Put":
@@ -311,7 +321,7 @@ class ImageFunctions:
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
         headers = {_KEY: self._layout.key(name), _SOURCE: name}
-        upload = self._job("upload-next-remove", compressed, source.version.encode(), headers=headers)
+        upload = job("upload-next-remove", compressed, source.version.encode(), headers=headers)
         return Step(
             f"{size} -> {len(result)} bytes",
             (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
@@ -329,26 +339,16 @@ class ImageFunctions:
         headers = {_KEY: self._layout.key(name)}
         if self._config.guetzli != "off" and self._may_compress(name):
             headers[_THEN] = "guetzli"
-        return self._job("upload-next-guetzli", name, headers=headers)
+        return job("upload-next-guetzli", name, headers=headers)
 
     def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":
             return ()
-        return (self._job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
+        return (job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
 
     def _removal_after(self, name: str, version: bytes, reader: str) -> NewJob:
         delay_ms = min(_LOOK_AGAIN_MS, self._config.cache_ms)
-        return self._job("remove", name, version, delay_ms=delay_ms, headers={_WAITS_FOR: reader})
-
-    def _job(
-        self,
-        func: str,
-        name: str,
-        workload: bytes = b"",
-        delay_ms: int | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> NewJob:
-        return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
+        return job("remove", name, version, delay_ms=delay_ms, headers={_WAITS_FOR: reader})
 
 
 @dataclass(frozen=True, slots=True)
