@@ -4,21 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
-# a look at system calls.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
+# a look at system calls. For benchmarks: two other servers, beside which ours is measured.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace beanstalkd gearman-job-server
 # The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench profile test sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench profile soak test guard sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
+	@$(BIN)/periodicd --version
 
 # Debian's python3 may come without venv; a machine without guetzli gets it if we are allowed to install it.
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV) || { apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 \
@@ -30,17 +31,39 @@ $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error && touch $@ \
 		|| echo 'not all could be installed: $(BIN)/npm ci --prefix $(@D)'
 
+# Built anew as a whole: what is left of an older build would not be newer than its source.
+compiled: $(VENV)/ready  ## compile the core in this tree, which must be done anew after each edit of it
+	@$(MAKE) --no-print-directory pure
+	PERIODICD_COMPILE=1 $(BIN)/python setup.py -q build_ext --inplace --force
+	@$(BIN)/periodicd --version
+
+pure:  ## remove the compiled core from this tree
+	@rm -f *.so && find periodicd -name '*.so' -delete && rm -rf build
+
+wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core for each of PYTHONS="python3.11 python3.12"
+	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .
+	for python in $(or $(PYTHONS),$(PYTHON)); do \
+		rm -rf build && $$python -m venv build/venv && build/venv/bin/pip install -q '.[compile]' && \
+		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
+	done
+
 demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
 
-bench: setup  ## what the daemon does in a second on this machine; JSON=file; AGAINST=REV compares with another revision
+bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))
 
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest -q
+soak: setup  ## does anything grow in hours of mixed load: HOURS=1; what was seen: OUTPUT=soak.jsonl
+	$(BIN)/python -m bench.soak --hours $(or $(HOURS),1) --output $(or $(OUTPUT),soak.jsonl)
+
+test: setup  ## run all tests, a file on each processor at a time
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+guard: setup  ## count what a job costs, and make that the limits that `make test` holds it to
+	$(BIN)/python -m tests.guard
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -71,5 +94,5 @@ format: setup  ## put the source in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove what was made
-	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+clean: pure  ## remove what was made
+	rm -rf $(VENV) $(NODE_MODULES) demo/run demo/bucket .mypy_cache .ruff_cache .pytest_cache dist *.egg-info

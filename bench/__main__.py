@@ -2,6 +2,12 @@
 
 Each scenario runs alternately on an empty store and on one with a million jobs waiting for next week; the figures are
 medians. The disk's fsync time is measured in the same minutes, because most figures hang on it.
+
+Those figures are of the moment: another program on the machine halves them. So ratios follow, of work done in turn
+within the run: ``cpu_ratio`` and ``latency_ratio`` (bare.py), ``vs_beanstalkd_*`` and ``vs_gearmand_*`` (yardsticks/);
+with ``--against`` there are ``vs_rev_*`` and nothing else (against.py). Each is the median of its rounds, with the
+lowest and the highest under the keys ``..._low`` and ``..._high``, and is printed beside its bar, if it has one
+(ratios.py). The machine, the interpreter and whether the core is compiled come first.
 """
 
 import argparse
@@ -13,11 +19,16 @@ from pathlib import Path
 
 import trio
 
-from bench import machine
 from bench.against import compare
+from bench.bare import beside_bare
 from bench.costs import costs
-from bench.daemon import Daemon
-from bench.scenarios import SCENARIOS, Figures, Scenario, fill, first_answer
+from bench.ratios import Figures, Ratio, compared, flat, medians, verdict
+from bench.scenarios import SCENARIOS, Scenario, fill, first_answer
+from bench.yardsticks.compare import beside, installed
+from rig import machine
+from rig.daemon import Daemon
+
+RATIOS = "ratios"
 
 
 def run(scenario: Scenario, folder: Path, fresh: bool) -> Figures:
@@ -28,13 +39,10 @@ def run(scenario: Scenario, folder: Path, fresh: bool) -> Figures:
         return trio.run(scenario, running)
 
 
-def medians(runs: list[Figures]) -> Figures:
-    return {key: statistics.median(figures[key] for figures in runs) for key in runs[0]}
-
-
 def show(figures: Figures, note: str = "") -> None:
     for key, value in figures.items():
-        print(f"{key:28} {value:12,.2f}  {note}".rstrip(), flush=True)
+        said = note or verdict(key, value, machine.is_compiled())
+        print(f"{key:28} {value:12,.2f}  {said}".rstrip(), flush=True)
 
 
 def prepare_backlog(folder: Path, number: int) -> Figures:
@@ -59,6 +67,11 @@ def prepare_backlog(folder: Path, number: int) -> Figures:
     }
 
 
+def ratios(folder: Path, options: argparse.Namespace) -> Figures:
+    """What a busy machine bends least: ours beside the bare work, and beside other servers."""
+    return beside_bare(folder, options.repeat) | beside(installed(), folder, options.repeat)
+
+
 def measure(folder: Path, options: argparse.Namespace) -> Figures:
     plain, loaded = folder / "plain", folder / "backlog"
     result: Figures = {}
@@ -74,7 +87,7 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures:
         figures = costs(costs_folder)
         show(figures)
         result |= figures
-    ratios = []
+    beside_empty: dict[str, Ratio] = {}
     for scenario in SCENARIOS:
         if options.only not in (None, scenario.__name__):
             continue
@@ -91,35 +104,39 @@ def measure(folder: Path, options: argparse.Namespace) -> Figures:
             figures = {f"backlog_{key}": value for key, value in medians(loaded_runs).items()}
             show(figures, "with the backlog")
             result |= figures
-            ratios += [
-                figures[f"backlog_{key}"] / result[key] for key in medians(runs) if key.endswith("_s") and key[0] != "c"
-            ]
-    if ratios:
-        result["backlog_ratio_min"] = min(ratios)
+            rates = [{key: value for key, value in each.items() if key.endswith("_s")} for each in runs]
+            beside_empty |= compared("backlog_ratio", loaded_runs, rates)
+    if beside_empty:
+        result |= flat(beside_empty) | {"backlog_ratio_min": min(ratio.median for ratio in beside_empty.values())}
     result["fsync_p50_ms"] = statistics.median(p50 for p50, _ in fsyncs)
     result["fsync_p99_ms"] = statistics.median(p99 for _, p99 in fsyncs)
     show({key: result[key] for key in ("backlog_ratio_min", "fsync_p50_ms", "fsync_p99_ms") if key in result})
-    return result
+    return result if options.only else result | ratios(folder, options)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, under stable keys")
-    parser.add_argument("--only", metavar="NAME", help="run one scenario")
+    names = [each.__name__ for each in SCENARIOS]
+    parser.add_argument("--only", choices=[*names, RATIOS], metavar="NAME", help=f"run one scenario, or {RATIOS}")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is run (default: 3)")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="jobs waiting for next week (0: leave that out)")
     parser.add_argument("--against", metavar="REV", help="compare with another revision, in turn, and do nothing else")
     parser.add_argument("--folder", type=Path, default=Path(), help="whose disk is measured (default: this folder)")
     options = parser.parse_args()
+    if options.against and options.only == RATIOS:
+        parser.error("--against prints ratios of every scenario; --only names one")
     print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name:
         if options.against:
             chosen = [each for each in SCENARIOS if options.only in (None, each.__name__)]
             result = compare(Path(name), options.against, chosen, options.repeat)
+        elif options.only == RATIOS:
+            result = ratios(Path(name), options)
         else:
             result = measure(Path(name), options)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": machine.describe()} | result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

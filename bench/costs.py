@@ -9,13 +9,15 @@ from pathlib import Path
 
 import trio
 
-from bench.daemon import Daemon, worker
-from bench.scenarios import WORKLOAD, Figures, all_done, jobs
+from bench.ratios import Figures
+from bench.scenarios import WORKLOAD, all_done, jobs
+from bench.worker import worker
 from periodic_client import Client
 from periodic_client.wire import Request, Response
 from periodicd.clock import system_now
 from periodicd.engine import drive, start
 from periodicd.store.sqlite import SqliteStore
+from rig.daemon import Daemon
 
 JOBS = 10_000
 AT_ONCE = 100

@@ -17,9 +17,9 @@ from pathlib import Path
 import trio
 from PIL import Image
 
-from bench import machine
 from image_workers import pictures
 from image_workers.decoder import Decoder, Limits
+from rig import machine
 
 PICTURES = Path(__file__).parent.parent / "demo" / "pictures"
 MAX_PIXELS = 64_000_000

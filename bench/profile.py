@@ -10,10 +10,11 @@ from pathlib import Path
 
 import trio
 
-from bench import machine
-from bench.daemon import Daemon, worker
 from bench.scenarios import all_done, jobs
+from bench.worker import worker
 from periodic_client import Client
+from rig import machine
+from rig.daemon import Daemon
 
 SECONDS = 8
 JOBS = 30_000

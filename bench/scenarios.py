@@ -11,11 +11,12 @@ from itertools import count
 
 import trio
 
-from bench import machine
-from bench.daemon import Daemon, worker
+from bench.ratios import Figures
+from bench.worker import worker
 from periodic_client import Client, Job, NewJob, Worker
+from rig import machine
+from rig.daemon import Daemon
 
-Figures = dict[str, float]
 Scenario = Callable[[Daemon], Awaitable[Figures]]
 
 WORKLOAD = b"x" * 100

@@ -1,8 +1,4 @@
-"""Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else.
-
-Exit codes: 0 after SIGTERM or SIGINT; 2 if the configuration, or something it asks for, cannot be used, and starting
-again would not help; 74 if the help cannot be written; 75 if the bucket did not answer, and starting again may.
-"""
+"""Reads the configuration, prepares the folders, and serves the functions until a signal. Decides nothing else."""
 
 import logging
 import os
@@ -12,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import click
@@ -33,6 +30,17 @@ _LONGEST_WAIT_S = 15
 SAVE_BYTES_MAX = 16 * 2**20
 """Protocol.md, section 1, limits: of a workload."""
 
+EXIT_CODES = """\b
+Exit codes:
+  0   stopped by SIGTERM or SIGINT
+  1   a bug, or the daemon refused a function: there is a traceback
+  2   the command line or the configuration is wrong, or what it
+      asks for cannot be used; to start again does not help
+  74  standard output cannot be written (--example, --help,
+      --version)
+  75  the bucket did not answer; to start again may help
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +53,22 @@ class Prepared:
     guetzli: Guetzli | None
 
 
-@click.command()
+def _print_example(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo((resources.files("image_workers") / "example.yml").read_text(), file=sys.stdout, nl=False)
+        context.exit()
+
+
+@click.command(epilog=EXIT_CODES)
+@click.option(
+    "--example",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print a configuration file in which every key is explained, and exit.",
+)
+@click.version_option(package_name="periodicd")
 @click.argument("config", default="config.yml", type=click.Path(path_type=Path))
 def command(config: Path) -> None:
     """Save, upload, resize and compress pictures, as the configuration file CONFIG says (default: config.yml)."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 import trio
 
+from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
 from periodic_client.cli_options import options_of
 from periodic_client.cli_output import (
     FUNCTION_COLUMNS,
@@ -45,8 +46,8 @@ EXIT_CODES = """\b
 Exit codes:
   0    it was done
   1    refused: by the daemon, or because the job exists already
-       (submit --existing refuse), is not dead (requeue), or has
-       another id by now (--id)
+       (submit --existing refuse), is not dead (requeue), has
+       another id by now (--id), or you said no
   2    the command is not used as it should be
   3    there is no such job
   5    there is no daemon, or no way to it: nothing happened
@@ -111,20 +112,6 @@ class Target:
             stop(TIMED_OUT, str(error))
         except KeyboardInterrupt:
             stop(INTERRUPTED, "interrupted")
-
-
-as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print the answer as JSON, with the keys of the protocol."
-)
-
-
-only_id = click.option(
-    "--id",
-    "id_",
-    type=click.IntRange(min=1),
-    metavar="ID",
-    help="Only if the job has this id, which get and list show.",
-)
 
 
 def check_url(_: click.Context, __: click.Parameter, url: str) -> str:
@@ -235,19 +222,18 @@ def get(target: Target, func: str, name: str, workload: bool, id_: int | None, a
 
 
 @cli.command("list")
-@click.option("--func", help="Jobs of this function only.")
-@click.option("--state", type=click.Choice(["waiting", "running", "behind", "dead"]), help="Jobs in this state only.")
+@where
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most jobs to show.")
 @as_json
 @click.pass_obj
-def list_(target: Target, func: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """Show jobs, oldest first."""
+def list_(target: Target, where: dict[str, Any], limit: int, as_json: bool) -> None:
+    """Show jobs, oldest first; those of one function and prefix by name."""
 
     async def first_jobs(client: Client) -> tuple[JobMaps, bool]:
         jobs: JobMaps = []
         after: str | None = None
         while len(jobs) < limit:
-            page, after = await client.list_page(func, state, after, min(limits.LISTING_MAX, limit - len(jobs)))
+            page, after = await client.list_page(after=after, limit=min(limits.LISTING_MAX, limit - len(jobs)), **where)
             jobs += page
             if after is None:
                 break
@@ -289,25 +275,24 @@ def status(target: Target, prefix: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("func")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@only_id
-@as_json
+@one_or_many
 @click.pass_obj
-def remove(target: Target, func: str, names: tuple[str, ...], id_: int | None, as_json: bool) -> None:
-    """Take jobs away, in any state. A run in progress is not interrupted, but its report is refused."""
-    _for_each_name(target, Client.remove, func, names, id_, as_json)
+def remove(target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, **many: Any) -> None:
+    """Take jobs away, in any state: FUNC NAME..., or many with --where.
+
+    A run in progress is not interrupted, but its report is refused.
+    """
+    if not change_many(target.ask, Client.remove_matching, "removed", func, id_, **many):
+        _for_each_name(target, Client.remove, func, names, id_, many["as_json"])
 
 
 @cli.command()
-@click.argument("func")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@only_id
-@as_json
+@one_or_many
 @click.pass_obj
-def requeue(target: Target, func: str, names: tuple[str, ...], id_: int | None, as_json: bool) -> None:
-    """Give dead jobs a new life, due now."""
-    _for_each_name(target, Client.requeue, func, names, id_, as_json)
+def requeue(target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, **many: Any) -> None:
+    """Give dead jobs a new life, due now: FUNC NAME..., or many with --where."""
+    if not change_many(target.ask, Client.requeue_matching, "requeued", func, id_, **many):
+        _for_each_name(target, Client.requeue, func, names, id_, many["as_json"])
 
 
 @cli.command()
@@ -338,11 +323,13 @@ def shutdown(target: Target, as_json: bool) -> None:
 def _for_each_name(
     target: Target,
     request: Callable[..., Awaitable[str]],
-    func: str,
+    func: str | None,
     names: tuple[str, ...],
     id_: int | None,
     as_json: bool,
 ) -> None:
+    if func is None or not names:
+        raise click.UsageError("say which jobs: FUNC NAME..., or --where for many")
     if id_ is not None and len(names) > 1:
         raise click.UsageError("an id is that of one job; give one name with --id")
     results: list[dict[str, str]] = []

@@ -8,7 +8,8 @@ as a command is shown escaped.
 import base64
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -76,6 +77,21 @@ def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     for line in cells:
         table.add_row(*map(Text, line))
     Console().print(table)
+
+
+@contextmanager
+def counting(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how much is done; to be told how many it are so far."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.update(task, completed=count)
 
 
 def _title(key: str) -> str:

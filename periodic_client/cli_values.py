@@ -10,12 +10,12 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, ClassVar
 from zoneinfo import TZPATH
 
 import click
 
-from periodic_client.texts import duration_ms
+from periodic_client.texts import duration_ms, nearest
 from periodic_client.wire import Limits
 
 WORKLOAD_BYTES_MAX = Limits().message_bytes
@@ -104,6 +104,29 @@ class Header(click.ParamType[tuple[str, str]]):
         if not name or not equals:
             self.fail(f"{value!r} is not a header such as content-type=image/jpeg", param, ctx)
         return name, text
+
+
+class Where(click.ParamType[tuple[str, str | int]]):
+    """``KEY=VALUE``: the protocol's key and what it is to be."""
+
+    name = "where"
+    keys: ClassVar[dict[str, click.ParamType[Any]]] = {
+        "func": click.STRING, "state": click.STRING, "prefix": click.STRING, "reason": click.STRING,
+        "due_from": Time(), "due_before": Time(),
+    }  # fmt: skip
+
+    def convert(
+        self, value: str | tuple[str, str | int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | int]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        if key not in self.keys:
+            self.fail(f"{key!r} is not a key of jobs{nearest(key, self.keys)}", param, ctx)
+        if not equals or not text:
+            self.fail(f"{value!r} does not say what {key} is to be, as in {key}=VALUE", param, ctx)
+        kind = self.keys[key]
+        return key + ("_at_ms" if isinstance(kind, Time) else ""), kind.convert(text, param, ctx)
 
 
 class Workload(click.ParamType[bytes]):

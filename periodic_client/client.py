@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 import trio
 
@@ -33,6 +33,26 @@ JobMap = dict[str, Any]
 JobMaps = list[JobMap]
 FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
+
+
+class More(TypedDict, total=False):
+    """Which jobs, beside function and state; the keys are those of ``list`` in protocol.md. All of it applies."""
+
+    prefix: str | None
+    """How the job's name begins."""
+    due_from_at_ms: int | None
+    due_before_at_ms: int | None
+    reason: str | None
+    """A text that occurs in the reason of its last failure."""
+
+
+class Query(More, total=False):
+    """Which jobs a request on many is about."""
+
+    func: str | None
+    state: str | None
+    all: bool
+    """Every job: needed if nothing else is said."""
 
 
 class Submitted(NamedTuple):
@@ -165,34 +185,84 @@ class Client:
         return job
 
     async def list_page(
-        self, func: str | None = None, state: str | None = None, after: str | None = None, limit: int = 100
+        self,
+        func: str | None = None,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        **more: Unpack[More],
     ) -> tuple[JobMaps, str | None]:
         """A page of jobs, oldest first, and what to pass as ``after`` for the next one: None after the last.
 
         ``state``: "waiting", "running", "behind" or "dead". A page may be short, even empty, and not be the last.
         """
-        page = await self.request("list", {"func": func, "state": state, "after": after, "limit": limit})
+        page = await self.request("list", {"func": func, "state": state, "after": after, "limit": limit, **more})
         return page["jobs"], page.get("next")
 
-    def list(self, func: str | None = None, state: str | None = None) -> AsyncIterator[JobMap]:
+    def list(self, func: str | None = None, state: str | None = None, **more: Unpack[More]) -> AsyncIterator[JobMap]:
         """All jobs, oldest first, fetched a page at a time; what is submitted or removed meanwhile may show or not.
 
-        While the daemon makes as many pages as it can, the next one waits its turn, for ``timeout_s`` at the most.
+        With both a function and a prefix they come by name. While the daemon makes as many pages as it can, the next
+        one waits its turn, for ``timeout_s`` at the most.
         """
 
         async def page(after: str | None) -> tuple[JobMaps, str | None]:
-            with self._time_limit("list"):
-                while True:
-                    try:
-                        return await self.list_page(func, state, after, limits.LISTING_MAX)
-                    except Busy as error:
-                        # The page was not begun, so to ask again, when it says, costs nothing.
-                        wait_ms = error.details.get("retry_after_ms", "")
-                        if not wait_ms.isdecimal():
-                            raise
-                        await trio.sleep(int(wait_ms) / 1000)
+            query = {"func": func, "state": state, "after": after, "limit": limits.LISTING_MAX, **more}
+            answer = await self._in_turn("list", query)
+            return answer["jobs"], answer.get("next")
 
         return _Pages(page)
+
+    async def remove_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **query: Unpack[Query],
+    ) -> int:
+        """Take away all jobs that a query means, as ``remove`` does, and return how many; ``dry_run`` only counts them.
+
+        ``progress`` is told how many it were so far, also before an error comes. Jobs that are submitted meanwhile
+        are left alone. Raises Invalid if nothing says which jobs, so that a slip does not mean all.
+        """
+        return await self._matching("remove_matching", query, dry_run, progress)
+
+    async def requeue_matching(
+        self,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **query: Unpack[Query],
+    ) -> int:
+        """Give all dead jobs that a query means a new life, due now; otherwise as ``remove_matching``."""
+        return await self._matching("requeue_matching", query, dry_run, progress)
+
+    async def _matching(
+        self, method: str, query: Query, dry_run: bool, progress: Callable[[int], object] | None
+    ) -> int:
+        count = 0
+        after: str | None = None
+        while True:
+            answer: dict[str, Any] = await self._in_turn(method, query, {"dry_run": dry_run, "after": after})
+            count += int(answer["count"])
+            if progress is not None:
+                progress(count)
+            after = answer.get("next")
+            if after is None:
+                return count
+
+    async def _in_turn(self, method: str, *params: Any) -> Any:
+        """A request for which the daemon may have too much to do at the moment; it says when to ask again."""
+        with self._time_limit(method):
+            while True:
+                try:
+                    return await self.request(method, *params)
+                except Busy as error:
+                    # Nothing was begun, so to ask again costs nothing.
+                    wait_ms = error.details.get("retry_after_ms", "")
+                    if not wait_ms.isdecimal():
+                        raise
+                    await trio.sleep(int(wait_ms) / 1000)
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ import trio
 from click.core import ParameterSource
 
 from periodic_client.wire import Limits
-from periodicd import __version__, logs, notify
+from periodicd import BUILD, __version__, logs, notify
 from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
@@ -57,7 +58,8 @@ file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a vari
 \b
 Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
 4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
-it again once the disk is well; 74 standard output cannot be written (config show, --help, --version)."""
+it again once the disk is well; 74 standard output cannot be written (config show,
+--systemd-unit, --help, --version)."""
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -75,6 +77,12 @@ def _option(each: Field) -> Callable[[Callable[..., None]], Callable[..., None]]
     return click.option(*each.flags, each.name, multiple=several, metavar=each.metavar, help=shown)
 
 
+def _print_unit(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo((resources.files("periodicd") / "periodicd.service").read_text(), file=sys.stdout, nl=False)
+        context.exit()
+
+
 @click.group(
     invoke_without_command=True,
     subcommand_metavar="[config show]",
@@ -83,7 +91,15 @@ def _option(each: Field) -> Callable[[Callable[..., None]], Callable[..., None]]
 )
 @click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="The TOML file to read.")
 @_options
-@click.version_option(__version__)
+@click.option(
+    "--systemd-unit",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_unit,
+    help="Print a unit for systemd and exit.",
+)
+@click.version_option(f"{__version__}, {BUILD}")
 @click.pass_context
 def periodicd(context: click.Context, /, file: Path | None, **flags: Any) -> None:
     """The timed-job server. What it acknowledged it never loses."""

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, ValidationError, convert, inspect
 
 from periodic_client import words
 from periodic_client.texts import duration_ms, nearest
-from periodicd import __version__
+from periodicd import BUILD, __version__
 from periodicd.scheduler import Settings
 from periodicd.scheduler.queues import Budget
 
@@ -121,6 +121,7 @@ class Config(Struct, frozen=True, kw_only=True):
         """What of this the scheduler goes by; the rest are its defaults."""
         return Settings(
             server=f"periodicd {__version__}",
+            build=BUILD,
             durability="memory" if self.store == IN_MEMORY else self.durability,
             message_bytes=self.message_bytes,
             workload_bytes=self.workload_bytes,

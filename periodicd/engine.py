@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from periodic_client.wire import DuplicateMsgid, Message, Notification, PeriodicError, Request, Response, UnknownMethod
 from periodicd.clock import Now
-from periodicd.methods import METHODS
+from periodicd.methods import METHODS, AnyMethod
 from periodicd.scheduler import Chance, Said, Scheduler, Settings
 from periodicd.scheduler.peers import ByteBudget, Peer
 from periodicd.store import LOCK_WAIT_MS, Store, ops
@@ -204,20 +204,19 @@ class Engine:
                 if self._large_answers == LARGE_ANSWERS_A_STEP or self.budget.is_full:
                     return False
                 self._large_answers += 1
-            self._request(peer, message)
+            self._request(peer, message, method)
         elif type(message) is Response:
             self.scheduler.respond(peer, message.msgid, message.error, message.result)
         return True
 
-    def _request(self, peer: Peer, request: Request) -> None:
-        msgid, name, params = request
-        method = METHODS.get(name)
+    def _request(self, peer: Peer, request: Request, method: AnyMethod | None) -> None:
+        scheduler, msgid = self.scheduler, request.msgid
         try:
             if method is None:
-                raise UnknownMethod(f"there is no method {name!r:.100}; they are {', '.join(METHODS)}")
-            method(self.scheduler, peer, msgid, params)
+                raise UnknownMethod(f"there is no method {request.method!r:.100}; they are {', '.join(METHODS)}")
+            method.rule(scheduler, peer, msgid, *method.check(request.params, scheduler.rules))
         except PeriodicError as error:
-            self.scheduler.step.refuse(peer, msgid, error)
+            scheduler.step.refuse(peer, msgid, error)
 
     def _note(self, peer: Peer, told: Attached | Heard | ReadsAgain | Listed | Ended | Detached) -> None:
         match told:
@@ -240,8 +239,10 @@ class Engine:
         for message in peer.deferred:
             if type(message) is Response:
                 self.scheduler.respond(peer, message.msgid, message.error, message.result)
-            elif type(message) is Request and not ((method := METHODS.get(message.method)) and method.is_large):
-                self._request(peer, message)
+            elif type(message) is Request:
+                method = METHODS.get(message.method)
+                if method is None or not method.is_large:
+                    self._request(peer, message, method)
         peer.deferred.clear()
         self._ending.pop(peer, None)
         self.scheduler.detach(peer)

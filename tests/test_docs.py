@@ -81,7 +81,7 @@ def test_the_files_that_it_names_exist(page: Path) -> None:
 @each_page
 def test_the_modules_and_commands_that_it_names_exist(page: Path) -> None:
     text = page.read_text()
-    for name in re.findall(r"python -m ((?:tests|bench|demo|periodic\w+|image_workers)[\w.]*)", text):
+    for name in re.findall(r"python -m ((?:tests|rig|bench|demo|periodic\w+|image_workers)[\w.]*)", text):
         path = ROOT / name.rstrip(".").replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

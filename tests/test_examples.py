@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -29,7 +29,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 @contextmanager
 def started(*arguments: str | Path, daemon: Daemon) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-u", *arguments]
+    command = [sys.executable, *arguments]
     env = os.environ | {"PERIODIC_URL": daemon.url}
     with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
@@ -87,8 +87,11 @@ def test_what_is_submitted_is_run_by_the_worker(daemon: Daemon) -> None:
         *(f"waiting: shout {word} due T" for word in ("hello", "timed", "world")),
     ]
     with working(EXAMPLES / "worker.py", daemon=daemon) as lines:
-        assert {next(lines) for _ in range(5)} == {
-            "ann: the kettle is on", "THANK YOU (in en)", "HELLO", "TIMED", "WORLD",
+        assert next(lines).startswith(f"waiting for jobs at {daemon.url}; python examples/submit.py")
+        assert {next(lines) for _ in range(9)} == {
+            "remind ann: the kettle is on", "print order 17: THANK YOU (in en)",
+            *(f"shout {word}: to be printed in a second" for word in ("order 17", "hello", "timed", "world")),
+            *(f"print {word}: {word.upper()}" for word in ("hello", "timed", "world")),
         }  # fmt: skip
 
 

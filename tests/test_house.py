@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,17 @@ def modules() -> Iterator[tuple[str, Path]]:
 MODULES = dict(modules())
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def within(name: str, parents: tuple[str, ...]) -> bool:
     return any(name == parent or name.startswith(parent + ".") for parent in parents)
 
 
 def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,14 +120,14 @@ def test_the_bare_client_needs_trio_and_msgpack_only() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_begins_with_what_it_is(name: str) -> None:
-    docstring = ast.get_docstring(ast.parse(MODULES[name].read_text()))
+    docstring = ast.get_docstring(tree(MODULES[name]))
     assert docstring, name
     assert len(docstring) > 30, name
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_function_fits_a_screen(name: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(tree(MODULES[name])):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
@@ -132,7 +138,7 @@ def test_a_function_fits_a_screen(name: str) -> None:
 def test_a_class_and_a_module_have_a_size(name: str) -> None:
     text = MODULES[name].read_text()
     assert len(text.splitlines()) <= MODULE_LINES_MAX, name
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(MODULES[name])):
         if isinstance(node, ast.ClassDef):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno < CLASS_LINES_MAX, f"{name}.{node.name}"
@@ -152,7 +158,7 @@ def test_packages_are_typed() -> None:
 
 # -- tests stand on the product, never the other way ------------------------------------------------------------------
 
-PRODUCT = (*PACKAGES, "bench", "demo", "examples")
+PRODUCT = (*PACKAGES, "rig", "bench", "demo", "examples")
 SOURCES = {
     str(path.relative_to(ROOT)): path
     for folder in (*PRODUCT, "tests")
@@ -163,7 +169,7 @@ SOURCES = {
 
 def named(path: Path) -> Iterator[str]:
     """What a file may import: each module, and each name in it, which may be a module too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -182,6 +188,18 @@ def test_nothing_imports_a_test_module_or_a_command_of_the_tests(source: str) ->
 def test_only_tests_know_of_tests(source: str) -> None:
     for name in named(SOURCES[source]):
         assert name.split(".")[0] != "tests", f"{source} imports {name}"
-    for node in ast.walk(ast.parse(SOURCES[source].read_text())):
+    for node in ast.walk(tree(SOURCES[source])):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert not re.fullmatch(r"(\.{0,2}/)*tests(/\S*)?", node.value), f"{source} has the path {node.value}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_benchmarks_know_of_benchmarks_and_what_is_installed_stands_alone(source: str) -> None:
+    folder = source.split("/")[0]
+    foreign = {"bench"} - {folder}
+    if folder in PACKAGES or folder == "examples":
+        foreign |= {"rig", "demo"}
+    if folder == "rig":
+        foreign |= {"demo", *PACKAGES}
+    for name in named(SOURCES[source]):
+        assert name.split(".")[0] not in foreign, f"{source} imports {name}"

@@ -5,12 +5,15 @@ from this one, so nothing is downloaded.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from email.parser import Parser
 from importlib.metadata import distribution
 from pathlib import Path
@@ -18,8 +21,13 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import periodicd
+
 ROOT = Path(__file__).parent.parent
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "periodicd", "periodic_client", "image_workers")
+SOURCES = (
+    "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md",
+    "protocol.md", "docs", "examples", "periodicd", "periodic_client", "image_workers",
+)  # fmt: skip
 
 
 class Installed:
@@ -83,23 +91,34 @@ def environment(url: str = "") -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built of a copy, since building leaves things behind."""
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is built, since building leaves things behind."""
+    source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source)
     (built,) = folder.iterdir()
     return built
 
 
 @pytest.fixture(scope="module")
-def needs(wheel: Path) -> list[Requirement]:
-    """What ``pip install`` installs with it, extras not asked for."""
+def metadata(wheel: Path) -> Message:
+    """What PyPI and ``pip`` read; its payload is the page that PyPI shows."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = Parser().parsestr(archive.read(name).decode(), headersonly=True)
+        return Parser().parsestr(archive.read(name).decode())
+
+
+@pytest.fixture(scope="module")
+def needs(metadata: Message) -> list[Requirement]:
+    """What ``pip install`` installs with it, extras not asked for."""
     found = [Requirement(each) for each in metadata.get_all("Requires-Dist", [])]
     return [each for each in found if each.marker is None]
 
@@ -115,6 +134,41 @@ def test_the_wheel_has_all_that_is_not_python(wheel: Path) -> None:
     }
     assert {"periodicd/store/sqlite.sql", "periodicd/py.typed", "periodic_client/py.typed"} <= ours
     assert {name for name in names if ".dist-info/" not in name} == ours
+
+
+def test_the_page_on_pypi_has_no_link_that_leads_nowhere(metadata: Message) -> None:
+    page = metadata.get_payload()
+    assert isinstance(page, str)
+    assert "docs/operating.md" in page, "the names stay"
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https:")] == []
+    assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+def test_the_source_distribution_has_the_pages_that_the_readme_names(source: Path) -> None:
+    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    name = run(sys.executable, "-c", build, cwd=source).stdout.splitlines()[-1]
+    with tarfile.open(source / "dist" / name) as archive:
+        packed = {file.name.split("/", 1)[1] for file in archive if "/" in file.name}
+    named = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
+    assert {"protocol.md", "docs/operating.md", "examples"} <= set(named)
+    assert set(named) <= packed
+
+
+def test_what_a_user_begins_with_is_printed_by_the_commands(
+    wheel: Path, needs: list[Requirement], tmp_path: Path
+) -> None:
+    installed = Installed(tmp_path / "venv")
+    installed.install(wheel)
+    installed.link([*needs, Requirement("Pillow"), Requirement("PyYAML")])
+    for command, option, file in (
+        ("periodicd", "--systemd-unit", "periodicd/periodicd.service"),
+        ("image-workers", "--example", "image_workers/example.yml"),
+    ):
+        printed = installed.run(tmp_path, command, option)
+        assert printed.returncode == 0, printed.stderr
+        assert printed.stdout == (ROOT / file).read_text()
+        version = installed.run(tmp_path, command, "--version")
+        assert version.stdout == f"{command}, version {periodicd.__version__}\n", version.stderr
 
 
 def test_one_name_installs_a_daemon_and_the_command(wheel: Path, needs: list[Requirement], tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import msgpack
 import pytest
 from msgspec import inspect
 
-from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, Decoder, Limits
 from periodic_client.wire import limits as wire
 from periodic_client.words import fields_of
@@ -26,6 +25,7 @@ from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
 from periodicd.store.tables import COUNT_LOOKS
+from rig.daemon import Daemon
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
 TEXT = PAGE.read_text()
@@ -113,6 +113,7 @@ def word_of(kind: Any) -> str:
         (answers.JobAnswer, "get", "key of a job"),
         (answers.ListAnswer, "list", "key | type | meaning"),
         (answers.StatusAnswer, "status", "key | type | meaning"),
+        (answers.MatchingAnswer, "remove_matching", "key"),
         (answers.FunctionAnswer, "status", "key of a function"),
         (answers.PerformedJob, "perform", "key of a performed job"),
         (answers.ExtendAnswer, "extend", "key"),
@@ -135,6 +136,7 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "hello": answers.HelloAnswer, "submit": answers.SubmitAnswer, "submit_batch": answers.SubmitBatchAnswer,
         "remove": answers.RemoveAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
+        "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
     }  # fmt: skip
     asked: dict[int, str] = {}
     for example in EXAMPLES:
@@ -184,6 +186,8 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.GetOptions, "get", "option"),
         (fields.ListQuery, "list", "key"),
         (fields.StatusQuery, "status", "key"),
+        (fields.MatchingQuery, "remove_matching", "key of a query on many"),
+        (fields.MatchingOptions, "remove_matching", "option"),
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),
         (fields.ExtendOptions, "extend", "option"),
@@ -211,6 +215,7 @@ def test_the_params_of_each_method_are_the_types_of_the_code() -> None:
               if isinstance(said, type) and issubclass(said, Params)}  # fmt: skip
     params |= dict.fromkeys(("ping", "shutdown", "unsubscribe_all"), fields.Nothing)
     params |= {"hello": fields.HelloParams, "submit_batch": fields.SubmitBatch}
+    params |= {"remove_matching": fields.RemoveMatching, "requeue_matching": fields.RequeueMatching}
     for method in METHODS:
         names = [each.name for each in fields_of(params[method])]
         least = sum(each.is_required for each in fields_of(params[method]))
@@ -240,7 +245,7 @@ def test_limits_are_the_code_s() -> None:
     for number in (
         defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, wire.REASON_BYTES_MAX,
         wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
-        FUNCTIONS_MAX, wire.TIME_MS_MAX,
+        FUNCTIONS_MAX, wire.MATCHED_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip
         assert f"{number:,}" in TEXT
     assert f"pages of `list` being made at once | {LISTINGS_MAX} |" in TEXT

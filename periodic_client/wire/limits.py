@@ -8,6 +8,9 @@ WORKLOAD_BYTES = 16 * 1024 * 1024
 NAME_BYTES_MAX = 255
 BATCH_JOBS_MAX = 1000
 LISTING_MAX = 1000
+MATCHED_MAX = 100
+"""So many jobs are changed by one request on many."""
+CURSOR_BYTES_MAX = 300
 REASON_BYTES_MAX = 1000
 """So much of a reason is kept."""
 HEADERS_MAX = 64

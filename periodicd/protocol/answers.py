@@ -75,6 +75,13 @@ class ListAnswer(TypedDict):
     next: str | None
 
 
+class MatchingAnswer(TypedDict):
+    """Of a request on many jobs."""
+
+    count: int
+    next: str | None
+
+
 class LatenessAnswer(TypedDict):
     """How late the last runs of a function began."""
 
@@ -102,6 +109,7 @@ class FunctionAnswer(TypedDict):
 
 class StatusAnswer(TypedDict):
     server: str
+    build: str
     boot: int
     now_at_ms: int
     uptime_ms: int

@@ -18,7 +18,7 @@ from periodicd.store.ops import Existing
 
 Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_BYTES_MAX)]
 Text = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX)]
-Cursor = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX), CURSOR]
+Cursor = Annotated[str, Meta(max_length=limits.CURSOR_BYTES_MAX), CURSOR]
 Bytes = Annotated[Any, BYTES]
 Headers = Annotated[dict[str, str], Meta(max_length=limits.HEADERS_MAX)]
 Features = Annotated[tuple[Text, ...], Meta(max_length=limits.FEATURES_MAX)]
@@ -187,14 +187,32 @@ class Get(Params):
 # -- listings ----------------------------------------------------------------------------------------------------------
 
 
-class ListQuery(Said):
+class Query(Said):
+    """Which jobs: those to which all of it applies."""
+
+    called: ClassVar[str] = "a query"
+
     func: Annotated[Name | None, says("only of this function")] = None
     state: Annotated[StateWord | None, says("only in this state")] = None
+    prefix: Annotated[Name | None, says("only those whose name begins so")] = None
+    due_from_at_ms: Annotated[Time | None, says("only those due then or later")] = None
+    due_before_at_ms: Annotated[Time | None, says("only those due earlier than that")] = None
+    reason: Annotated[Name | None, says("only those in the reason of whose last failure this text occurs")] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "func", "prefix", "reason")
+        due_from, due_before = self.due_from_at_ms, self.due_before_at_ms
+        if due_from is not None and due_before is not None and due_from >= due_before:
+            raise Wrong("due_before_at_ms", "is not after due_from_at_ms, so no job is meant")
+
+
+class ListQuery(Query):
     after: Annotated[Cursor | None, says("the `next` of the page before")] = None
     limit: Annotated[Page | None, says("how many at the most", 100)] = None
 
     def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "func", "after")
+        super().__post_init__()
+        measure(limits.CURSOR_BYTES_MAX, self, "after")
 
 
 class List(Params):
@@ -212,6 +230,36 @@ class StatusQuery(Said):
 
 class Status(Params):
     query: StatusQuery | None = None
+
+
+# -- requests on many jobs ---------------------------------------------------------------------------------------------
+
+
+class MatchingQuery(Query):
+    all: Annotated[bool | None, says("every job; needed if nothing else is said", default=False)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.all and all(getattr(self, each) is None for each in Query.__struct_fields__):
+            raise Wrong("", "names no jobs; say which, or all: true")
+
+
+class MatchingOptions(Said):
+    dry_run: Annotated[bool | None, says("only count: nothing is changed", default=False)] = None
+    after: Annotated[Cursor | None, says("the `next` of the answer before")] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.CURSOR_BYTES_MAX, self, "after")
+
+
+class RemoveMatching(Params):
+    query: MatchingQuery
+    options: MatchingOptions | None = None
+
+
+class RequeueMatching(Params):
+    query: MatchingQuery
+    options: MatchingOptions | None = None
 
 
 # -- a worker's messages -----------------------------------------------------------------------------------------------

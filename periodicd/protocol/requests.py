@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 
 from periodic_client.wire import Invalid
-from periodic_client.wire.limits import TIME_MS_MAX
-from periodicd.job import STATES, Job
+from periodic_client.wire.limits import MATCHED_MAX, TIME_MS_MAX
+from periodicd.job import STATES, Job, State
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
-from periodicd.store.ops import Existing, Listing
+from periodicd.store.ops import Existing, Listing, Place
 
 
 class Rules(NamedTuple):
@@ -159,11 +159,6 @@ def hello(params: list[Any], _rules: Rules) -> tuple[fields.Hello]:
     return (take(params, fields.HelloParams).options or fields.Hello(),)
 
 
-def nothing(params: list[Any], _rules: Rules) -> tuple[()]:
-    take(params, fields.Nothing)
-    return ()
-
-
 def submit(params: list[Any], rules: Rules) -> tuple[Submission]:
     if len(params) == 1 and type(params[0]) is list:
         raise wrong("job", "is a map, not an array; for several jobs there is submit_batch")
@@ -192,25 +187,58 @@ def get(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, bool]:
 
 def list_(params: list[Any], _rules: Rules) -> tuple[Listing]:
     said = take(params, fields.List).query or fields.ListQuery()
+    listing = _listing(said, said.after, "query.after")
+    if listing.before_id is not None:
+        raise wrong("query.after", "is not the `next` of a page of list")
+    return (listing._replace(limit=said.limit or listing.limit),)
+
+
+def _listing(said: fields.Query, after: str | None, where: str) -> Listing:
     state = None if said.state is None else STATES[said.state]
-    after = 0 if said.after is None else _job_cursor(said.after, "query.after")
-    return (Listing(said.func, state, after, said.limit or Listing().limit),)
+    place, before_id = (None, None) if after is None else _job_cursor(after, where)
+    return Listing(
+        said.func, state, said.prefix, said.due_from_at_ms, said.due_before_at_ms, said.reason, before_id, place
+    )
 
 
-def job_cursor(job_id: int) -> str:
-    """The cursor of a listing that ended with this job."""
-    return f"j{job_id:x}"
+def job_cursor(place: Place, before_id: int | None = None) -> str:
+    """The cursor of a listing that ended here, and was only to show jobs with smaller ids."""
+    bound = "" if before_id is None else f".{before_id:x}"
+    return f"j{place.id:x}{bound}{'' if place.name is None else '-' + place.name}"
 
 
-def _job_cursor(value: str, where: str) -> int:
-    if not re.fullmatch(r"j[0-9a-f]{1,14}", value):
+def _job_cursor(value: str, where: str) -> tuple[Place, int | None]:
+    found = re.fullmatch(r"j([0-9a-f]{1,14})(?:\.([0-9a-f]{1,14}))?(?:-(.*))?", value, re.DOTALL)
+    if found is None:
         raise wrong(where, "is not the `next` of a page of list")
-    return int(value[1:], 16)
+    job_id, bound, name = found.groups()
+    return Place(int(job_id, 16), name), None if bound is None else int(bound, 16)
 
 
 def status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
     said = take(params, fields.Status).query or fields.StatusQuery()
     return (FunctionsQuery(said.prefix or "", said.after or "", said.limit or FunctionsQuery().limit),)
+
+
+def remove_matching(params: list[Any], _rules: Rules) -> tuple[Listing]:
+    said = take(params, fields.RemoveMatching)
+    return (_matching(said.query, said.options),)
+
+
+def requeue_matching(params: list[Any], _rules: Rules) -> tuple[Listing]:
+    said = take(params, fields.RequeueMatching)
+    if said.query.state not in (None, "dead"):
+        raise wrong("query.state", f"is dead or left out, not {said.query.state}: only dead jobs are requeued")
+    return (_matching(said.query, said.options)._replace(state=State.DEAD),)
+
+
+def _matching(query: fields.MatchingQuery, options: fields.MatchingOptions | None) -> Listing:
+    """The jobs that are next. Which ids are too large is not known in the first of several requests."""
+    said = options or fields.MatchingOptions()
+    listing = _listing(query, said.after, "options.after")
+    if listing.after is not None and listing.before_id is None:
+        raise wrong("options.after", "is not the `next` of an answer to a request on many jobs")
+    return listing._replace(limit=MATCHED_MAX, only_count=said.dry_run or False)
 
 
 def subscribe(params: list[Any], _rules: Rules) -> tuple[str, int]:

@@ -44,6 +44,31 @@ class Jobs:
     def follow_ons(self, outcome: requests.Outcome) -> tuple[ops.Put, ...]:
         return tuple(map(self._new_put, outcome.submit))
 
+    def remove(
+        self, func: str, name: str, job_id: int | None, state: State | None, then: Then[ops.RemoveResult]
+    ) -> None:
+        """``state``: only if it is in this one."""
+
+        def on_removed(result: ops.RemoveResult) -> None:
+            if result.id is not None:
+                self.gone(result.id, "its job was removed")
+            if result.successor is not None:
+                self._dispatch.enqueue(result.successor)
+            then(result)
+
+        if state is not None:
+            self._runs.claim((func, name))
+        self._step.write(ops.Remove(func, name, self._step.now.wall_ms, job_id, state), on_removed)
+
+    def requeue(self, func: str, name: str, job_id: int | None, then: Then[ops.RequeueResult]) -> None:
+        def on_requeued(result: ops.RequeueResult) -> None:
+            if result.job is not None and result.old_id is not None:
+                self.gone(result.old_id, "its job was requeued")
+                self._dispatch.enqueue(result.job)
+            then(result)
+
+        self._step.write(ops.Requeue(func, name, self._numbers.new(), self._step.now.wall_ms, job_id), on_requeued)
+
     def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
             self.gone(result.old_id, "its job was replaced")

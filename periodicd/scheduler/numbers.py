@@ -27,6 +27,11 @@ class Numbers:
         self._next += 1
         return self._next - 1
 
+    @property
+    def next(self) -> int:
+        """What the next one will be."""
+        return self._next
+
 
 class Secrets:
     """The parts of handles that nobody guesses. Drawn ahead: to ask the system for each would be felt."""

@@ -31,9 +31,11 @@ AFTER_GAP_MS = 1_000
 class Run:
     """The job's own record holds the counters as of this run."""
 
-    __slots__ = ("alone", "ended", "former", "handle", "job", "lost", "number", "peer", "reported")
+    __slots__ = ("alone", "begun_ms", "ended", "former", "handle", "job", "lost", "number", "peer", "reported")
 
-    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None) -> None:
+    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None, begun_ms: int) -> None:
+        self.begun_ms = begun_ms
+        """By the monotonic clock; of one of the life before, when this life began."""
         self.number = number
         """By which it is shown: the handle is for its worker only."""
         self.handle = handle
@@ -53,20 +55,37 @@ class Run:
 
 
 class Claims:
-    """Those that are not written yet: rows that say that a job runs, ``delay_ms`` after it was given out."""
+    """Those that are not written yet: rows that say that a job runs.
 
-    def __init__(self, step: Step, delay_ms: int) -> None:
+    A run that ends first costs no claim, so one is written only after twice the time that runs take lately, though not
+    before ``delay_ms``. Where that would be more than ``delay_max_ms`` waiting saves nothing, and ``delay_ms`` it is.
+    """
+
+    def __init__(self, step: Step, delay_ms: int, delay_max_ms: int) -> None:
         self._step = step
-        self._delay_ms = delay_ms
-        self._by_ms: dict[Run, int] = {}
-        """When each must be written at the latest; oldest first."""
+        self._least_ms = delay_ms
+        self._most_ms = delay_max_ms
+        self._usual_ms = 0.0
+        """What a run took lately, from its begin to its report: a mean in which the last sixteen count most."""
+        self._begun_ms: dict[Run, int] = {}
+        """When each began; oldest first."""
+
+    @property
+    def delay_ms(self) -> int:
+        """How long after its begin a run's claim is written now."""
+        wanted_ms = int(2 * self._usual_ms)
+        return self._least_ms if wanted_ms > self._most_ms else max(self._least_ms, wanted_ms)
+
+    def note(self, took_ms: int) -> None:
+        """A run was reported so long after it began."""
+        self._usual_ms += (took_ms - self._usual_ms) / 16
 
     def postpone(self, run: Run) -> None:
-        self._by_ms[run] = self._step.now.mono_ms + self._delay_ms
+        self._begun_ms[run] = run.begun_ms
 
     def forget(self, run: Run) -> bool:
         """Whether it was not written yet; now it will not be."""
-        return self._by_ms.pop(run, None) is not None
+        return self._begun_ms.pop(run, None) is not None
 
     def write(self, run: Run) -> None:
         """Now, unless it was."""
@@ -76,21 +95,22 @@ class Claims:
             self._step.write(ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms))
 
     def write_all(self) -> None:
-        for run in list(self._by_ms):
+        for run in list(self._begun_ms):
             self.write(run)
 
     def advance(self) -> None:
         """Write those that were postponed long enough."""
-        while self._by_ms:
-            run, by_ms = next(iter(self._by_ms.items()))
-            if by_ms > self._step.now.mono_ms:
+        begun_before_ms = self._step.now.mono_ms - self.delay_ms
+        while self._begun_ms:
+            run, begun_ms = next(iter(self._begun_ms.items()))
+            if begun_ms > begun_before_ms:
                 return
             self.write(run)
 
     def next_ms(self) -> int | None:
         """In how many milliseconds ``advance`` has something to do."""
-        by_ms = next(iter(self._by_ms.values()), None)
-        return None if by_ms is None else by_ms - self._step.now.mono_ms
+        begun_ms = next(iter(self._begun_ms.values()), None)
+        return None if begun_ms is None else begun_ms + self.delay_ms - self._step.now.mono_ms
 
 
 OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
@@ -98,12 +118,12 @@ OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
 
 
 class Runs:
-    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claim_delay_ms: int) -> None:
+    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claims: Claims) -> None:
         self._step = step
         self._numbers = numbers
         self._boot = boot
         self._secrets = Secrets(chance)
-        self._claims = Claims(step, claim_delay_ms)
+        self._claims = claims
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
         self.by_func: Counter[str] = Counter()
@@ -132,7 +152,7 @@ class Runs:
     def recover(self, job: Job, grace_ms: int) -> None:
         """A job that ran when the daemon stopped: its worker has a while to come back or to report."""
         assert job.handle is not None
-        run = Run(run_of(job.handle), job.handle, job, None)
+        run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
         run.former = True
         self._add(run)
         self._graces.set(run.handle, self._step.now.mono_ms + grace_ms)
@@ -149,7 +169,7 @@ class Runs:
         job.state = State.RUNNING
         job.lease_until_at_ms = now.wall_ms + job.lease_ms
         peer = subscription.peer
-        run = Run(number, handle, job, peer)
+        run = Run(number, handle, job, peer, now.mono_ms)
         self._add(run)
         self._leases.set(handle, now.mono_ms + job.lease_ms)
         self._claims.postpone(run)
@@ -253,6 +273,7 @@ class Runs:
     def report(self, run: Run, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]) -> None:
         """Its worker says how it ended; perhaps late, when the run is already charged."""
         if not run.ended:
+            self._claims.note(self._step.now.mono_ms - run.begun_ms)
             self.end(run, how, follow_ons, then)
             return
         self._forget_late(run)

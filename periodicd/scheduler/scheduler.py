@@ -9,6 +9,7 @@ holds, but for runs whose claim is not written yet.
     jobs        their records, as they come, go and end
     connections who is there
     listings    pages of jobs, made beside the steps
+    matching    requests on many jobs
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
 """
@@ -30,10 +31,11 @@ from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
+from periodicd.scheduler.matching import WORDS, Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
-from periodicd.scheduler.runs import Runs, job_of
+from periodicd.scheduler.runs import Claims, Runs, job_of
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
 from periodicd.scheduler.step import Step
@@ -50,13 +52,15 @@ class Scheduler:
         self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
         """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
-        self.runs = Runs(self.step, self.numbers, boot.boot, chance, self.settings.claim_delay_ms)
+        claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
+        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
         self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.figures)
         self.purges = Purges(self.step, self.settings.dead_kept_ms, self.settings.dead_kept)
         self.listings = Listings(self.step)
+        self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
         )
@@ -92,11 +96,12 @@ class Scheduler:
         self.dispatch.advance()
         self.connections.advance()
         self.purges.advance()
+        self.matching.advance()
 
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
-        waits = (self.runs.next_ms(), self.dispatch.next_ms(), self.connections.next_ms(), self.purges.next_ms())
-        return max(0, min(wait_ms for wait_ms in waits if wait_ms is not None))
+        parts = (self.runs, self.dispatch, self.connections, self.purges, self.matching)
+        return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
     def ask(self) -> list[ops.Op[Any]]:
         """What the store is to be asked now: first what follows from messages and answers, then to give out."""
@@ -176,25 +181,17 @@ class Scheduler:
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_removed(result: ops.RemoveResult) -> None:
-            if result.id is not None:
-                self.jobs.gone(result.id, "its job was removed")
-            if result.successor is not None:
-                self.dispatch.enqueue(result.successor)
             answer: answers.RemoveAnswer = {"result": result.result}
             self.step.reply(peer, msgid, answer)
 
-        self.step.write(ops.Remove(func, name, self.step.now.wall_ms, job_id), on_removed)
+        self.jobs.remove(func, name, job_id, None, on_removed)
 
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
-            if result.job is not None and result.old_id is not None:
-                self.jobs.gone(result.old_id, "its job was requeued")
-                self.dispatch.enqueue(result.job)
             answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
             self.step.reply(peer, msgid, answer)
 
-        op = ops.Requeue(func, name, self.numbers.new(), self.step.now.wall_ms, job_id)
-        self.step.write(op, on_requeued)
+        self.jobs.requeue(func, name, job_id, on_requeued)
 
     def get(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, workload: bool) -> None:
         def on_job(found: ops.GetResult) -> None:
@@ -206,10 +203,16 @@ class Scheduler:
         self.step.read(ops.Get(func, name, job_id, workload), on_job)
 
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.listings.begin(peer, msgid, listing)
+        self.listings.show(peer, msgid, listing)
 
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
+
+    def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+        self.matching.begin(peer, msgid, WORDS["remove"], listing)
+
+    def requeue_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
+        self.matching.begin(peer, msgid, WORDS["requeue"], listing)
 
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True

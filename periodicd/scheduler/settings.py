@@ -8,6 +8,7 @@ from periodicd.scheduler.queues import Budget
 @dataclass(frozen=True, slots=True)
 class Settings:
     server: str = "periodicd"
+    build: str = "pure"
     durability: str = "full"
     message_bytes: int = 32 * 1024 * 1024
     workload_bytes: int = 16 * 1024 * 1024
@@ -15,7 +16,9 @@ class Settings:
     """What all connections together may hold of messages in progress, not dealt with, and not yet sent."""
     budget: Budget = field(default_factory=Budget)
     claim_delay_ms: int = 50
-    """A claim is written so long after its job was given out, unless the run has ended by then."""
+    """A claim is written so long after its job was given out, unless the run has ended by then; or longer, where runs
+    take longer, but never more than ``claim_delay_max_ms``."""
+    claim_delay_max_ms: int = 500
     restart_grace_ms: int = 30_000
     """A run of the daemon's life before waits so long for its worker to come back."""
     idle_ms: int = 3_600_000

@@ -47,6 +47,7 @@ class Status:
         p50_us, p99_us = figures.commits_us.percentiles(50, 99)
         answer: answers.StatusAnswer = {
             "server": self._settings.server,
+            "build": self._settings.build,
             "boot": self._boot,
             "now_at_ms": now.wall_ms,
             "uptime_ms": now.mono_ms - self._started.mono_ms,

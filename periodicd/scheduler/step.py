@@ -42,6 +42,8 @@ class Step:
         self._after_reads: list[Then[Any] | None] = []
         self._thens: list[Then[Any] | None] = []
         self._messages: list[tuple[Peer, Message | None]] = []
+        self._holds_places = False
+        """Whether any of them may not be known yet, or never be."""
         self._last: list[tuple[Peer, Message]] = []
         self._closings: list[tuple[Peer, ClosingError]] = []
         self._listings: list[tuple[Peer, int, Listing]] = []
@@ -96,6 +98,7 @@ class Step:
         """Keep the place of a message that is not known yet; returns what puts it there, in this step."""
         place = len(self._messages)
         self._messages.append((peer, None))
+        self._holds_places = True
 
         def put(message: Message) -> None:
             self._messages[place] = peer, message
@@ -117,9 +120,12 @@ class Step:
 
     def said(self) -> Said:
         """All of it, once; the step is over."""
-        messages = [(peer, message) for peer, message in self._messages if message is not None]
+        messages: Any = self._messages
+        if self._holds_places:
+            messages = [each for each in messages if each[1] is not None]
         events = [*self._events, Missed(self._events_missed)] if self._events_missed else self._events
         said = Said(messages + self._last, self._closings, self._listings, events)
         self._messages, self._last, self._closings, self._listings = [], [], [], []
+        self._holds_places = False
         self._events, self._events_missed = [], 0
         return said

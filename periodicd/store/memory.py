@@ -73,9 +73,11 @@ class MemoryStore:
         if front is None:
             return ops.RemoveResult("absent")
         if op.id is not None and behind is not None and op.id == behind.id:
+            if op.state not in (None, State.BEHIND):
+                return ops.RemoveResult("changed")
             del self._jobs[behind.id]
             return ops.RemoveResult("removed")
-        if op.id not in (None, front.id):
+        if op.id not in (None, front.id) or op.state not in (None, front.state):
             return ops.RemoveResult("changed")
         successor = self._promote(front, op.at_ms) if op.id is not None else None
         if behind is not None and op.id is None:
@@ -224,17 +226,40 @@ class MemoryStore:
         with self._one_at_a_time:
             found = [
                 ops.Shown(replace(job, workload=None), job.state is State.RUNNING and self._of(*job.key)[1] is not None)
-                for job in self._by_id()
-                if job.id > listing.after and listing.func in (None, job.func) and listing.state in (None, job.state)
+                for job in sorted(self._jobs.values(), key=lambda job: _in_order(_place(job, listing), listing))
+                if _is_listed(job, listing)
             ]
+        if listing.only_count:
+            return ops.ListingResult([], None, len(found))
         page = found[: listing.limit]
-        return ops.ListingResult(page, page[-1].job.id if len(found) > len(page) else None)
+        return ops.ListingResult(page, _place(page[-1].job, listing) if len(found) > len(page) else None)
 
     def _by_id(self) -> list[Job]:
         return sorted(self._jobs.values(), key=lambda job: job.id)
 
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.WAITING]
+
+
+def _place(job: Job, listing: ops.Listing) -> ops.Place:
+    return ops.Place(job.id, job.name if listing.by_name else None)
+
+
+def _is_listed(job: Job, listing: ops.Listing) -> bool:
+    return (
+        listing.func in (None, job.func)
+        and listing.state in (None, job.state)
+        and job.name.startswith(listing.prefix or "")
+        and (listing.due_from_at_ms is None or job.due_at_ms >= listing.due_from_at_ms)
+        and (listing.due_before_at_ms is None or job.due_at_ms < listing.due_before_at_ms)
+        and (listing.reason is None or listing.reason in (job.reason or ""))
+        and (listing.before_id is None or job.id < listing.before_id)
+        and (listing.after is None or _in_order(_place(job, listing), listing) > _in_order(listing.after, listing))
+    )
+
+
+def _in_order(place: ops.Place, listing: ops.Listing) -> tuple[str, int]:
+    return (place.name or "" if listing.by_name else ""), place.id
 
 
 _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {

@@ -54,7 +54,7 @@ class PutResult(Struct, frozen=True):
 
 
 class Remove(Op["RemoveResult"], frozen=True):
-    """Take a job away in any state, with what waits behind it.
+    """Take a job away, with what waits behind it.
 
     With ``id`` only the job that has it, in front or behind; what waited behind it waits on by itself, due at ``at_ms``
     or later.
@@ -64,6 +64,8 @@ class Remove(Op["RemoveResult"], frozen=True):
     name: str
     at_ms: int
     id: int | None = None
+    state: State | None = None
+    """Only if it is in this state, or it has "changed". None: in any."""
 
 
 class RemoveResult(NamedTuple):
@@ -299,16 +301,44 @@ class CountResult(NamedTuple):
 # -- listings: beside the steps, on what is committed ------------------------------------------------------------------
 
 
+class Place(NamedTuple):
+    """Where a page ended: the last job that was looked at."""
+
+    id: int
+    name: str | None = None
+    """If the listing goes by names."""
+
+
 class Listing(NamedTuple):
-    """One page of all jobs, oldest id first; protocol.md, list."""
+    """One page of the jobs to which all of this applies; protocol.md, list. Oldest id first, or by name and then by id.
+
+    A page may be short, even empty, and not be the last: looking costs time too.
+    """
 
     func: str | None = None
     state: State | None = None
-    after: int = 0
+    prefix: str | None = None
+    """How the job's name begins."""
+    due_from_at_ms: int | None = None
+    due_before_at_ms: int | None = None
+    reason: str | None = None
+    """What occurs in the reason of the last failure."""
+    before_id: int | None = None
+    """Only jobs with smaller ids: those that were there when somebody began to list them."""
+    after: Place | None = None
     limit: int = 100
+    only_count: bool = False
+    """Count all that a page's time allows, and show none."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the jobs come by name, and not by id."""
+        return self.func is not None and self.prefix is not None
 
 
 class ListingResult(NamedTuple):
     jobs: list[Shown]
     """Without their workloads."""
-    next: int | None
+    next: Place | None
+    found: int = 0
+    """How many, if they were only to be counted."""

@@ -91,4 +91,10 @@ def settled_words(db: Database) -> None:
     db.execute("UPDATE jobs SET dated = 1 WHERE attempt = 0 AND due_at_ms > submitted_at_ms")
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__})
+@migrations()
+def dead_by_id(db: Database) -> None:
+    """For pages of dead jobs, which may be few among millions."""
+    db.execute("CREATE INDEX jobs_dead_by_id ON jobs (id) WHERE state = 2")
+
+
+MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, dead_by_id.__name__})

@@ -113,20 +113,53 @@ FROM jobs
 WHERE func = ? AND state = 0 AND priority = ? AND (due_at_ms, id) > (?, ?)
 ORDER BY due_at_ms, id LIMIT ?;
 
--- listing: A page of jobs, oldest id first, and whether another waits behind each.
-SELECT {columns_without_workload}, state = 1 AND EXISTS (SELECT 1
+-- listed: Of the rows of {found}, in {order}, the first that a page shows: JSON, since each row of an answer would have
+-- to wait for the interpreter. Ends with whether another job waits behind it.
+SELECT group_concat(row)
+FROM (SELECT json_array({columns_without_workload}, state = 1 AND EXISTS (SELECT 1
 FROM jobs AS behind
-WHERE behind.state = 3 AND behind.func = jobs.func AND behind.name = jobs.name)
-FROM jobs
-WHERE id > :after AND id <= :last AND (:func IS NULL OR func = :func) AND (:state IS NULL OR state = :state)
-ORDER BY id LIMIT :limit;
+WHERE behind.state = 3 AND behind.func = jobs.func AND behind.name = jobs.name)) AS row
+FROM {found}
+ORDER BY {order} LIMIT :limit);
 
--- chunk_end: How far the next so many jobs go.
-SELECT max(id) AS last, count(*) AS rows
-FROM (SELECT id
-FROM jobs
-WHERE id > ?
-ORDER BY id LIMIT ?);
+-- listed_count: How many there are.
+SELECT count(*)
+FROM {found};
+
+-- found_by_id: The jobs of a chunk that the query is about. {jobs} is all of them, or an index that holds those in
+-- question.
+{jobs} AND id > :after_id AND id <= :last_id AND {query};
+
+-- found_by_name: The same of one function and prefix.
+({places}) CROSS JOIN jobs ON jobs.id = place_id
+WHERE {query};
+
+-- query: What is asked of a job; NULL asks nothing.
+(:func IS NULL OR func = :func) AND (:state IS NULL OR state = :state)
+AND (:prefix IS NULL OR name BETWEEN :prefix AND :prefix_end)
+AND (:due_from_at_ms IS NULL OR due_at_ms >= :due_from_at_ms)
+AND (:due_before_at_ms IS NULL OR due_at_ms < :due_before_at_ms)
+AND (:reason IS NULL OR instr(reason, :reason)) AND id < :before_id;
+
+-- places: Names of one function, in order: those of jobs, and of jobs behind others. It takes both indexes.
+SELECT name AS place_name, id AS place_id
+FROM jobs INDEXED BY jobs_identity
+WHERE func = :func AND state <> 3 AND :state IS NOT 3 AND name BETWEEN :after_name AND :last_name
+AND (name > :after_name OR id > :after_id) AND (name < :last_name OR id <= :last_id)
+UNION ALL SELECT name, id
+FROM jobs INDEXED BY jobs_behind
+WHERE func = :func AND state = 3 AND ifnull(:state, 3) = 3 AND name BETWEEN :after_name AND :last_name
+AND (name > :after_name OR id > :after_id) AND (name < :last_name OR id <= :last_id)
+ORDER BY place_name, place_id;
+
+-- chunk_end_by_id: How far the next so many jobs go, if there are more.
+SELECT id, NULL
+FROM {jobs} AND id > :after_id AND id < :before_id
+ORDER BY id LIMIT 1 OFFSET :chunk - 1;
+
+-- chunk_end_by_name: The same.
+SELECT place_id, place_name
+FROM ({places} LIMIT 1 OFFSET :chunk - 1);
 
 -- first_surplus: The youngest of the dead that are too many.
 SELECT ended_at_ms, id
@@ -163,7 +196,8 @@ SELECT counted FROM daemon;
 
 -- look: Reads from an index that a start would not touch otherwise, so that a damaged one is met there.
 SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0),
-    EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_dead WHERE state = 2);
+    EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_dead WHERE state = 2),
+    EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_dead_by_id WHERE state = 2);
 
 -- forget_counts: Those of the stop before.
 DELETE FROM counts;

@@ -100,9 +100,11 @@ class Tables:
         front_id, state, _ = row
         behind_id = self._behind.get(front_id)
         if op.id is not None and op.id == behind_id:
+            if op.state not in (None, State.BEHIND):
+                return ops.RemoveResult("changed")
             self._remove_behind(op.func, front_id)
             return ops.RemoveResult("removed")
-        if op.id not in (None, front_id):
+        if op.id not in (None, front_id) or op.state not in (None, state):
             return ops.RemoveResult("changed")
         if behind_id is not None and op.id is None:
             self._remove_behind(op.func, front_id)

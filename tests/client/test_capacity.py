@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, Job, NewJob, Retry, Worker
+from rig.daemon import Daemon
 
 LEASE_MS = 1000
 RUN_S = 0.6

@@ -228,7 +228,7 @@ def test_get_of_an_absent_job(scripted: ScriptedDaemon, run: Run) -> None:
 
 def test_list(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["list"] = lambda _: {"jobs": [JOB], "next": None}
-    result = run("list", "--func", "f", "--state", "dead")
+    result = run("list", "--where", "func=f", "--where", "state=dead")
     assert scripted.asked == [("list", [{"func": "f", "state": "dead", "after": None, "limit": 100}])]
     title, row = (line.split("\t") for line in result.stdout.splitlines())
     assert title[:4] == ["func", "name", "state", "due"]
@@ -334,6 +334,89 @@ def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Ru
     assert (result.exit_code, result.stderr.count("\n")) == (7, 1), "of one name there is nothing to add"
 
 
+Counts = dict[tuple[bool, str | None], tuple[int, str | None]]
+
+
+def many(counts: Counts) -> Answer:
+    """Answers a request on many: by whether it is a dry run, and its cursor, the count and the next cursor."""
+
+    def answer(params: list[Any]) -> Any:
+        count, after = counts[params[1]["dry_run"], params[1]["after"]]
+        return {"count": count, "next": after}
+
+    return answer
+
+
+MANY = many({(True, None): (150, None), (False, None): (100, "a"), (False, "a"): (49, None)})
+
+
+@pytest.mark.parametrize(("command", "done"), [("remove", "removed"), ("requeue", "requeued")])
+def test_many_at_once(scripted: ScriptedDaemon, run: Run, command: str, done: str) -> None:
+    scripted.answers[f"{command}_matching"] = MANY
+    where = ["--where", "func=f", "--where", "reason=a = b", "--where", "due_before=2030-01-31T17:00Z"]
+    result = run(command, *where, "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{done}: 149\n", "")
+    query = {"func": "f", "reason": "a = b", "due_before_at_ms": 1_896_109_200_000}
+    assert [params for _, params in scripted.asked] == [
+        [query, {"dry_run": True, "after": None}],
+        [query, {"dry_run": False, "after": None}],
+        [query, {"dry_run": False, "after": "a"}],
+    ]
+    scripted.asked.clear()
+    result = run(command, "--all", "--dry-run")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "150\n", "")
+    assert scripted.asked == [(f"{command}_matching", [{"all": True}, {"dry_run": True, "after": None}])]
+    assert json.loads(run(command, "--all", "--dry-run", "--json").stdout) == {"count": 150}
+
+
+def test_where_nothing_matches_nothing_is_asked(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["remove_matching"] = many({(True, None): (0, None)})
+    result = run("remove", "--where", "func=f", "--yes")
+    assert (result.exit_code, result.stdout) == (0, "removed: 0\n")
+
+
+def test_without_a_terminal_many_need_a_yes(scripted: ScriptedDaemon, run: Run) -> None:
+    result = run("remove", "--where", "func=f")
+    assert (result.exit_code, result.stdout, scripted.asked) == (2, "", [])
+    assert "nobody can be asked whether so many are meant: give --yes, or --dry-run to count them" in result.stderr
+
+
+def test_how_many_were_changed_before_an_error_is_told(scripted: ScriptedDaemon, run: Run) -> None:
+    def remove(params: list[Any]) -> Any:
+        if params[1]["after"] == "a":
+            raise Closed
+        return MANY(params)
+
+    scripted.answers["remove_matching"] = remove
+    result = run("remove", "--where", "func=f", "--yes")
+    assert (result.exit_code, result.stdout) == (7, "")
+    lost, before = result.stderr.splitlines()
+    assert "may or may not have happened" in lost
+    assert before == "periodic: 100 were removed before, and up to 100 more may have been"
+
+
+@pytest.mark.parametrize(("said", "exit_code"), [("y", 0), ("n", 1)])
+def test_a_terminal_is_told_the_number_and_asked(scripted: ScriptedDaemon, said: str, exit_code: int) -> None:
+    scripted.answers["remove_matching"] = MANY
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "periodic_client", "--url", scripted.url, "remove", "--where", "func=f"]
+    with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        heard = b""
+        while b"[y/N]: " not in heard:
+            heard += os.read(ours, 65536)
+        os.write(ours, f"{said}\n".encode())
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 65536):
+                heard += data
+        os.close(ours)
+        output, _ = process.communicate()
+    assert b"150 jobs are to be removed. Go on?" in heard
+    assert (process.returncode, output) == (exit_code, "removed: 149\n" if said == "y" else "")
+    assert (b"nothing was changed" in heard) == (said == "n")
+    assert any(not params[1]["dry_run"] for _, params in scripted.asked) == (said == "y")
+
+
 def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["ping"] = scripted.answers["shutdown"] = lambda _: {}
     assert run("ping").stdout == "pong\n"
@@ -393,8 +476,18 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["remove", "f", "a", "b", "--id", "1"],
         ["requeue", "f", "a", "b", "--id", "1"],
         ["list", "--limit", "0"],
-        ["list", "--state", "done"],
+        ["list", "--where", "colour=red"],
+        ["list", "--where", "func"],
+        ["list", "--where", "func="],
+        ["list", "--where", "func=f", "--where", "func=g"],
+        ["list", "--where", "due_from=tomorrow"],
         ["remove", "f"],
+        ["remove"],
+        ["remove", "--yes"],
+        ["remove", "f", "n", "--dry-run"],
+        ["remove", "f", "--where", "func=f", "--yes"],
+        ["remove", "--where", "func=f", "--id", "7", "--yes"],
+        ["requeue", "--all", "--where", "func=f", "--yes"],
     ],
 )
 def test_wrong_usage(args: list[str]) -> None:

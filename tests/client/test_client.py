@@ -177,6 +177,53 @@ async def test_list_goes_through_all_pages(daemon: Daemon, nursery: trio.Nursery
         assert [job["id"] async for job in client.list("f")] == [1, 2, 6]
 
 
+async def test_a_list_says_the_whole_query(daemon: Daemon, nursery: trio.Nursery) -> None:
+    more = {"prefix": "a", "due_from_at_ms": 1, "due_before_at_ms": 2, "reason": "disk"}
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("list", {"jobs": [], "next": None}, list_query(None) | more)
+        query = {"func": None, "state": "dead", "after": "x", "limit": 7, "reason": "disk"}
+        await peer.serve("list", {"jobs": [], "next": None}, query)
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        found = client.list("f", prefix="a", due_from_at_ms=1, due_before_at_ms=2, reason="disk")
+        assert [job async for job in found] == []
+        assert await client.list_page(state="dead", after="x", limit=7, reason="disk") == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [("remove_matching", Client.remove_matching), ("requeue_matching", Client.requeue_matching)],
+)
+async def test_a_request_on_many_goes_on_until_there_is_nothing_more(
+    daemon: Daemon, nursery: trio.Nursery, method: str, call: Callable[..., Awaitable[int]]
+) -> None:
+    query = {"func": "f", "reason": "disk"}
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve(method, {"count": 1_000, "next": None}, {"all": True}, {"dry_run": True, "after": None})
+        await peer.serve(method, {"count": 100, "next": "a"}, query, {"dry_run": False, "after": None})
+        busy = await peer.expect(method, query, {"dry_run": False, "after": "a"})
+        await peer.refuse(busy, "BUSY retry_after_ms=1: 8 listings are open already")
+        await peer.serve(method, {"count": 0, "next": ""}, query, {"dry_run": False, "after": "a"})
+        await peer.serve(method, {"count": 5}, query, {"dry_run": False, "after": ""})
+        await peer.serve(method, {"count": 3, "next": "b"}, query, {"dry_run": False, "after": None})
+        await peer.refuse(await peer.expect(method), "INVALID: no")
+
+    nursery.start_soon(serve)
+    counts: list[int] = []
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert await call(client, all=True, dry_run=True) == 1_000
+        assert await call(client, func="f", reason="disk", progress=counts.append) == 105
+        assert counts == [100, 100, 105]
+        with pytest.raises(Invalid):
+            await call(client, func="f", reason="disk", progress=counts.append)
+    assert counts[3:] == [3], "what was done before an error is told"
+
+
 async def test_a_listing_may_be_left_early(daemon: Daemon, nursery: trio.Nursery) -> None:
     async def serve() -> None:
         peer = await daemon.accept()

@@ -15,9 +15,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, Done, GiveUp, Job, NewJob, Retry, Worker
 from periodic_client.session import open_stream
+from rig.daemon import Daemon
 from tests.client.program import PROGRAM, program
 
 ONCE = Retry(limit=0)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, Job, NewJob, Worker
+from rig.daemon import Daemon
 from tests.client.program import PROGRAM, program
 
 FOR_EVER = "3600"

@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from bench.daemon import Daemon as RealDaemon
 from periodic_client import Client, Done, Job, Later, NewJob, Retry, Worker
 from periodic_client.session import Session
 from periodic_client.wire import Request
+from rig.daemon import Daemon as RealDaemon
 from tests.client.peer import Daemon
 from tests.client.workers import KINDS, add, new_worker, running, serve_to_the_end
 

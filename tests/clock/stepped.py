@@ -5,7 +5,7 @@ The monotonic clock stays the machine's own, as it does when an administrator or
 
 from pathlib import Path
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 
 
 class SteppedDaemon(Daemon):

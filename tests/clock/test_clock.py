@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.clock.stepped import SteppedDaemon
 from tests.model.link import Link
 

@@ -47,6 +47,42 @@ def test_a_long_job_s_claim_is_written_within_100_ms() -> None:
     assert store.seen[-2:] == ["Claim", "Delete"]
 
 
+def runs_of(daemon: Daemon, client: Peer, runner: Peer, took_ms: int, count: int = 100) -> None:
+    for number in range(count):
+        client.submit(f"{took_ms} ms, {number}")
+        daemon.later(took_ms)
+        runner.take().respond()
+
+
+def test_where_runs_take_longer_their_claims_wait_longer() -> None:
+    store = Watched()
+    daemon = Daemon(store)
+    client, runner = daemon.connect(), worker(daemon)
+    runs_of(daemon, client, runner, 200)
+    store.seen.clear()
+    runs_of(daemon, client, runner, 200, 1)
+    daemon.later(200)
+    assert store.seen == ["Put", "Delete"]
+    client.submit("a")
+    assert runner.names() == ["a"]
+    daemon.later(350)
+    assert "Claim" not in store.seen
+    daemon.later(150)
+    assert store.seen.count("Claim") == 1, "half a second at the most"
+
+
+def test_where_waiting_would_save_nothing_a_claim_is_written_as_soon_as_ever() -> None:
+    store = Watched()
+    daemon = Daemon(store)
+    client, runner = daemon.connect(), worker(daemon)
+    runs_of(daemon, client, runner, 5_000)
+    store.seen.clear()
+    client.submit("a")
+    assert runner.names() == ["a"]
+    daemon.later(100)
+    assert store.seen.count("Claim") == 1
+
+
 def test_the_claim_is_written_before_the_store_is_asked_about_the_job() -> None:
     asks: list[Callable[[Peer], object]] = [
         lambda peer: peer.submit("a"),

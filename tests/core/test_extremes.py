@@ -1,7 +1,6 @@
 """Every value that the wire lets through comes back from SQLite as it was; every other is refused by name."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -50,12 +49,13 @@ valid = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(valid, min_size=1, max_size=5))
-def test_what_is_valid_comes_back(jobs: list[dict[str, Any]]) -> None:
-    with TemporaryDirectory() as folder:
-        daemon = Daemon(SqliteStore(Path(folder) / "periodic.db", "relaxed"))
-        client = daemon.connect()
+def test_what_is_valid_comes_back(tmp_path: Path) -> None:
+    daemon = Daemon(SqliteStore(tmp_path / "periodic.db", "relaxed"))
+    client = daemon.connect()
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(valid, min_size=1, max_size=5))
+    def comes_back(jobs: list[dict[str, Any]]) -> None:
         client.ask("submit_batch", jobs)
         for job in {(job["func"], job["name"]): job for job in jobs}.values():
             kept = client.ask("get", job["func"], job["name"], {"workload": True})["job"]
@@ -65,7 +65,9 @@ def test_what_is_valid_comes_back(jobs: list[dict[str, Any]]) -> None:
             expected["retry"] = kept["retry"] | job.get("retry", {})
             assert {key: kept[key] for key in expected} == expected
             assert kept["workload_bytes"] == len(expected["workload"])
-        daemon.store.close()
+
+    comes_back()
+    daemon.store.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Memory knows a window of what waits on disk: pages, budget, large workloads, many functions, a million jobs."""
+"""Memory knows a window of what waits on disk: pages, budget, large workloads, many functions."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,18 +175,18 @@ def test_a_single_workload_larger_than_the_budget_is_still_served(store: Store) 
     assert [run_all(runner)] == [["a", "b", "c"]]
 
 
-def test_ten_thousand_functions_share_the_budget(tmp_path: Path) -> None:
+def test_five_times_as_many_functions_as_jobs_in_the_budget_share_it(tmp_path: Path) -> None:
     # Not on the model, which looks at every job for each function.
-    daemon = Daemon(SqliteStore(tmp_path / "periodic.db", "relaxed"), budget=Budget(jobs=2_000))
+    daemon = Daemon(SqliteStore(tmp_path / "periodic.db", "relaxed"), budget=Budget(jobs=400))
     client = daemon.connect()
-    for begin in range(0, 10_000, 500):
+    for begin in range(0, 2_000, 500):
         funcs = range(begin, begin + 500)
         client.ask("submit_batch", [{"func": f"f{func}", "name": name} for func in funcs for name in "ab"])
     peers = [daemon.connect() for _ in range(10)]
-    for number in range(10_000):
+    for number in range(2_000):
         peers[number % 10].send("subscribe", f"f{number}", {"limit": 1})
     daemon.step()
-    assert sum(len(peer.answers) for peer in peers) == 10_000
-    assert len(daemon.engine.scheduler.dispatch.queues) <= 10_000
-    assert sum(len(run_all(peer)) for peer in peers) == 20_000
+    assert sum(len(peer.answers) for peer in peers) == 2_000
+    assert len(daemon.engine.scheduler.dispatch.queues) <= 2_000
+    assert sum(len(run_all(peer)) for peer in peers) == 4_000
     daemon.store.close()

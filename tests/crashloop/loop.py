@@ -17,8 +17,8 @@ from random import Random
 
 import trio
 
-from bench.daemon import Daemon, DidNotStart
 from periodic_client import Client
+from rig.daemon import Daemon, DidNotStart
 from tests.crashloop.check import Findings, Listed, check
 from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, read
 

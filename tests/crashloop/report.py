@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench import machine
+from rig import machine
 from tests.crashloop.check import KINDS, Findings
 
 SHOWN = 20

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from bench.daemon import Daemon
 from periodic_client.wire import error_from_wire
+from rig.daemon import Daemon
 
 
 class Raw:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon, DidNotStart
+from rig.daemon import Daemon, DidNotStart
 
 
 def refused(folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0") -> tuple[int, str]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from bench.daemon import STOP_S
+from rig.daemon import STOP_S
 
 
 class Service:

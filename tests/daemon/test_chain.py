@@ -33,7 +33,7 @@ def pictures(tmp_path: Path) -> list[Path]:
     for name in ("extreme-desert-hike.jpg", "gray.jpg"):
         picture = tmp_path / "pictures" / name
         with Image.open(ROOT / "tests" / "pictures" / name) as image:
-            image.thumbnail((200, 200))
+            image.thumbnail((100, 100))
             image.save(picture, quality=98)
         made.append(picture)
     return made

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.daemon import Daemon
-from periodicd import __version__
+from periodicd import BUILD, __version__
 from periodicd.cli import periodicd
 from periodicd.config import ENVELOPE_BYTES, FIELDS, FILE_BYTES_MAX, Config, ConfigError, load, to_json, to_toml
 from periodicd.scheduler import Settings
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.daemon.refused import refused
 
@@ -124,7 +124,7 @@ def test_no_file_is_read_that_was_not_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_default_limits_are_those_of_the_scheduler() -> None:
-    assert Config().settings == dataclasses.replace(Settings(), server=f"periodicd {__version__}")
+    assert Config().settings == dataclasses.replace(Settings(), server=f"periodicd {__version__}", build=BUILD)
 
 
 def test_limits_reach_the_scheduler() -> None:

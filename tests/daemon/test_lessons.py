@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bench.daemon import Daemon, DidNotStart
 from periodicd import retry
+from rig.daemon import Daemon, DidNotStart
 from tests.daemon.raw import Raw
 from tests.model.link import Link
 

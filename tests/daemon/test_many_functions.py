@@ -7,9 +7,9 @@ import sys
 
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, NewJob
 from periodic_client.wire.limits import LISTING_MAX
+from rig.daemon import Daemon
 
 FUNCTIONS = [f"function-{number:05}" for number in range(2 * LISTING_MAX + 500)]
 

@@ -15,19 +15,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
+import image_workers.cli
 from periodic_client import Client, ConnectionLost, NewJob
 from periodic_client.cli import ABSENT, EXIT_CODES, INTERRUPTED, LOST, REFUSED, TIMED_OUT, UNREACHABLE
 from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
+from rig.daemon import Daemon
 from tests.daemon.log_record import record
 from tests.daemon.service import Service
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text()
-UNIT = ROOT / "packaging/periodicd.service"
+UNIT = ROOT / "periodicd/periodicd.service"
 
 
 def rows(header: str) -> list[list[str]]:
@@ -47,6 +48,11 @@ def test_the_configuration_table_is_the_code_s() -> None:
 def test_the_exit_codes_are_the_command_s() -> None:
     codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
     assert [int(row[0]) for row in rows("exit code")] == [0, 1, *sorted(codes)]
+
+
+def test_the_exit_codes_of_image_workers_are_those_of_its_help() -> None:
+    shown = re.findall(r"^  (\d+) ", image_workers.cli.EXIT_CODES, re.MULTILINE)
+    assert [row[0] for row in rows("`image-workers` ends with")] == shown
 
 
 def test_the_exit_codes_of_periodic_are_those_of_its_help() -> None:

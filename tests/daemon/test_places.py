@@ -10,10 +10,10 @@ from pathlib import Path
 
 import trio
 
-from bench.daemon import Daemon
 from periodic_client.session import open_stream
 from periodicd import cli
 from periodicd.net import server
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 
 JOB = {"func": "f", "name": "a"}

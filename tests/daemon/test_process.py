@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, ConnectionLost, Job, NewJob, Worker
 from periodic_client.wire import Draining
 from periodicd.net.addresses import parse_address
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.daemon.refused import refused
 
@@ -67,6 +67,12 @@ async def test_a_signal_drains_and_exits_0(daemon: Daemon, number: signal.Signal
         left = await client.get("f", "b")
         assert left is not None
         assert left["state"] == "waiting"
+
+
+def test_a_stop_with_nothing_running_does_not_say_that_it_waits(daemon: Daemon) -> None:
+    assert daemon.stop() == 0
+    assert "received SIGTERM" in daemon.said
+    assert "waiting" not in daemon.said
 
 
 async def test_a_second_signal_ends_the_drain(daemon: Daemon) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, GiveUp, Job, NewJob, Worker
+from rig.daemon import Daemon
 
 UNWRITTEN = 74
 CAT = "\u732b"  # no ASCII, no Latin-1
 COMMANDS = [
     ["periodic_client", "get", "f", CAT],
     ["periodic_client", "get", "f", CAT, "--workload"],
-    ["periodic_client", "list", "--func", "f"],
+    ["periodic_client", "list", "--where", "func=f"],
     ["periodic_client", "status"],
     ["periodic_client", "ping"],
     ["periodic_client", "--help"],

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from bench.daemon import STOP_S
+from rig.daemon import STOP_S
 
 
 class Strace:

@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import CannotConnect, Client, ConnectionLost, NewJob
+from rig.daemon import Daemon
 
 HOUR_MS = 3_600_000
 WELL = 20

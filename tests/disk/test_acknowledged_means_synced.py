@@ -11,8 +11,8 @@ import msgpack
 import pytest
 import trio
 
-from bench.daemon import Daemon
 from periodic_client import Client, NewJob
+from rig.daemon import Daemon
 from tests.disk.strace import Call, Strace, calls, content
 
 SINGLE = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.disk.strace import Strace, calls
 from tests.disk.submits import WELL, Submits, check_end, check_recovery
 

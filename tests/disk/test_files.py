@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon, DidNotStart
+from rig.daemon import Daemon, DidNotStart
 from tests.disk.submits import MANY, WELL, Submits, check_end, check_recovery
 
 PAGE_BYTES = 4096

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
 from periodicd.store import Locked, ops
 from periodicd.store.sqlite import SqliteStore
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 
 FOLDER = Path(__file__).parent
 GO_PACKAGES = "golang-go golang-github-ugorji-go-codec-dev"

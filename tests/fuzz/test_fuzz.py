@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.daemon import Daemon
 from periodic_client.wire import ERRORS, ClosingError, error_from_wire
 from periodicd.methods import METHODS
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.fuzz.session import SESSION
 from tests.fuzz.words import KEYS, WORDS
@@ -39,7 +39,7 @@ outcomes = st.builds(dict.__or__, st.fixed_dictionaries({"outcome": st.sampled_f
 nearly_right = st.one_of(
     st.tuples(st.just("submit"), st.tuples(jobs | values)),
     st.tuples(st.just("submit_batch"), st.tuples(st.lists(jobs | values, max_size=3))),
-    st.tuples(st.sampled_from(["hello", "list"]), st.tuples(maps)),
+    st.tuples(st.sampled_from(["hello", "list", "remove_matching", "requeue_matching"]), st.tuples(maps)),
     st.tuples(st.sampled_from(["subscribe", "extend", "get", "finish"]), st.tuples(st.sampled_from(WORDS), values)),
     st.tuples(st.just("finish"), st.tuples(st.just("1-1-1"), outcomes)),
     st.tuples(methods, st.lists(values, max_size=3)),

@@ -17,4 +17,4 @@ CHOICES = sorted(
         for word in each.kind.values
     }
 )
-WORDS = [*CHOICES, "f", "a", "parked", "1-1-1", "1-2-1-00", "j1", "9" * 300, ""]
+WORDS = [*CHOICES, "f", "a", "parked", "1-1-1", "1-2-1-00", "j1", "j1.f-a", "9" * 300, ""]

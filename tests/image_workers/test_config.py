@@ -19,7 +19,7 @@ from image_workers.errors import ConfigError
 from image_workers.stores.settings import DirectoryConfig, OssConfig, StoreKeys
 from periodic_client.words import fields_of
 
-EXAMPLE = Path(__file__).parent.parent.parent / "image_workers.example.yml"
+EXAMPLE = Path(__file__).parents[2] / "image_workers/example.yml"
 
 ORIGINAL = """
 periodic: unix:///tmp/periodic.sock

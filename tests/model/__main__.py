@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.model.machine import run
 
 parser = argparse.ArgumentParser(description=__doc__)

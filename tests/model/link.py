@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from bench.daemon import Daemon
 from periodic_client.wire import error_from_wire
+from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 from tests.model.oracle import Moment
 

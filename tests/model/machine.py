@@ -19,8 +19,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bench.daemon import Daemon
 from periodic_client.wire import LeaseLost
+from rig.daemon import Daemon
 from tests.model.link import Link, now_ms
 from tests.model.oracle import Job, Key, Moment, Oracle, Run
 

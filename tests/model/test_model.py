@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.model.machine import run
 
 

@@ -35,7 +35,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as name:
             scratch = Path(name)
             for folder in ("periodicd", "periodic_client", "tests/sim"):
-                shutil.copytree(ROOT / folder, scratch / folder, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / folder, scratch / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             path = scratch / mutant["file"]
             text = path.read_text()
             if text.count(mutant["old"]) != 1:

@@ -32,7 +32,7 @@ def pictures(tmp_path: Path) -> list[Path]:
     for source, name in (("extreme-desert-hike.jpg", "沙漠 100%+.jpg"), ("gray.jpg", "gray.jpg")):
         picture = tmp_path / name
         with Image.open(ROOT / "tests" / "pictures" / source) as image:
-            image.thumbnail((200, 200))
+            image.thumbnail((100, 100))
             image.save(picture, quality=98)
         made.append(picture)
     return made

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.daemon import Daemon
+from rig.daemon import Daemon
 from tests.disk.submits import WELL, Submits, check_end
 
 pytest.importorskip("pyfuse3", reason="apt-get install libfuse3-dev fuse3 pkg-config gcc; pip install pyfuse3")

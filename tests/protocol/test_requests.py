@@ -9,7 +9,7 @@ from periodic_client.wire import Invalid
 from periodicd.job import State
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
-from periodicd.store.ops import Listing
+from periodicd.store.ops import Listing, Place
 
 NOW_MS = 1_700_000_000_000
 RULES = requests.Rules(NOW_MS, workload_bytes_max=1000)
@@ -264,10 +264,60 @@ def test_other_texts_may_be_empty(method: str, path: str, params: Any) -> None:
 
 
 def test_a_cursor_is_one_that_was_given() -> None:
-    assert METHODS["list"].check([{"after": requests.job_cursor(2**53 - 1)}], RULES)[0].after == 2**53 - 1
-    for after in ("", "17", "j", "jx", "J1", "j" + "f" * 15, "j1\n"):
-        assert refusal("list", {"after": after}) == at("query.after", "is not the `next` of a page of list")
-    assert refusal("list", {"after": "j" * 256}) == at("query.after", "has 256 bytes, and may have 255")
+    for place in (Place(2**53 - 1), Place(1, "a"), Place(2**53 - 1, "ä-.\n" * 51)):
+        listed = METHODS["list"].check([{"after": requests.job_cursor(place)}], RULES)[0]
+        assert (listed.after, listed.before_id) == (place, None)
+        cursor = requests.job_cursor(place, 2**53 - 1)
+        matched = METHODS["remove_matching"].check([{"all": True}, {"after": cursor}], RULES)[0]
+        assert (matched.after, matched.before_id) == (place, 2**53 - 1)
+        assert refusal("list", {"after": cursor}) == at("query.after", "is not the `next` of a page of list")
+    for after in ("", "17", "j", "jx", "J1", "j" + "f" * 15, "j1\n", "j1.", "j1.x", "j1.1.1", "j.1-a"):
+        for method, path, params in (
+            ("list", "query.after", [{"after": after}]),
+            ("requeue_matching", "options.after", [{"all": True}, {"after": after}]),
+        ):
+            assert refusal(method, *params) == at(path, "is not the `next` of a page of list")
+    assert refusal("list", {"after": "j" * 301}) == at("query.after", "has 301 bytes, and may have 300")
+    assert refusal("remove_matching", {"all": True}, {"after": "j1"}) == at(
+        "options.after", "is not the `next` of an answer to a request on many jobs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "what"),
+    [
+        ({}, "query", "names no jobs; say which, or all: true"),
+        ({"all": False, "func": None}, "query", "names no jobs; say which, or all: true"),
+        (None, "query", "is a map, not nil"),
+        ({"all": 1}, "query.all", "is true or false, not an integer"),
+        ({"prefix": ""}, "query.prefix", "is empty"),
+        ({"reason": "ä" * 128}, "query.reason", "has 256 bytes, and may have 255"),
+        ({"due_from_at_ms": -1}, "query.due_from_at_ms", "is an integer from 0 to 253,402,300,799,999, not -1"),
+        (
+            {"due_from_at_ms": 5, "due_before_at_ms": 5},
+            "query.due_before_at_ms",
+            "is not after due_from_at_ms, so no job is meant",
+        ),
+        ({"function": "f"}, "query.function", "is not a key of a query; did you mean func?"),
+        (
+            {"limit": 5},
+            "query.limit",
+            "is not a key of a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, all",
+        ),
+        ({"state": "gone"}, "query.state", "is one of waiting, running, dead, behind, not gone"),
+    ],
+)
+def test_a_request_on_many_says_which(query: Any, path: str, what: str) -> None:
+    for method in ("remove_matching", "requeue_matching"):
+        assert refusal(method, query) == at(path, what)
+
+
+def test_only_dead_jobs_are_requeued() -> None:
+    assert refusal("requeue_matching", {"state": "waiting"}) == at(
+        "query.state", "is dead or left out, not waiting: only dead jobs are requeued"
+    )
+    for query in ({"func": "f"}, {"func": "f", "state": "dead"}):
+        assert METHODS["requeue_matching"].check([query], RULES)[0] == Listing("f", State.DEAD)
 
 
 def test_a_word_that_is_no_choice_is_told_with_those_that_are() -> None:
@@ -323,7 +373,8 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
         ("submit_batch", "jobs[2]", lambda value: [[JOB, JOB, JOB | value]], "a job; did you mean name?"),
         ("remove", "options", lambda value: ["f", "a", value], "these options; they are id"),
         ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload"),
-        ("list", "query", lambda value: [value], "these options; they are func, state, after, limit"),
+        ("list", "query", lambda value: [value],
+         "a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, after, limit"),
         ("status", "query", lambda value: [value], "these options; they are prefix, after, limit"),
         ("subscribe", "options", lambda value: ["f", value], "these options; they are limit"),
         ("extend", "options", lambda value: ["f", value], "these options; they are lease_ms, own"),
@@ -344,9 +395,7 @@ def test_the_key_that_was_meant_is_guessed() -> None:
     assert refusal("submit", JOB | {"retry": {"jitter": 1}}) == at(
         "job.retry.jitter", "is not a key of a retry rule; did you mean jitter_percent?"
     )
-    assert refusal("list", {"states": "dead"}) == at(
-        "query.states", "is not a key of these options; did you mean state?"
-    )
+    assert refusal("list", {"states": "dead"}) == at("query.states", "is not a key of a query; did you mean state?")
     assert refusal("submit", JOB | {"": 1}).startswith("INVALID path=job.: job. is not a key of a job; ")
 
 
@@ -508,9 +557,13 @@ def test_options_are_what_the_scheduler_is_given() -> None:
     check = {name: (lambda *params, check=method.check: check(list(params), RULES)) for name, method in METHODS.items()}
     assert check["remove"]("f", "a", {"id": 7}) == ("f", "a", 7)
     assert check["get"]("f", "a", {"id": None, "workload": True}) == ("f", "a", None, True)
-    assert check["list"]()[0] == Listing(None, None, 0, 100)
-    assert check["list"]({"func": "f", "state": "dead", "after": "jff", "limit": 3})[0] == Listing(
-        "f", State.DEAD, 255, 3
+    assert check["list"]()[0] == Listing()
+    query = {"func": "f", "state": "dead", "prefix": "p", "due_from_at_ms": 1, "due_before_at_ms": 2, "reason": "r"}
+    assert check["list"](query | {"after": "jff-a", "limit": 3})[0] == Listing(
+        "f", State.DEAD, "p", 1, 2, "r", None, Place(255, "a"), 3
+    )
+    assert check["remove_matching"](query, {"after": "jff.1ff-a", "dry_run": True})[0] == Listing(
+        "f", State.DEAD, "p", 1, 2, "r", 0x1FF, Place(255, "a"), 100, True
     )
     assert check["status"]() == (requests.FunctionsQuery("", "", 100),)
     assert check["status"]({"prefix": "p", "after": "q", "limit": 3}) == (requests.FunctionsQuery("p", "q", 3),)

@@ -1,7 +1,9 @@
 """Who speaks to the daemon: submitters, and workers that are honest, slow, dying or rude. All chance is the world's.
 
-An actor sees only what its link delivers. To add a message, add a function, a line with its weight to the actor's table
-of acts, and what its answer means to ``answered``.
+An actor sees only what its link delivers. Where a field has a range it says likely values, and now and then an end of
+the range, as the type of the message has it; but not in an outcome, whose longest wait would lead past the year 9999,
+which makes it another outcome. To add a message, add a function, a line with its weight to the actor's table of acts,
+and what its answer means to ``answered``.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +12,18 @@ from typing import Any
 
 from periodic_client.wire import Notification, Request, Response
 from periodicd.clock import Now
+from periodicd.protocol import fields
+from periodicd.protocol.words import Said
 from tests.sim.network import Link
 from tests.sim.promises import Book, Version, token
+from tests.sim.ranges import ends, longest, words
 
-FUNCS = ("f", "g", "h")
-EXISTING = ("replace", "replace", "replace", "keep", "keep_live", "refuse", None)
-NAMES = tuple("abcdefghijklmnopqrst")
+FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
+EXISTING = ("replace", "replace", None, *words(fields.Job, "existing"))
+NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"))
+AT_AN_END = 0.05
+"""How likely a number is the least or the most that it may be."""
+OUTLIVED_MS_MAX = 120_000
 RICH = ("final", "delay_ms", "submit")
 """What an error that is only a text cannot say."""
 
@@ -45,6 +53,12 @@ class Actor:
         ((_, act),) = self.rng.choices(acts, [weight for weight, _ in acts])
         act(self, now)
 
+    def number(self, said: type[Said], name: str, *likely: int | None) -> int | None:
+        """For this field: one of these, or an end of its range."""
+        if self.rng.random() < AT_AN_END:
+            return self.rng.choice(ends(said, name))
+        return self.rng.choice(likely)
+
     def ask(self, method: str, *params: Any, memo: Any = None) -> None:
         assert self.link is not None
         self.link.ask(method, *params, memo=memo)
@@ -58,6 +72,7 @@ class Actor:
 
     def _remove(self, key: tuple[str, str], options: dict[str, Any] | None) -> None:
         self.book.excuse(*key, "a remove was sent")
+        self.book.removed.add(key)
         self._change("remove", *key, options, about=[key])
 
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
@@ -98,6 +113,24 @@ class Submitter(Actor):
         key = self._key()
         self.ask("requeue", *key, self._maybe_id(key))
 
+    def remove_matching(self, now: Now) -> None:
+        """Of what does not run; perhaps only of what was there before a job that was answered, or only counted."""
+        rng = self.rng
+        (func, prefix), state = self._key(), rng.choice(("waiting", "waiting", "behind", "dead"))
+        query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
+        before_id = rng.choice((None, self._ids.get(self._key())))
+        options = {
+            "after": None if before_id is None else f"j0.{before_id:x}-", "dry_run": rng.choice((None, False, True)),
+        }  # fmt: skip
+        keys = [(each, prefix) for each in FUNCS if query["func"] in (None, each)]
+        for key in keys if not options["dry_run"] else ():
+            self.book.excuse_many(*key, state, before_id)
+        self._change("remove_matching", query, options, about=keys)
+
+    def requeue_matching(self, now: Now) -> None:
+        query = self.rng.choice(({"all": True}, {"reason": "simulated"}, {"func": "f"}, {"prefix": "a", "func": "g"}))
+        self.ask("requeue_matching", query, {"dry_run": self.rng.choice((None, True))})
+
     def get(self, now: Now) -> None:
         self.ask("get", *self._key())
 
@@ -106,10 +139,13 @@ class Submitter(Actor):
         self.ask("get", *key, {"workload": True, "id": self._ids.get(key)})
 
     def list(self, now: Now) -> None:
-        self.ask("list", {"limit": 3, "after": self.rng.choice((None, "j3"))})
+        query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
+        limit = self.number(fields.ListQuery, "limit", 3)
+        self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
 
     def status(self, now: Now) -> None:
-        self.ask("status", {"limit": self.rng.choice((1, None)), "after": self.rng.choice((None, "f"))})
+        limit = self.number(fields.StatusQuery, "limit", 1, None)
+        self.ask("status", {"limit": limit, "after": self.rng.choice((None, "f"))})
 
     def hello(self, now: Now) -> None:
         self.ask("hello", {"client": "sim", "not yet known": 1})
@@ -135,16 +171,22 @@ class Submitter(Actor):
             "func": version.func,
             "name": version.name,
             "workload": b"%d.%s" % (version.number, b"x" * rng.choice((0, 0, 30))),
-            "priority": rng.choice((0, 0, 0, -1, 5)),
-            "lease_ms": rng.choice((1_000, 5_000, 60_000)),
-            "retry": {"limit": rng.choice((0, 1, 5)), "backoff": "fixed", "delay_ms": rng.choice((0, 100, 3_000))},
+            "priority": self.number(fields.Job, "priority", 0, 0, 0, -1, 5),
+            "lease_ms": self.number(fields.Job, "lease_ms", 1_000, 5_000, 60_000),
+            "retry": {
+                "limit": self.number(fields.Retry, "limit", 0, 1, 5),
+                "backoff": rng.choice(("fixed", "fixed", *words(fields.Retry, "backoff"))),
+                "delay_ms": self.number(fields.Retry, "delay_ms", 0, 100, 3_000),
+                "cap_ms": self.number(fields.Retry, "cap_ms", 20_000, None),
+                "jitter_percent": self.number(fields.Retry, "jitter_percent", None),
+            },
             "existing": existing,
             "headers": rng.choice((None, {}, {"a": "b"})),
         }
         if rng.random() < 0.5:
-            job["delay_ms"] = rng.choice((0, 1, 50, 2_000, 20_000))
+            job["delay_ms"] = self.number(fields.Job, "delay_ms", 0, 1, 50, 2_000, 20_000)
         elif rng.random() < 0.5:
-            job["due_at_ms"] = rng.choice((0, now.wall_ms + rng.randrange(-5_000, 5_000)))
+            job["due_at_ms"] = self.number(fields.Job, "due_at_ms", 0, now.wall_ms + rng.randrange(-5_000, 5_000))
         return job, version
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
@@ -153,13 +195,14 @@ class Submitter(Actor):
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
-        if error is not None or method == "remove":
+        if error is not None or method in ("remove", "remove_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
         for version, word, job_id in zip(versions, results, ids, strict=True):
             self._ids[version.key] = job_id
             version.acknowledged = word in ("created", "replaced", "queued_behind")
+            version.id = job_id
             version.unwanted = word in ("kept", "refused")
 
 
@@ -168,6 +211,8 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.submit_batch),
     (60, Submitter.remove),
     (50, Submitter.requeue),
+    (60, Submitter.remove_matching),
+    (10, Submitter.requeue_matching),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
@@ -195,14 +240,21 @@ class Worker(Actor):
         rng = self.rng
         self.wants_to_die = False
         self.runs = [(over_ms, None, job) for over_ms, _, job in self.runs]
-        link.ask("hello", {"credit": rng.choice((1, 3, 1000)), "disconnect_grace_ms": rng.choice((0, None, 2_000))})
+        link.ask(
+            "hello",
+            {
+                "credit": self.number(fields.Hello, "credit", 1, 3, 1000),
+                "disconnect_grace_ms": self.number(fields.Hello, "disconnect_grace_ms", 0, None, 2_000),
+                "silence_ms": self.number(fields.Hello, "silence_ms", None),
+            },
+        )
         for job, outcome in self.unreported:
             self._finish(job, outcome)
         self.unreported = []
         for _, _, job in self.runs:
             self._extend(job, own=rng.random() < 0.8)
         for func in rng.sample(FUNCS, rng.randrange(1, 4)):
-            link.ask("subscribe", func, {"limit": rng.choice((None, 1, 2, 10))})
+            link.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
 
     def act(self, now: Now) -> None:
         self.ask("ping")
@@ -217,7 +269,8 @@ class Worker(Actor):
         """Nothing else."""
 
     def subscribe(self, now: Now) -> None:
-        self.ask("subscribe", self.rng.choice(FUNCS), {"limit": self.rng.choice((1, 3))})
+        limit = self.number(fields.SubscribeOptions, "limit", 1, 3)
+        self.ask("subscribe", self.rng.choice(FUNCS), {"limit": limit})
 
     def unsubscribe(self, now: Now) -> None:
         self.ask("unsubscribe", self.rng.choice(FUNCS))
@@ -229,7 +282,7 @@ class Worker(Actor):
         """One of its runs, which may be lost by now."""
         if self.runs:
             _, _, job = self.rng.choice(self.runs)
-            self._extend(job, lease_ms=self.rng.choice((None, 1_000, 60_000)))
+            self._extend(job, lease_ms=self.number(fields.ExtendOptions, "lease_ms", None, 1_000, 60_000))
 
     def extend_what_it_removes(self, now: Now) -> None:
         if self.runs:
@@ -254,7 +307,7 @@ class Worker(Actor):
         self.ask("finish", "nonsense", 7)
 
     def subscribe_for_nothing(self, now: Now) -> None:
-        self.ask("subscribe", "f", {"limit": 0})
+        self.ask("subscribe", "f", {"limit": ends(fields.SubscribeOptions, "limit")[0] - 1})
 
     def _guess(self) -> str:
         """A handle."""
@@ -275,7 +328,11 @@ class Worker(Actor):
             self._version(job).excuses.append("was reported done")
             return rng.choice((None, b"result", {"outcome": "done", "submit": self._follow_ons(job)}))
         if choice < 0.75:
-            return {"outcome": "later", "delay_ms": rng.choice((0, 10, 1_000)), "submit": self._follow_ons(job)}
+            return {
+                "outcome": "later",
+                "delay_ms": rng.choice((0, 10, 1_000)),
+                "submit": self._follow_ons(job),
+            }
         self._version(job).fails_sent += 1
         if choice < 0.8 and self.manners == "rude":
             return {"outcome": "perhaps"}
@@ -325,8 +382,8 @@ class Worker(Actor):
         if isinstance(message, Request):
             (job,) = message.params
             slow = self.manners == "slow" and self.rng.random() < 0.5
-            over_ms = now.mono_ms + (job["lease_ms"] * 2 if slow else self.rng.choice((0, 1, 20, 500)))
-            self.runs.append((over_ms, message.msgid, job))
+            took_ms = min(job["lease_ms"] * 2, OUTLIVED_MS_MAX) if slow else self.rng.choice((0, 1, 20, 500))
+            self.runs.append((now.mono_ms + took_ms, message.msgid, job))
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
         if method == "remove":

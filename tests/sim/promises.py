@@ -38,6 +38,12 @@ class Version:
     """A ``finish`` with done was answered: it must never run again."""
     unwanted: bool = False
     """It was answered "kept" or "refused", or is the follow-on of a report that was refused: it must not exist."""
+    id: int | None = None
+    """As it was answered."""
+    may_be_removed_dead: bool = False
+    """A request on many was sent that takes it away if it is dead."""
+    was_given: bool = False
+    """A ``perform`` left; before that it is not dead."""
     runs: int = 0
     fails_sent: int = 0
     ran_out: int = 0
@@ -64,6 +70,8 @@ class Book:
         """Handles whose ``finish`` was answered."""
         self.runs: dict[int, Version] = {}
         """By the number of the run."""
+        self.removed: set[tuple[str, str]] = set()
+        """For which a ``remove`` was sent, which takes away what runs too."""
         self.heard: set[int] = set()
         """Runs whose response has arrived at the daemon."""
 
@@ -102,6 +110,15 @@ class Book:
     def lands(self, flight: int) -> None:
         """It was answered, or its link is gone: it will not arrive any more."""
         self._flying.pop(flight, None)
+
+    def excuse_many(self, func: str, name: str, state: str, before_id: int | None) -> None:
+        """A ``remove_matching`` was sent that means the jobs of this name, in this state and with smaller ids."""
+        for version in self.latest.get((func, name), ()):
+            if before_id is None or version.id is None or version.id < before_id:
+                if state == "dead":
+                    version.may_be_removed_dead = True
+                else:
+                    version.excuses.append("a remove_matching was sent")
 
     def excuse(self, func: str, name: str, why: str, but: Version | None = None) -> None:
         for version in self.latest.get((func, name), ()):
@@ -160,7 +177,8 @@ class Promises:
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
         kept = {token(job.workload) for job in store.on_disk().values()}
         for version in self.book.versions.values():
-            if version.acknowledged and not version.excuses and version.number not in kept:
+            removed_dead = version.may_be_removed_dead and version.was_given
+            if version.acknowledged and not version.excuses and not removed_dead and version.number not in kept:
                 raise Broken(f"{version} was acknowledged and is gone")
 
     def nothing_unwanted_is_there(self, store: FaultyStore) -> None:
@@ -205,6 +223,15 @@ class Promises:
         if kind == "lost" and why.endswith("replaced") and run not in ran_out | self._ran_out:
             raise Broken(f"the job of run {run} was replaced while it ran")
 
+    def requests_on_many_leave_runs_alone(self, handle: str, kind: str, why: str, ran_out: set[int]) -> None:
+        """Since they ask for what waits or is dead. ``ran_out``: as above."""
+        run = run_of(handle)
+        if kind != "lost" or not why.endswith("its job was removed") or run in ran_out | self._ran_out:
+            return
+        version = self.book.runs.get(run)
+        if version is not None and version.key not in self.book.removed:
+            raise Broken(f"the job of run {run} was removed while it ran, and nobody had asked for that")
+
     def no_wait_is_prolonged(self, store: FaultyStore, now: Now) -> None:
         """By a wall clock that was stepped back, that is."""
         before, self._waits = self._waits, {}
@@ -241,7 +268,8 @@ class Promises:
         if job["run"] <= self._last_run:
             raise Broken(f"run {job['run']} after run {self._last_run}")
         self._last_run = job["run"]
-        self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+        version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+        version.was_given = True
 
     def is_told(self, handle: str, kind: str) -> None:
         """A ``notice`` arrived."""

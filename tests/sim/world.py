@@ -11,6 +11,7 @@ from periodic_client.wire import Message, Notification, Request, Response, encod
 from periodicd.clock import Now
 from periodicd.engine import Detached, Heard, Listed, ReadsAgain, drive, start
 from periodicd.job import run_of
+from periodicd.protocol import fields
 from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
@@ -18,9 +19,13 @@ from periodicd.scheduler.queues import Budget
 from tests.sim.actors import FUNCS, Actor, Submitter, Worker
 from tests.sim.network import Link
 from tests.sim.promises import Book, Broken, Promises
+from tests.sim.ranges import ends
 from tests.sim.store import Ended, FaultyStore
 
-HEALING_MS = 600_000
+HEALING_MS = ends(fields.Hello, "disconnect_grace_ms")[1] + 120_000
+"""So long a job may wait for the connection that it ran on."""
+RUSH_MS = 60_000
+"""So long much is to be done. Then it is a matter of waiting, for which few steps do."""
 
 
 class World:
@@ -77,6 +82,7 @@ class World:
             worker.manners = "honest"
             worker.unreported = []
         self._actors = list(workers)
+        rushed_until_ms = self.now.mono_ms + RUSH_MS
         until_ms = self.now.mono_ms + HEALING_MS
         while self.now.mono_ms < until_ms:
             for actor in self._actors:
@@ -91,7 +97,8 @@ class World:
                     while link.down:
                         self._hear(link)
                 self._engine_steps()
-            self._advance(self.rng.choice((50, 500, 2_000)))
+            rushed = self.now.mono_ms < rushed_until_ms
+            self._advance(self.rng.choice((50, 500, 2_000) if rushed else (500, 5_000, 20_000)))
         self.promises.all_is_done(self.store, self.now.wall_ms)
 
     def _note(self, what: str) -> None:
@@ -152,6 +159,7 @@ class World:
                 else:
                     handle, kind, why = message.params
                     self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
+                    self.promises.requests_on_many_leave_runs_alone(handle, kind, why, ran_out)
                     if kind == "lost":
                         lost.add(run_of(handle))
             methods.append((link.number, method))

@@ -330,12 +330,72 @@ class Conformance:
         self.do(store, claim(1), bury(3))
         assert [found.job.id for found in store.list_jobs(ops.Listing()).jobs] == [1, 2, 3, 4, 5, 6, 7]
         first = store.list_jobs(ops.Listing("f", limit=2))
-        assert ([found.job.id for found in first.jobs], first.next) == ([1, 3], 3)
-        second = store.list_jobs(ops.Listing("f", limit=5, after=3))
+        assert ([found.job.id for found in first.jobs], first.next) == ([1, 3], ops.Place(3))
+        second = store.list_jobs(ops.Listing("f", limit=5, after=ops.Place(3)))
         assert ([found.job.id for found in second.jobs], second.next) == ([5, 7], None)
         assert [found.job.id for found in store.list_jobs(ops.Listing(state=State.DEAD)).jobs] == [3]
         assert [found.job.id for found in store.list_jobs(ops.Listing("f", State.RUNNING)).jobs] == [1]
         assert all(found.job.workload is None for found in store.list_jobs(ops.Listing()).jobs)
+
+    @pytest.mark.parametrize(
+        ("query", "ids"),
+        [
+            ({"prefix": "a"}, [1, 2, 5, 6]),
+            ({"prefix": "ab"}, [2]),
+            ({"prefix": "A"}, []),
+            ({"prefix": "%"}, []),
+            ({"func": "f", "prefix": "a"}, [2, 1]),
+            ({"func": "f", "prefix": "a", "state": State.BEHIND}, []),
+            ({"func": "g", "prefix": "a", "state": State.BEHIND}, [6]),
+            ({"func": "g", "prefix": "a", "state": State.RUNNING}, [5]),
+            ({"func": "g", "prefix": "a"}, [5, 6]),
+            ({"due_from_at_ms": 30}, [3, 4, 5, 6]),
+            ({"due_before_at_ms": 30}, [1, 2]),
+            ({"due_from_at_ms": 20, "due_before_at_ms": 40}, [2, 3]),
+            ({"reason": "roke"}, [4]),
+            ({"reason": "Broken"}, []),
+            ({"reason": "broken", "func": "f"}, [4]),
+            ({"before_id": 3}, [1, 2]),
+            ({"before_id": 3, "func": "f", "prefix": "a"}, [2, 1]),
+            ({"state": State.DEAD, "before_id": 4}, []),
+        ],
+    )
+    def test_a_listing_means_what_all_of_it_applies_to(
+        self, store: Store, query: dict[str, Any], ids: list[int]
+    ) -> None:
+        for job_id, (func, name) in enumerate([("f", "aä"), ("f", "ab"), ("f", "ä"), ("f", "b"), ("g", "a")], 1):
+            self.do(store, ops.Put(job(job_id, name, func, due_at_ms=10 * job_id)))
+        self.do(store, bury(4), claim(5), ops.Put(job(6, "a", "g", due_at_ms=60)))
+        assert [found.job.id for found in store.list_jobs(ops.Listing(**query)).jobs] == ids
+        listed, after = [], None
+        while True:
+            page = store.list_jobs(ops.Listing(**query, limit=1, after=after))
+            listed += [found.job.id for found in page.jobs]
+            if page.next is None:
+                break
+            after = page.next
+        assert listed == ids, "in pages"
+        assert store.list_jobs(ops.Listing(**query, only_count=True)) == ops.ListingResult([], None, len(ids))
+
+    @pytest.mark.parametrize(
+        "name", ["\0", "a\0b", "a\nb", 'a"b\\', "ä", "\U0010ffff" * 63, "%_", "\x1f\x7f", "\ud7ff\ue000"]
+    )
+    def test_names_of_all_kinds_are_listed_as_they_are(self, store: Store, name: str) -> None:
+        self.do(store, ops.Put(job(1, name, headers={name: name})), bury(1))
+        self.do(store, ops.Put(job(2, "other")))
+        for query in (ops.Listing("f", prefix=name), ops.Listing(prefix=name), ops.Listing("f", prefix=name[:1])):
+            (found,) = (shown.job for shown in store.list_jobs(query).jobs if shown.job.id == 1)
+            assert (found.name, found.headers) == (name, {name: name})
+            assert len(store.list_jobs(query).jobs) == 1
+
+    def test_what_is_removed_is_in_the_state_that_was_asked_for(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)))
+        for job_id, state in ((1, State.RUNNING), (2, State.BEHIND)):
+            for other in State:
+                if other is not state:
+                    assert self.do(store, ops.Remove("f", "a", 250, job_id, other)) == ops.RemoveResult("changed")
+        assert self.do(store, ops.Remove("f", "a", 250, 2, State.BEHIND)) == ops.RemoveResult("removed")
+        assert self.do(store, ops.Remove("f", "a", 250, 1, State.RUNNING)) == ops.RemoveResult("removed", 1)
 
     def test_a_listing_beside_changes_sees_each_whole(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)))

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from periodicd.job import State
 from periodicd.retry import Retry
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
@@ -15,7 +16,7 @@ from periodicd.store.ops import Key, Op
 from periodicd.store.sqlite import SqliteStore
 from tests.store.conformance import job
 
-FUNCS, NAMES = "fg", "abc"
+FUNCS, NAMES = "fg", ("a", "ab", "b")
 ids = st.integers(1, 40)
 int64 = st.integers(-(2**63), 2**63 - 1)
 millis = st.integers(0, 50) | st.integers(0, 2**53)
@@ -50,7 +51,10 @@ ends = st.builds(
 histories = st.builds(ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5))
 steps = st.lists(
     puts()
-    | st.builds(lambda key, at_ms, i: ops.Remove(key[0], key[1], at_ms, i), identities, millis, st.none() | ids)
+    | st.builds(
+        lambda key, at_ms, i, state: ops.Remove(key[0], key[1], at_ms, i, i and state), identities, millis,
+        st.none() | ids, st.none() | st.sampled_from(State),
+    )
     | st.builds(lambda key, due, i: ops.Requeue(key[0], key[1], 0, due, i), identities, millis, st.none() | ids)
     | st.builds(ops.Claim, ids, handles, counts, int64)
     | st.builds(ops.Extend, ids, int64)
@@ -92,6 +96,27 @@ def kept(store: MemoryStore | SqliteStore) -> Any:
     return store.list_jobs(ops.Listing(limit=1_000)), counted
 
 
+listings = st.builds(
+    ops.Listing, st.none() | st.sampled_from(FUNCS), st.none() | st.sampled_from(State),
+    st.none() | st.sampled_from(NAMES), st.none() | millis, st.none() | millis,
+    st.none() | st.text(min_size=1, max_size=2), st.none() | ids,
+    st.none() | st.builds(ops.Place, ids, st.none() | st.sampled_from(["", "a", "ab", "z"])),
+    st.sampled_from([1, 3, 1_000]), st.just(False),
+)  # fmt: skip
+
+
+def listed(store: MemoryStore | SqliteStore, listing: ops.Listing) -> list[ops.Shown]:
+    """All pages; more may be short with one store than with another."""
+    shown: list[ops.Shown] = []
+    while True:
+        page = store.list_jobs(listing)
+        assert len(page.jobs) <= listing.limit
+        shown += page.jobs
+        if page.next is None:
+            return shown
+        listing = listing._replace(after=page.next)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=6), st.data())
 def test_the_stores_agree(script: list[list[Op[Any]]], data: st.DataObject) -> None:
@@ -106,6 +131,10 @@ def test_the_stores_agree(script: list[list[Op[Any]]], data: st.DataObject) -> N
             model.commit()
             real.commit()
             assert kept(model) == kept(real)
+            listing = data.draw(listings)
+            shown = listed(real, listing)
+            assert shown == listed(model, listing)
+            assert real.list_jobs(listing._replace(only_count=True)) == ops.ListingResult([], None, len(shown))
             if data.draw(st.booleans()):
                 real.close()
                 real = SqliteStore(Path(folder) / "periodic.db", "relaxed")

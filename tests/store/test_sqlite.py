@@ -1,6 +1,7 @@
 """The SQLite store keeps the promises of every store, and its own: files, locks, durability, what a restart finds."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from periodicd.job import Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, StoreError, ops
+from periodicd.store.reader import _BY_ID, _BY_NAME, _OF_STATE, _Way
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
 from periodicd.store.statements import SQL
 from tests.store.conformance import EVERYTHING, Conformance, bury, claim, delete, job
@@ -154,12 +156,13 @@ def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None
 
 
 def test_a_listing_of_a_large_store_ends_in_the_middle_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("periodicd.store.reader.CHUNK", 10)
+    monkeypatch.setattr("periodicd.store.reader._BY_ID.chunk", 10)
     monkeypatch.setattr("periodicd.store.reader.LISTING_S", -1)
     store = SqliteStore(path, "relaxed")
     store.apply([ops.Put(job(number, str(number), "rare" if number in (3, 35) else "f")) for number in range(1, 41)])
     store.commit()
-    found, pages, after = [], 0, 0
+    found, pages = [], 0
+    after: ops.Place | None = None
     while True:
         page = store.list_jobs(ops.Listing("rare", after=after))
         found += [one.job.id for one in page.jobs]
@@ -189,6 +192,26 @@ def test_the_hot_statements_use_their_indexes(path: Path) -> None:
         plan = store._db.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")).fetchall()
         assert index in str(plan), f"{statement}: {plan}"
         assert "TEMP B-TREE" not in str(plan), f"{statement}: {plan}"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("way", "index"),
+    [
+        (_BY_ID, "INTEGER PRIMARY KEY"),
+        (_OF_STATE[State.RUNNING], "jobs_running"),
+        (_OF_STATE[State.DEAD], "jobs_dead_by_id"),
+        (_BY_NAME, "jobs_identity (func=? AND name>? AND name<?)"),
+        (_BY_NAME, "jobs_behind (func=? AND name>? AND name<?)"),
+    ],
+)
+def test_listings_use_their_indexes(path: Path, way: _Way, index: str) -> None:
+    store = SqliteStore(path, "relaxed")
+    for statement in (way.chunk_end, way.listed, way.count):
+        marks = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
+        plan = store._db.execute(f"EXPLAIN QUERY PLAN {statement}", marks).fetchall()
+        assert index in str(plan), f"{statement}: {plan}"
+        assert "SCAN jobs" not in str(plan), f"{statement}: {plan}"
     store.close()
 
 

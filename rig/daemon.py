@@ -1,4 +1,4 @@
-"""Starts the real programs, each in a process of its own, for benchmarks and tests: start, kill, stop, look at."""
+"""The real daemon in a process of its own: start it, kill it, stop it, look at it."""
 
 import os
 import re
@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
+
+from rig import machine
 
 STOP_S = 30.0
 
@@ -25,11 +26,16 @@ class DidNotStart(Exception):
 class Daemon:
     """``periodicd`` on a store below ``folder``, listening on a port of its own and on what ``arguments`` add.
 
-    ``env``: variables for it beside those of this process.
+    ``env``: variables for it beside those of this process. ``module``: another way to start it.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, listen: str = "tcp://127.0.0.1:0", env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        listen: str = "tcp://127.0.0.1:0",
+        env: Mapping[str, str] | None = None,
+        module: str = "periodicd",
     ) -> None:
         self.store = folder / "periodic.db"
         self._log = folder / "periodicd.log"
@@ -37,6 +43,7 @@ class Daemon:
         self._listen = listen
         self._arguments = arguments
         self._env = env or {}
+        self._module = module
 
     def __enter__(self) -> Self:
         self.start()
@@ -52,7 +59,7 @@ class Daemon:
         """Returns when it listens. Raises DidNotStart."""
         self._log.touch()
         begin = self._log.stat().st_size
-        command = [sys.executable, "-m", "periodicd", "--listen", self._listen, "--store", str(self.store)]
+        command = [sys.executable, "-m", self._module, "--listen", self._listen, "--store", str(self.store)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stderr=log, env=os.environ | self._env
@@ -76,14 +83,17 @@ class Daemon:
         return self._process.pid
 
     def cpu_s(self) -> float:
-        """User and system time so far; proc(5), stat."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        """User and system time so far."""
+        return machine.cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory now."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def descriptors(self) -> int:
+        """Open files and sockets now."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - of nothing but numbers
 
     def kill(self) -> None:
         """As kill -9 does."""
@@ -98,14 +108,3 @@ class Daemon:
     def wait(self) -> int:
         """Until it ends by itself. Returns the exit code."""
         return self._process.wait(STOP_S)
-
-
-@contextmanager
-def worker(url: str, limit: int = 500, sleep_ms: int = 0) -> Iterator["subprocess.Popen[bytes]"]:
-    """Our library's Worker in a process, serving the function "bench"."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.worker", url, str(limit), str(sleep_ms)])
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
