@@ -14,10 +14,10 @@ from typing import Any
 
 import trio
 
-from bench import machine
-from bench.daemon import Daemon
 from bench.scenarios import WORKLOAD, fill
 from periodic_client import Client, Job, NewJob, Worker
+from rig import machine
+from rig.daemon import Daemon
 
 QUERIES: dict[str, dict[str, Any]] = {
     "all": {},

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import trio
-from bench.daemon import Daemon
 
 from periodic_client import Client, Job, NewJob, Worker
+from rig.daemon import Daemon
 
 MANY = 20_000
 
