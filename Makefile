@@ -38,7 +38,7 @@ compiled: $(VENV)/ready  ## compile the core in this tree, which must be done an
 	@$(BIN)/periodicd --version
 
 pure:  ## remove the compiled core from this tree
-	@rm -f *.so && find periodicd -name '*.so' -delete && rm -rf build
+	@find periodicd -name '*.so' -delete && rm -rf build
 
 wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core for each of PYTHONS="python3.11 python3.12"
 	$(BIN)/pip wheel -q --no-deps --wheel-dir dist .

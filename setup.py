@@ -33,7 +33,7 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    return mypycify(CORE, opt_level="3", group_name="periodicd_core")
+    return mypycify(CORE, opt_level="3", group_name="periodicd.core")
 
 
 readme = Path(__file__).with_name("README.md").read_text()

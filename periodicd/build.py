@@ -18,7 +18,10 @@ def _compiled() -> list[Path]:
 def stale(compiled: list[Path]) -> list[Path]:
     """The files that were written after they were compiled."""
     sources = [(path, path.with_name(path.name.partition(".")[0] + ".py")) for path in compiled]
-    return [source for path, source in sources if source.stat().st_mtime_ns > path.stat().st_mtime_ns]
+    # One is the code of all, which has no source of its own.
+    return [
+        source for path, source in sources if source.exists() and source.stat().st_mtime_ns > path.stat().st_mtime_ns
+    ]
 
 
 def _look() -> Literal["compiled", "pure"]:
