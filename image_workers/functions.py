@@ -134,6 +134,21 @@ def job(
     return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
 
 
+async def reader(config: Config, look: Look, name: str) -> str | None:
+    """A job that writes the file, reads it or compares with it, in words.
+
+    They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
+    """
+    jobs = [(func, name) for func in ("save", "upload", *(resize.func for resize in config.resizes))]
+    jobs += [("upload-next-guetzli", name), ("guetzli", name), ("upload-next-remove", name)]
+    with suppress(Refused):
+        jobs.append(("upload-next-remove", config.layout.compressed(name)))
+    for func, of in jobs:
+        if found := await look(func, of):
+            return f"{func} {of}, which is {found['state']}"
+    return None
+
+
 class ImageFunctions:
     """The steps of the chain over one root and one bucket.
 
@@ -240,8 +255,8 @@ class ImageFunctions:
         version = await self._in_thread(self._root.version, name)
         if version is not None and workload and version.encode() != workload:
             return Step("left: it was written anew; removed later", self._removal(name, version))
-        if version is not None and (reader := await self._reader(name)):
-            return Step(f"left: it waits for {reader}", (self._removal_after(name, workload, reader),))
+        if version is not None and (found := await reader(self._config, self._look, name)):
+            return Step(f"left: it waits for {found}", (self._removal_after(name, workload, found),))
         # Also if there is none: its empty folder may have been left.
         removed = await self._in_thread(self._root.remove, name, version)
         return Step("removed" if removed else "there is no such file")
@@ -260,20 +275,6 @@ class ImageFunctions:
             reason = f"the upload took more than {limit_s:g} s (upload-limit), {progress.bytes} bytes were moved"
             progress.stop(reason)
             raise TimeoutError(reason) from None
-
-    async def _reader(self, name: str) -> str | None:
-        """A job that reads the file or compares with it, in words.
-
-        They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
-        """
-        jobs = [(func, name) for func in ("upload", *(resize.func for resize in self._config.resizes))]
-        jobs += [("upload-next-guetzli", name), ("guetzli", name), ("upload-next-remove", name)]
-        with suppress(Refused):
-            jobs.append(("upload-next-remove", self._layout.compressed(name)))
-        for func, of in jobs:
-            if found := await self._look(func, of):
-                return f"{func} {of}, which is {found['state']}"
-        return None
 
     def _put(self, name: str, progress: Progress) -> "_Put":
         assert self._bucket is not None
