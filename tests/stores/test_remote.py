@@ -18,8 +18,8 @@ from image_workers.stores.remote import RemoteStore
 from image_workers.stores.scratch import Scratch
 from image_workers.stores.settings import UrlConfig
 from image_workers.sweep import Orphan, orphans
-from tests.stores.conftest import SCRATCH, Server, write_key
 from tests.stores.gate import Gate
+from tests.stores.servers import SCRATCH, Server, write_key
 
 
 def put(store: RemoteStore, name: str, content: bytes = b"bytes") -> str:

