@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--look", action="store_true", help="leave the limits as they are")
     options = parser.parse_args()
     if not (options.look or inside.IS_PURE):
-        print("This build is compiled, so calls cannot be counted; limits are made with the pure one.", file=sys.stderr)
+        print("the core is compiled, so calls cannot be counted; `make pure`, then `make guard`", file=sys.stderr)
         return 2
     limits = read()[0] if LIMITS.exists() else {}
     counted: dict[str, Counts] = {}

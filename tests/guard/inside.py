@@ -12,14 +12,14 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from periodic_client.wire import Decoder, Message, encode
-from periodicd import engine
+from periodicd import BUILD, engine
 from periodicd.clock import Now
 from periodicd.store.sqlite import SqliteStore
 from tests.guard.compare import Counts
 from tests.guard.loads import Load
 
 R = TypeVar("R")
-IS_PURE = Path(engine.__file__).suffix == ".py"
+IS_PURE = BUILD == "pure"
 
 
 class Inside:
