@@ -34,7 +34,7 @@ Encoder = Literal["jpegli", "guetzli", "pillow"]
 
 _FIXED_FUNCTIONS = (
     "save", "upload", "upload-next-compress", "upload-next-guetzli", "compress", "guetzli", "upload-next-remove",
-    "remove",
+    "remove", "unpublish", "delete",
 )  # fmt: skip
 _ORIGINALS_KEYS = ("enable-guetzli", "guetzli")
 _RESIZE = "resize"
@@ -179,6 +179,7 @@ class Config(
     kw_only=True,
     rename={
         "url": "periodic", "save": "enable-save", "upload": "enable-upload", "remove": "enable-remove",
+        "delete": "enable-delete",
         "compress": "enable-compress", "original_compress": "enable-guetzli", "encoder_said": "encoder",
         "guetzli_run": "guetzli", "root_section": "root", "bucket_section": "bucket",
         "cache_ms": "cache", "upload_limit_ms": "upload-limit",
@@ -200,6 +201,7 @@ class Config(
     """The original's name for the same; `compress` is what counts."""
     encoder_said: Encoder | None = None
     """In the file: `encoder` is what counts."""
+    delete: bool = False
     guetzli_run: GuetzliConfig = GuetzliConfig()
     quality: Quality = 0
     """In the file: that of the encoder takes the place of 0."""

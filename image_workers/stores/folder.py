@@ -2,7 +2,7 @@
 
 Nothing outside the folder is read, written or removed, whatever the name says and wherever symbolic links lead. A file
 is written in the folder's scratch folder, synced and then renamed. What a killed process left in the scratch folder is
-removed at a later start. The scratch folder must be on the same file system as the rest.
+removed at a worker's later start. The scratch folder must be on the same file system as the rest.
 
 The version is the SHA-256 of the content, which costs a look at all of it. What a file system tells instead differs
 between those who look: inodes and the fractions of times change with the mount, the cache and the moment.
@@ -37,7 +37,6 @@ class FolderStore(Store):
         self.folder = folder.resolve()
         self._scratch = self.folder / SCRATCH_FOLDER
         self._scratch.mkdir(exist_ok=True)
-        self._remove_leftovers()
 
     def path(self, name: str) -> Path:
         """Where the file `name` is or would be. Raises `Refused` if a symbolic link is there or leads outside."""
@@ -185,7 +184,8 @@ class FolderStore(Store):
             yield folder
             folder = folder.parent
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left in the scratch folder."""
         oldest = time.time() - _LEFTOVER_AGE_S
         for leftover in self._scratch.iterdir():
             with suppress(FileNotFoundError):  # removed by another worker, or finished

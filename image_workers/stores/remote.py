@@ -30,9 +30,11 @@ from image_workers.stores.settings import UrlConfig
 from periodic_client.texts import nearest
 
 TIMEOUT_S = 60.0
-"""For a request without content, or for each part."""
-_UPLOAD_PART_BYTES = 8 * 2**20
-"""A larger file is sent in such parts, where the store takes parts."""
+"""For a request without content."""
+_UPLOAD_PART_BYTES = 5 * 2**20
+"""A larger file is sent in such parts, where the store takes parts. S3 wants no smaller ones."""
+_PART_S = 300.0
+"""For each of these. OpenDAL does not say how far it is, so this is how long a server may stand still."""
 _REASON_CHARACTERS = 300
 _TRIED = ("s3", "webdav")
 _COMPARES_ON_REMOVAL = ("s3",)
@@ -50,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class RemoteStore(Store):
-    """Files below the url. `send_s` is for the content of one file where it cannot go in parts.
+    """Files below the url. `send_s` is for the content of one file, where it cannot go in parts.
 
     Raises `ConfigError` if the store cannot be used, `Unavailable` if it does not answer now. `key` is that of the
     configuration.
@@ -61,7 +63,8 @@ class RemoteStore(Store):
     ) -> None:
         self._config = config
         self._scratch = scratch
-        self._timeouts = TimeoutLayer(timeout=timeout_s, io_timeout=send_s)
+        self._timeout_s = timeout_s
+        self._send_s = send_s
         self._keys = KeyFile(config.key_file) if config.key_file else None
         self._service = config.url.split(":", 1)[0]
         self._opened: opendal.Operator | None = None
@@ -149,7 +152,9 @@ class RemoteStore(Store):
             keys, is_newer = self._keys.read() if self._keys else ({}, False)
             if self._opened is None or is_newer:
                 self._check_options(keys)
-                self._opened = opendal.Operator.from_uri(self._config.url, **keys).layer(self._timeouts)
+                operator = opendal.Operator.from_uri(self._config.url, **keys)
+                content_s = min(self._send_s, _PART_S) if operator.capability().write_can_multi else self._send_s
+                self._opened = operator.layer(TimeoutLayer(timeout=self._timeout_s, io_timeout=content_s))
             return self._opened
 
     def _check_options(self, keys: dict[str, str]) -> None:
