@@ -1,4 +1,4 @@
-"""The whole chain while the bucket holds the first upload: its worker gives up, the chain goes on, and then it is done."""
+"""The whole chain while the bucket holds the first upload: its worker gives up, the chain goes on, and then it ends."""
 
 from pathlib import Path
 
