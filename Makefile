@@ -10,10 +10,10 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled pure wheels demo bench profile soak test guard sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata mutants crashloop power check format clean
 
 help:  ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: $(VENV)/ready $(NODE_MODULES)  ## make the virtual environment and install all that the other targets need
 	@$(BIN)/periodicd --version
@@ -52,6 +52,12 @@ demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a ser
 
 bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))
+
+bench-images: setup  ## thumbnails a second beside pyvips, and encoders beside guetzli; ONLY=rates, encoders or article
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench-images]'
+	@dpkg -s butteraugli >/dev/null 2>&1 || apt-get install -qy --no-install-recommends butteraugli >/dev/null \
+		|| echo 'not all could be installed: as root, apt-get install butteraugli'
+	$(BIN)/python -m bench.images $(if $(ONLY),--only $(ONLY))
 
 profile: setup  ## where the daemon's time for one job goes
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m bench.profile

@@ -19,13 +19,14 @@ from PIL import Image
 
 from image_workers import pictures
 from image_workers.decoder import Decoder, Limits
+from image_workers.making.forms import Form, Recipe
 from rig import machine
 
 PICTURES = Path(__file__).parent.parent / "demo" / "pictures"
 MAX_PIXELS = 64_000_000
 BAR = 1.05
 
-Thumbnail = Callable[[], Awaitable[bytes]]
+Call = Callable[[], Awaitable[list[bytes]]]
 
 
 def samples() -> dict[str, bytes]:
@@ -40,21 +41,17 @@ def samples() -> dict[str, bytes]:
     return found
 
 
-async def _took_ms(thumbnails: list[Thumbnail]) -> float:
+async def _took_ms(call: Call) -> float:
     begin = time.perf_counter()
-    for thumbnail in thumbnails:
-        await thumbnail()
+    await call()
     return (time.perf_counter() - begin) * 1000
 
 
 async def compare(decoder: Decoder, content: bytes, widths: list[int], rounds: int) -> tuple[float, float]:
     """Milliseconds here, and in a child."""
-    options = {"quality": 80, "max_pixels": MAX_PIXELS}
-    here: list[Thumbnail] = [
-        partial(trio.to_thread.run_sync, partial(pictures.thumbnail, content, width=width, **options))
-        for width in widths
-    ]
-    child: list[Thumbnail] = [partial(decoder.thumbnail, content, width=width, **options) for width in widths]
+    recipe = Recipe(tuple(Form(width) for width in widths))
+    here: Call = partial(trio.to_thread.run_sync, pictures.thumbnails, content, recipe, MAX_PIXELS)
+    child: Call = partial(decoder.thumbnails, content, recipe, MAX_PIXELS)
     both: list[tuple[float, float]] = []
     for number in range(rounds + 2):
         if number % 2:
@@ -92,7 +89,7 @@ async def bench(widths: list[int], rounds: int) -> None:
     starts = []
     for _ in range(5):
         with Decoder(1, Limits()) as decoder:
-            starts.append(await _took_ms([partial(decoder.thumbnail, one, width=1, quality=80, max_pixels=MAX_PIXELS)]))
+            starts.append(await _took_ms(partial(decoder.thumbnails, one, Recipe((Form(1),)), MAX_PIXELS)))
     print(f"one pixel in a new child: {statistics.median(starts):.0f} ms")
 
 

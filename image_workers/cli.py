@@ -21,6 +21,7 @@ from image_workers.deletion import Deletion
 from image_workers.errors import ConfigError, Unavailable
 from image_workers.functions import ImageFunctions, reader
 from image_workers.guetzli import Guetzli
+from image_workers.making.encoders import missing_for_jpegli
 from image_workers.stores import Store
 from image_workers.stores.folder import FolderStore
 from image_workers.stores.opened import open_store
@@ -142,20 +143,16 @@ def _errors_end_it() -> Iterator[None]:
 
 
 def prepare(config: Config) -> Prepared:
-    """Make the folders and the bucket, and find guetzli.
+    """Make the folders and the bucket, and find the encoder.
 
     Raises `ConfigError` if one cannot be had, `Unavailable` if the bucket does not answer for a while.
     """
-    guetzli = None
-    if config.guetzli == "here":
-        program = shutil.which("guetzli")
-        if program is None:
-            raise ConfigError(
-                "enable-guetzli: the program guetzli was not found; install it (Debian: apt install guetzli) "
-                "or set enable-guetzli: false"
-            )
-        run = config.guetzli_run
-        guetzli = Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose == 1)
+    guetzli = _guetzli(config) if config.encoder == "guetzli" and config.compress == "here" else None
+    if config.encoder == "jpegli" and (missing := missing_for_jpegli()):
+        raise ConfigError(
+            f"encoder: jpegli needs {' and '.join(missing)}, which cannot be found; pip install 'periodicd[images]', "
+            "or set encoder: pillow"
+        )
     root, bucket = stores(config)
     for store in (root, bucket):
         if isinstance(store, FolderStore):
@@ -171,6 +168,17 @@ def stores(config: Config) -> tuple[Store, Store | None]:
         return root, _store(config, config.bucket, "bucket", scratch) if config.upload == "here" else None
     except OSError as error:
         raise ConfigError(f"the folder {error.filename} cannot be used: {error.strerror}") from error
+
+
+def _guetzli(config: Config) -> Guetzli:
+    program = shutil.which("guetzli")
+    if program is None:
+        raise ConfigError(
+            "encoder: the program guetzli was not found; install it (Debian: apt install guetzli), "
+            "or set encoder: jpegli"
+        )
+    run = config.guetzli_run
+    return Guetzli(program, run.quality, run.memlimit_mb, run.time_limit_s, run.verbose == 1)
 
 
 def _store(config: Config, store: StoreConfig, key: str, scratch: Scratch) -> Store:
@@ -251,7 +259,16 @@ def _warn(config: Config) -> None:
             SAVE_BYTES_MAX,
         )
     run = config.guetzli_run
-    if config.guetzli == "here" and run.lock_name:
+    if config.encoder != "guetzli" or config.compress != "here":
+        return
+    if left := [resize.suffix for resize in config.resizes if not config.can_gain_by_guetzli(resize)]:
+        _log.warning(
+            "guetzli at quality %d needs more bytes than thumbnails of the quality that the configuration gives to %s, "
+            "so these stay as they are; set quality: 98 for guetzli to save something, or encoder: jpegli",
+            run.quality,
+            ", ".join(left),
+        )
+    if run.lock_name:
         _log.info(
             "guetzli.lock-name %r: lock-count %d is the limit of this worker alone; others have their own",
             run.lock_name,

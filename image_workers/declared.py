@@ -48,7 +48,7 @@ def declared(content: bytes) -> Declared:
             return Declared(kind, *struct.unpack_from("<HH", content, 6))
         if kind == "image/webp":
             return Declared(kind, *_webp(content))
-        if kind == "image/avif":
+        if kind in ("image/avif", "image/heic"):
             return Declared(kind, *_avif(content))
     except (struct.error, IndexError):
         pass

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 from image_workers.config import Config
-from image_workers.functions import Function, Step, function, job
+from image_workers.functions import COMPRESSING, Function, Step, function, job
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores import Store
 
@@ -72,11 +72,11 @@ class Deletion:
     def _jobs(self, name: str) -> Iterator[tuple[str, str]]:
         """In the order of the chain."""
         yield "save", name
-        for resize in self._config.resizes:
-            yield resize.func, name
+        for func in self._config.groups:
+            yield func, name
         for each in self._objects(name):
             compressed = self._layout.compressed(each)
-            for func in ("upload", "upload-next-guetzli", "guetzli"):
+            for func in ("upload", *COMPRESSING):
                 yield func, each
             for func in ("upload", "upload-next-remove"):
                 yield func, compressed

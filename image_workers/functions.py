@@ -1,11 +1,14 @@
 """What each function does with a name, and which jobs follow from it. Knows no connection: values in, outcome out,
 and a way to look at other jobs.
 
-    save ──> each resize function ──> upload-next-guetzli THUMBNAIL ──> guetzli ──> upload-next-remove
-      └────> upload-next-guetzli NAME ──> guetzli NAME ──> upload-next-remove COMPRESSED
+    save ──> resize ──> upload-next-compress each THUMBNAIL ──> compress ──> upload-next-remove COMPRESSED
+      └────> upload-next-compress NAME ──> compress NAME ──> upload-next-remove COMPRESSED
     upload: only puts the file.     remove: deletes the file.
 
-Originals go through guetzli only if the configuration says `compress-originals`: else they keep their bytes.
+There may be several resize functions; each makes its thumbnails from one decoding. They come from their encoder as
+small as they get, but for guetzli: it is slow, so it has the step `compress`, which begins with the pixels again, and
+until then a quickly made thumbnail is published. Originals are compressed only if the configuration says
+`compress-originals`: else they keep their bytes. The jobs `guetzli` and `upload-next-guetzli` are older names.
 
 A job's name is a file below root; `save` takes its content as workload. What follows travels in the outcome, so it is
 stored in the same commit as the end of the step: a chain breaks nowhere. A step that failed for good ends its branch
@@ -20,9 +23,9 @@ the jobs of the old one.
 A picture may be saved anew while its old chain still runs. Nothing old may win then:
 
 * the removal carries the version of the file that it was submitted for; it leaves a newer one its own time;
-* guetzli drops its result if its source changed meanwhile;
+* `compress` drops its result if its source changed meanwhile;
 * the upload of a result carries the version of its source. Where that has changed, before the upload or during it, the
-  new source is uploaded (again) after it, which also sends it through guetzli.
+  new source is uploaded (again) after it, which also has it compressed.
 """
 
 import io
@@ -30,7 +33,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -54,6 +57,10 @@ _LEASE_MS = 300_000
 """It is extended while the step moves, so this is only how long a job waits for a machine that fell over."""
 _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
+_OLDER_NAMES = {"upload-next-guetzli": "upload-next-compress", "guetzli": "compress"}
+"""Of steps whose jobs may still be in the store of a daemon."""
+COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compress")
+"""In the order of the chain."""
 _WAITS_FOR = "waits-for"
 """The header of a removal that says for what."""
 _KEY, _SOURCE, _THEN = "key", "source", "then"
@@ -139,8 +146,9 @@ async def reader(config: Config, look: Look, name: str) -> str | None:
 
     They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
     """
-    jobs = [(func, name) for func in ("save", "upload", *(resize.func for resize in config.resizes))]
-    jobs += [("upload-next-guetzli", name), ("guetzli", name), ("upload-next-remove", name)]
+    jobs = [(func, name) for func in ("save", "upload", *config.groups)]
+    jobs += [(func, each) for each in (name, *_made_of(config, name)) for func in COMPRESSING]
+    jobs.append(("upload-next-remove", name))
     with suppress(Refused):
         jobs.append(("upload-next-remove", config.layout.compressed(name)))
     for func, of in jobs:
@@ -149,10 +157,17 @@ async def reader(config: Config, look: Look, name: str) -> str | None:
     return None
 
 
+def _made_of(config: Config, name: str) -> list[str]:
+    """The thumbnails whose compression reads this file, which it does if they are guetzli's."""
+    if config.compress == "off" or config.encoder != "guetzli" or not config.layout.is_original(name):
+        return []
+    return [config.layout.thumbnail(name, resize.suffix) for resize in config.resizes]
+
+
 class ImageFunctions:
     """The steps of the chain over one root and one bucket.
 
-    `guetzli` may be None if it is not run here, and `bucket` if nothing is uploaded here.
+    `guetzli` is None unless it is the encoder and runs here, `bucket` if nothing is uploaded here.
     """
 
     def __init__(
@@ -166,13 +181,14 @@ class ImageFunctions:
         self._look = look
         self._decoder = decoder
         self._threads = trio.CapacityLimiter(config.thread)
+        self._compressing = trio.Semaphore(config.guetzli_run.lock_count)
 
     def served(self) -> list[Function]:
         """The functions that this worker is configured to perform."""
         config = self._config
         uploads: dict[str, SyncStep] = {
             "upload": self.upload,
-            "upload-next-guetzli": self.upload_next_guetzli,
+            "upload-next-compress": self.upload_next_compress,
             "upload-next-remove": self.upload_next_remove,
             "unpublish": self.unpublish,
         }
@@ -181,13 +197,16 @@ class ImageFunctions:
             functions += [function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()]
         if config.save == "here":
             functions.append(function("save", config.thread, partial(self._in_thread, self.save)))
-        functions += [function(each.func, config.thread, partial(self.resize, each)) for each in config.resizes]
+        for func, resizes in config.groups.items():
+            functions.append(function(func, config.thread, partial(self.resize, resizes)))
         if config.remove == "here":
             functions.append(function("remove", config.thread, self.remove))
-        if self._guetzli:
-            step = partial(self.guetzli, self._guetzli)
-            functions.append(function("guetzli", config.guetzli_run.lock_count, step))
-        return functions
+        if config.compress == "here":
+            at_once = config.guetzli_run.lock_count if self._guetzli else config.thread
+            functions.append(function("compress", at_once, self.compress))
+        by_name = {each.func: each for each in functions}
+        older = (replace(by_name[new], func=old) for old, new in _OLDER_NAMES.items() if new in by_name)
+        return [*functions, *older]
 
     def save(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.check_original(name)
@@ -195,39 +214,40 @@ class ImageFunctions:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
         version = self._root.write(name, workload, progress)
-        resizes = (job(resize.func, name) for resize in self._config.resizes)
+        resizes = (job(func, name) for func in self._config.groups)
         return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
 
-    async def resize(self, resize: ResizeConfig, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
+    async def resize(
+        self, resizes: tuple[ResizeConfig, ...], name: str, _workload: bytes, progress: Progress = UNWATCHED
+    ) -> Step:
+        """All thumbnails of these, from one decoding."""
         self._layout.check_original(name)
         content, _ = await self._in_thread(self._root.read, name, self._config.max_bytes, progress)
+        recipe = self._config.recipe(resizes)
         with progress.working():
-            thumbnail = await self._decoder.thumbnail(
-                content, width=resize.width, quality=resize.quality, max_pixels=self._config.max_pixels
-            )
-        output = self._layout.thumbnail(name, resize.suffix)
-        version = await self._in_thread(self._root.write, output, thumbnail, progress)
-        return Step(
-            f"{len(content)} -> {len(thumbnail)} bytes",
-            (self._upload(output), *self._removal(output, version)),
-        )
+            thumbnails = await self._decoder.thumbnails(content, recipe, self._config.max_pixels)
+        jobs: list[NewJob] = []
+        for resize, thumbnail in zip(resizes, thumbnails, strict=True):
+            output = self._layout.thumbnail(name, resize.suffix)
+            version = await self._in_thread(self._root.write, output, thumbnail, progress)
+            jobs += [self._upload(output), *self._removal(output, version)]
+        return Step(f"{len(content)} -> {' + '.join(str(len(each)) for each in thumbnails)} bytes", tuple(jobs))
 
     def upload(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         put = self._put(name, progress)
         return Step(f"{put.size} bytes")
 
-    def upload_next_guetzli(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
-        self._layout.compressed(name)  # refuses a name that guetzli would
+    def upload_next_compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
+        self._layout.compressed(name)  # refuses a name that compress would
         put = self._put(name, progress)
-        compresses = self._config.guetzli != "off" and self._may_compress(name) and put.kind == "image/jpeg"
-        return Step(f"{put.size} bytes", (job("guetzli", name),) if compresses else ())
+        compresses = self._config.compress != "off" and self._may_compress(name) and put.kind == "image/jpeg"
+        return Step(f"{put.size} bytes", (job("compress", name),) if compresses else ())
 
-    async def guetzli(self, guetzli: Guetzli, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
+    async def compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
             source = await self._in_thread(self._to_compress, name, progress)
             with progress.working():
-                picture = await self._compressible(name, source.content)
-                result = await guetzli.compress(picture, self._decoder.check_jpeg)
+                result = await self._compressed(name, source)
             return await self._in_thread(self._keep_smaller, name, source, result, progress)
         except LeftAsIs as reason:
             return Step(f"left as it is: {reason}")
@@ -296,25 +316,59 @@ class ImageFunctions:
         return metadata.stripped(content, self._config.strip), version
 
     def _may_compress(self, name: str) -> bool:
-        return self._config.compress_originals or not self._layout.is_original(name)
+        if self._layout.is_original(name):
+            return self._config.compress_originals
+        return self._config.encoder == "guetzli" and self._resize(name).format == "jpeg"
+
+    def _resize(self, thumbnail: str) -> ResizeConfig:
+        _, suffix = self._layout.original(thumbnail)
+        return next(each for each in self._config.resizes if each.suffix == suffix)
 
     def _to_compress(self, name: str, progress: Progress) -> "_Source":
         self._layout.compressed(name)
         if not self._may_compress(name):
-            raise LeftAsIs("an original keeps its bytes; compress-originals is not set")
+            raise LeftAsIs(
+                "an original keeps its bytes; compress-originals is not set"
+                if self._layout.is_original(name)
+                else "thumbnails are compressed when they are made, but for the JPEGs of guetzli"
+            )
         if self._layout.is_original(name):
             return _Source(*self._original(name, progress))
-        return _Source(*self._root.read(name, self._config.max_bytes, progress))
+        source = _Source(*self._root.read(name, self._config.max_bytes, progress))
+        with suppress(FileNotFoundError):
+            original, _ = self._layout.original(name)
+            return replace(source, made_of=self._root.read(original, self._config.max_bytes, progress)[0])
+        raise LeftAsIs(f"{original!r} is gone, and a thumbnail is not compressed from less than its pixels")
 
-    async def _compressible(self, name: str, content: bytes) -> Compressible:
+    async def _compressed(self, name: str, source: "_Source") -> bytes:
+        if self._guetzli is None:
+            return await self._decoder.repacked(source.content, self._config.max_pixels)
         max_pixels = self._config.guetzli_run.max_pixels
-        if self._layout.is_original(name):
-            return await self._decoder.compressible_original(content, max_pixels)
-        return await self._decoder.compressible(content, max_pixels)
+        if source.made_of is None:
+            picture = await self._decoder.compressible_original(source.content, max_pixels)
+        else:
+            picture = await self._thumbnail_pixels(name, source.made_of)
+        async with self._compressing:
+            result = await self._guetzli.compress(picture, self._decoder.check_jpeg)
+        return result if source.made_of else metadata.carried_over(source.content, result)
+
+    async def _thumbnail_pixels(self, name: str, original: bytes) -> Compressible:
+        resize = self._resize(name)
+        group = self._config.groups[resize.func]
+        if not self._config.can_gain_by_guetzli(resize):
+            raise LeftAsIs(
+                f"guetzli at quality {self._config.guetzli_run.quality} needs more bytes than a thumbnail "
+                f"of quality {resize.quality}"
+            )
+        return await self._decoder.thumbnail_pixels(
+            original,
+            self._config.recipe(group),
+            group.index(resize),
+            self._config.max_pixels,
+            self._config.guetzli_run.max_pixels,
+        )
 
     def _keep_smaller(self, name: str, source: "_Source", result: bytes, progress: Progress) -> Step:
-        if self._layout.is_original(name):
-            result = metadata.carried_over(source.content, result)
         size = len(source.content)
         if len(result) >= size:
             raise LeftAsIs(f"{len(result)} bytes would not be smaller than {size}")
@@ -338,9 +392,9 @@ class ImageFunctions:
 
     def _upload(self, name: str) -> NewJob:
         headers = {_KEY: self._layout.key(name)}
-        if self._config.guetzli != "off" and self._may_compress(name):
-            headers[_THEN] = "guetzli"
-        return job("upload-next-guetzli", name, headers=headers)
+        if self._config.compress != "off" and self._may_compress(name):
+            headers[_THEN] = "compress"
+        return job("upload-next-compress", name, headers=headers)
 
     def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":
@@ -363,10 +417,14 @@ class _Put:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is published of the file that guetzli is to compress, and the version of the file."""
+    """What is published of the file that is to be compressed, and the version of the file.
+
+    `made_of` is the picture of which it is a thumbnail.
+    """
 
     content: bytes
     version: str
+    made_of: bytes | None = None
 
 
 def _picture_type(name: str, content: bytes) -> str:
@@ -375,7 +433,9 @@ def _picture_type(name: str, content: bytes) -> str:
     A bucket is public, and a page in it runs in the name of its domain.
     """
     kind = pictures.content_type(content[:_START_BYTES])
-    if kind not in pictures.OPENED:
+    if kind == "image/heic" and not pictures.can_open(kind):
+        raise Refused(f"{name!r} is a HEIC picture, which needs one package more: pip install 'periodicd[heic]'")
+    if not pictures.can_open(kind):
         raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
     said = type_of_name(name)
     if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):

@@ -32,6 +32,7 @@ def stripped(content: bytes, strip: Strip) -> bytes:
         "image/webp": _webp,
         "image/gif": _gif,
         "image/avif": _avif,
+        "image/heic": _avif,
     }
     if kind not in by_kind:
         raise Refused(f"metadata cannot be taken out of {kind}, and strip-originals asks for it")
@@ -43,16 +44,39 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
 
     Raises `LeftAsIs` for what would not be the same picture afterwards.
     """
-    if pictures.content_type(content) != "image/jpeg":
-        raise LeftAsIs("of originals only JPEGs are compressed")
-    parsed = jpeg.parse(content)
-    if parsed.rest.strip(b"\0\xff") or any(_lists_more_pictures(segment) for segment in parsed.segments):
-        raise LeftAsIs("more than one picture is in it, and guetzli would keep the first alone")
+    parsed = _single_jpeg(content)
     bare = jpeg.join((each for each in parsed.segments if jpeg.tells_colours(each)), parsed.scans)
     picture = pictures.compressible(bare, max_pixels)
     if picture.content != bare:
         raise LeftAsIs("guetzli does not read this kind of JPEG as it is, and an original is not converted")
     return picture
+
+
+def repacked(content: bytes) -> bytes:
+    """An original with the same pixels and metadata in fewer bytes: a JPEG whose numbers are packed better.
+
+    Raises `LeftAsIs` for what is no JPEG, or would not be the same picture afterwards.
+    """
+    import mozjpeg_lossless_optimization
+
+    parsed = _single_jpeg(content)
+    bare = jpeg.join((each for each in parsed.segments if jpeg.tells_colours(each)), parsed.scans)
+    pixels = pictures.decoded_jpeg(bare)
+    packed = jpeg.parse(mozjpeg_lossless_optimization.optimize(bare))
+    needed = (each for each in packed.segments if not each.is_metadata())
+    result = jpeg.join([*(each for each in parsed.segments if each.is_metadata()), *needed], packed.scans)
+    if pictures.decoded_jpeg(result).tobytes() != pixels.tobytes():
+        raise LeftAsIs("packed better it would not show the same pixels")
+    return result
+
+
+def _single_jpeg(content: bytes) -> Jpeg:
+    if pictures.content_type(content) != "image/jpeg":
+        raise LeftAsIs("of originals only JPEGs are compressed")
+    parsed = jpeg.parse(content)
+    if parsed.rest.strip(b"\0\xff") or any(_lists_more_pictures(segment) for segment in parsed.segments):
+        raise LeftAsIs("more than one picture is in it, and the first alone would be kept")
+    return parsed
 
 
 def carried_over(original: bytes, result: bytes) -> bytes:

@@ -94,9 +94,6 @@ class Layout:
                     f"the output {inner!r} is inside the output {outer!r}; results would overwrite each other, "
                     "so give guetzli and the resizes separate folders"
                 )
-        for suffix in self.thumbnail_folders:
-            if (said := type_of_name(f"x{suffix}")) not in (None, "image/jpeg"):
-                raise ConfigError(f"the suffix {suffix!r} is that of {said}, but a thumbnail is a JPEG; use .jpg")
         for suffix, other in permutations(self.thumbnail_folders, 2):
             if any(one.endswith(two) for one in _spellings(suffix) for two in _spellings(other)):
                 raise ConfigError(
@@ -118,6 +115,20 @@ class Layout:
         thumbnail = self._thumbnail(name, suffix)
         check_name(thumbnail)
         return thumbnail
+
+    def original(self, thumbnail: str) -> tuple[str, str]:
+        """The picture that `thumbnail` was made of, and its suffix: the inverse of `thumbnail()`."""
+        key = self.key(thumbnail)
+        suffix = self._suffix(key)
+        if suffix is None or _inside(thumbnail, self.compressed_folder):
+            raise Refused(f"the name {thumbnail!r} is not that of a thumbnail")
+        base, ending = key.removesuffix(suffix), _USUAL_ENDING
+        if suffix.endswith(_USUAL_ENDING) and (match := _JPEG_ENDING.search(key)):
+            base, ending = key[: match.start()].removesuffix(suffix.removesuffix(_USUAL_ENDING)), match[0]
+        name = base.removesuffix(_WHOLE_NAME_MARK) if base.endswith(_WHOLE_NAME_MARK) else base + ending
+        if self._thumbnail(name, suffix) != thumbnail:
+            raise Refused(f"no picture has {thumbnail!r} as its thumbnail")
+        return name, suffix
 
     def key(self, name: str) -> str:
         """The key of the object that the file `name` is put to. Raises `Refused` if no picture has such a file."""

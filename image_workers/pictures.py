@@ -1,15 +1,14 @@
-"""From the bytes of a picture to a thumbnail, and to what guetzli can read. Pure: no files, no network, no settings.
+"""From the bytes of a picture to thumbnails, and to what guetzli can read. Pure: no files, no network, no settings.
 
 The bytes come from strangers. What decides is the content, never the name, and of the content the pixels: all of them
 must be there and undamaged, as far as a format can tell, and nothing else spoils a picture. The number of pixels is
 checked before anything is decoded. Every error in decoding is `Refused`: the bytes are in memory, so trying again would
 end the same. `MemoryError` is not.
 
-A result is what a viewer would show: turned upright, in sRGB, transparency on white, the first frame of an animation,
-and without any metadata.
+A result is what a viewer would show: turned upright, in sRGB, the first frame of an animation, and without any
+metadata; transparent where the format can be, else on a background.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,15 +18,13 @@ from PIL import Image
 from image_workers import colour, formats
 from image_workers.errors import Refused
 from image_workers.formats.picture import Picture
+from image_workers.making import encoders, scaling
+from image_workers.making.forms import WHITE, Recipe
+from image_workers.making.scaling import Linear, Pixels, Plain
 
 # Pillow's own guard is for the whole process and only warns at first; here each picture is checked by itself.
 Image.MAX_IMAGE_PIXELS = None
 
-_MAX_JPEG_SIDE = 65_500
-_FULL_COLOUR_QUALITY = 90
-"""From here on colours are kept at full resolution (4:4:4): who asks for such quality wants to see it, and guetzli,
-which compresses what it is given, saves several times as much of such a picture."""
-_PROGRESSIVE_WIDTH = 500
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,37 +49,43 @@ class Compressible:
     height: int
 
 
-OPENED = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"})
-"""The media types of what can be opened."""
-
-
 def content_type(start: bytes) -> str:
-    """The media type of a file by its first bytes: 4096 suffice. `image/heic` is told, but not opened."""
+    """The media type of a file by its first bytes: 4096 suffice."""
     return formats.media_type(start)
 
 
-def thumbnail(content: bytes, *, width: int, quality: int, max_pixels: int) -> bytes:
-    """A JPEG of the picture, `width` pixels wide, or as wide as the picture if that is less; `quality` is 1 to 100.
+def can_open(kind: str) -> bool:
+    """Whether pictures of this media type are opened; those of HEIC only if its package is installed."""
+    return formats.can_open(kind)
+
+
+def thumbnails(content: bytes, recipe: Recipe, max_pixels: int) -> list[bytes]:
+    """A file for each of the recipe's forms, all of them from one decoding.
 
     Raises `Refused` if the content is not a picture that can be decoded, or has more than `max_pixels` pixels.
     """
     with _decoding(content, max_pixels) as picture:
-        shown_width, shown_height = _shown_size(picture)
-        width = min(width, shown_width)
-        height = max(1, round(shown_height * width / shown_width))
-        if height > _MAX_JPEG_SIDE:
-            raise Refused(f"the thumbnail would be {height} pixels high; a JPEG has {_MAX_JPEG_SIDE} at most")
-        shown = _rendered(picture, (width, height))
-        output = io.BytesIO()
-        shown.save(
-            output,
-            "JPEG",
-            quality=quality,
-            subsampling="4:4:4" if quality >= _FULL_COLOUR_QUALITY else "4:2:0",
-            optimize=True,
-            progressive=width >= _PROGRESSIVE_WIDTH,
-        )
-        return output.getvalue()
+        made = {
+            number: encoders.encoded(image, recipe.forms[number], recipe)
+            for number, image in scaling.thumbnails(_upright(picture, recipe), _shown_size(picture), recipe)
+        }
+        return [made[number] for number in range(len(recipe.forms))]
+
+
+def thumbnail_pixels(
+    content: bytes, recipe: Recipe, number: int, max_pixels: int, max_made_pixels: int
+) -> Compressible:
+    """The pixels of the thumbnail of that number, as they were before an encoder made them fewer bytes.
+
+    Raises `LeftAsIs` if they are more than `max_made_pixels`; `Refused` as `thumbnails` does.
+    """
+    with _decoding(content, max_pixels) as picture:
+        size = _shown_size(picture)
+        width, height = recipe.forms[number].made(size)
+        if width * height > max_made_pixels:
+            raise LeftAsIs(f"{width} x {height} pixels are more than the {max_made_pixels} to be compressed")
+        image = dict(scaling.thumbnails(_upright(picture, recipe), size, recipe))[number]
+        return Compressible(encoders.lossless(image, recipe.background), width, height)
 
 
 def compressible(content: bytes, max_pixels: int) -> Compressible:
@@ -107,10 +110,10 @@ def compressible(content: bytes, max_pixels: int) -> Compressible:
             return Compressible(content, width, height)
         if pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getextrema() != (255, 255):
             raise LeftAsIs("a picture with transparency is not compressed")
-        shown = _shown(pixels, picture)
-        output = io.BytesIO()
-        shown.save(output, "PNG", compress_level=1)
-        return Compressible(output.getvalue(), shown.width, shown.height)
+        shown = _in_srgb(pixels, picture)
+        if picture.orientation != 1:
+            shown = shown.transpose(_TRANSPOSITIONS[picture.orientation])
+        return Compressible(encoders.lossless(shown, WHITE), shown.width, shown.height)
 
 
 def check_jpeg(content: bytes, width: int, height: int) -> None:
@@ -119,6 +122,14 @@ def check_jpeg(content: bytes, width: int, height: int) -> None:
         if picture.kind != "JPEG" or picture.size != (width, height):
             raise Refused(f"it is a {picture.kind} of {picture.size[0]} x {picture.size[1]} pixels")
         picture.decode(picture.size)
+
+
+def decoded_jpeg(content: bytes) -> Image.Image:
+    """All pixels of a JPEG, as they are stored. Raises `Refused` unless it is a whole one."""
+    with _decoding(content, None) as picture:
+        if picture.kind != "JPEG":
+            raise Refused(f"it is a {picture.kind}")
+        return picture.decode(picture.size)
 
 
 @contextmanager
@@ -142,28 +153,28 @@ def _shown_size(picture: Picture) -> tuple[int, int]:
     return (height, width) if picture.orientation >= 5 else (width, height)
 
 
-def _rendered(picture: Picture, shown_size: tuple[int, int]) -> Image.Image:
-    """The picture as it is shown, in this size, in RGB, without metadata."""
+def _upright(picture: Picture, recipe: Recipe) -> Pixels:
+    """The picture as it is shown, in RGB or RGBA, at the scale of the largest form."""
     lying = picture.orientation >= 5
-    size = shown_size[::-1] if lying else shown_size
-    # 1 for the other side: rounding there must not forbid a scale of decoding that fits the width.
-    pixels = picture.decode((1, size[1]) if lying else (size[0], 1))
-    if pixels.size != size:
-        pixels = pixels.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _shown(pixels, picture)
+    shown = recipe.largest(_shown_size(picture))
+    size = shown[::-1] if lying else shown
+    pixels: Pixels
+    if recipe.linear:
+        pixels = Linear.small(_in_srgb(picture.decode(picture.size), picture), size)
+    else:
+        # 1 for the other side: rounding there must not forbid a scale of decoding that fits the width.
+        small = Plain(picture.decode((1, size[1]) if lying else (size[0], 1))).resized(size)
+        pixels = Plain(_in_srgb(small.image, picture))
+    return pixels if picture.orientation == 1 else pixels.transposed(_TRANSPOSITIONS[picture.orientation])
 
 
-def _shown(pixels: Image.Image, picture: Picture) -> Image.Image:
-    if picture.orientation != 1:
-        pixels = pixels.transpose(_TRANSPOSITIONS[picture.orientation])
-    shown = colour.to_srgb(_opaque(pixels), picture.profile)
+def _in_srgb(image: Image.Image, picture: Picture) -> Image.Image:
+    """In RGB, or RGBA if something of it is transparent."""
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    if alpha is not None:
+        image = image.convert(image.mode.removesuffix("A"))
+    shown = colour.to_srgb(image, picture.profile)
     shown.info.clear()
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        shown.putalpha(alpha)
     return shown
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode not in ("LA", "RGBA"):
-        return image
-    background = Image.new(image.mode.removesuffix("A"), image.size, "white")
-    background.paste(image, mask=image.getchannel("A"))
-    return background

@@ -29,12 +29,26 @@ from PIL import AvifImagePlugin, Image
 from image_workers import metadata, pictures
 from image_workers.children import channel, confined
 from image_workers.errors import Refused
+from image_workers.making.forms import Recipe
 from image_workers.pictures import Compressible, LeftAsIs
 
-CALLS: dict[str, Callable[..., bytes | Compressible | None]] = {
-    "thumbnail": pictures.thumbnail,
+
+def _thumbnails(recipe: dict[str, Any], **arguments: Any) -> list[bytes]:
+    return pictures.thumbnails(recipe=Recipe.of_plain(recipe), **arguments)
+
+
+def _thumbnail_pixels(recipe: dict[str, Any], **arguments: Any) -> Compressible:
+    return pictures.thumbnail_pixels(recipe=Recipe.of_plain(recipe), **arguments)
+
+
+Result = bytes | list[bytes] | Compressible | None
+
+CALLS: dict[str, Callable[..., Result]] = {
+    "thumbnails": _thumbnails,
+    "thumbnail_pixels": _thumbnail_pixels,
     "compressible": pictures.compressible,
     "compressible_original": metadata.compressible,
+    "repacked": metadata.repacked,
     "check_jpeg": pictures.check_jpeg,
 }
 
@@ -94,7 +108,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"result": result}
 
 
-def _within_limits(memory_bytes: int, cpu_s: int, call: str, arguments: dict[str, Any]) -> bytes | Compressible | None:
+def _within_limits(memory_bytes: int, cpu_s: int, call: str, arguments: dict[str, Any]) -> Result:
     _check_there_is(memory_bytes)
     confined.limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + cpu_s)
     confined.limit(resource.RLIMIT_AS, _memory()[0] + memory_bytes)

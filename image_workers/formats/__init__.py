@@ -5,7 +5,7 @@ decides whether a picture opens, so Pillow is not shown it. What the pixels or t
 """
 
 from image_workers.errors import Refused
-from image_workers.formats import avif, bmff, gif, jpeg, png, webp
+from image_workers.formats import avif, bmff, gif, heic, jpeg, png, webp
 from image_workers.formats.picture import Picture
 
 _OPENED = {
@@ -14,9 +14,15 @@ _OPENED = {
     "image/webp": webp.opened,
     "image/gif": gif.opened,
     "image/avif": avif.opened,
+    "image/heic": heic.opened,
 }
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+def can_open(kind: str) -> bool:
+    """Whether pictures of this media type are opened here."""
+    return kind in _OPENED and (kind != "image/heic" or heic.is_installed())
 
 
 def media_type(start: bytes) -> str:
@@ -40,8 +46,6 @@ def media_type(start: bytes) -> str:
 def opened(content: bytes) -> Picture:
     """The picture, its pixels not yet decoded. Raises `Refused`, or what else a parser raises on hostile bytes."""
     kind = media_type(content)
-    if kind == "image/heic":
-        raise Refused("the content is a HEIC picture, which is not opened; save it as JPEG, PNG, WebP or AVIF")
     if kind not in _OPENED:
         raise Refused("the content is not a JPEG, PNG, WebP, GIF or AVIF picture")
     return _OPENED[kind](content)

@@ -11,7 +11,7 @@ from image_workers.formats.picture import Picture
 
 _PIXELS = frozenset({b"av01", b"grid", b"sato"})
 """Kinds of items; a tone map (tmap), EXIF (Exif) and XMP (mime) are others."""
-_DROPPED = frozenset({b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"reve"})
+DROPPED = frozenset({b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"reve"})
 _PROFILES = (b"prof", b"rICC")
 _TURNED = {0: 1, 1: 8, 2: 3, 3: 6}
 """EXIF's orientation for a turn by so many quarters against the clock (irot)."""
@@ -20,21 +20,27 @@ _MIRRORED = {(0, 0): 4, (0, 1): 2, (1, 0): 5, (1, 1): 7, (2, 0): 2, (2, 1): 4, (
 
 
 def opened(content: bytes) -> Picture:
-    essence = bmff.essence(content, _PIXELS, _DROPPED)
-    if any(len(end) == bmff.END_BYTES and not any(end) for end in essence.ends):
-        # AV1 data close with a one; of these, a sender or the file system only kept the place. (The data of a WebP may
-        # well end so: white below a photograph.)
-        raise Refused("the AVIF is damaged: its data end in zeros, so not all of it arrived")
+    essence = bmff.essence(content, _PIXELS, DROPPED)
+    check_ends(essence)
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(essence.content))
     properties = dict(essence.properties)
     return Picture(
         "AVIF",
         image.size,
         _orientation(properties),
-        _profile(essence.properties),
+        profile(essence.properties),
         lambda _wanted: _decoded(image),
         animated=image.n_frames > 1,
     )
+
+
+def check_ends(essence: bmff.Essence) -> None:
+    """Raise `Refused` if an item ends in zeros, of which a sender or the file system only kept the place.
+
+    The data of AV1, and of HEVC, close with a one. (Those of a WebP may well end so: white below a photograph.)
+    """
+    if any(len(end) == bmff.END_BYTES and not any(end) for end in essence.ends):
+        raise Refused("the picture is damaged: its data end in zeros, so not all of it arrived")
 
 
 def _orientation(properties: dict[bytes, bytes]) -> int:
@@ -44,7 +50,7 @@ def _orientation(properties: dict[bytes, bytes]) -> int:
     return _TURNED[quarters]
 
 
-def _profile(properties: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
+def profile(properties: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
     """An ICC profile comes first. A picture that says nothing is sRGB: ISO/IEC 23000-22, 7.3.6.4.
 
     Raises `Refused` for a high dynamic range.

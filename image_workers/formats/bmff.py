@@ -1,4 +1,4 @@
-"""The boxes of an AVIF: its brands, its items with their properties, and where its EXIF and XMP are.
+"""The boxes of an AVIF or a HEIC: its brands, its items with their properties, and where its EXIF and XMP are.
 
 All of it is found in the `meta` box; EXIF and XMP lie in pieces anywhere in the file. What is to go is overwritten in
 as many bytes, so no offset in the file has to change. Raises `Refused` for a file whose boxes cannot be followed.
@@ -37,9 +37,9 @@ def _following() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise Refused(f"the boxes of the AVIF cannot be followed: there is none of {error}") from None
+        raise Refused(f"the boxes of the picture cannot be followed: there is none of {error}") from None
     except (struct.error, IndexError, ValueError) as error:
-        raise Refused(f"the boxes of the AVIF cannot be followed: {error}") from None
+        raise Refused(f"the boxes of the picture cannot be followed: {error}") from None
 
 
 def overwritten(content: bytes, exif: Edit, xmp: Edit) -> bytes:
@@ -209,9 +209,9 @@ def _joined(content: bytes, pieces: list[tuple[int, int]]) -> bytes:
 
 def _check_pieces(content: bytes, pieces: list[tuple[int, int]]) -> None:
     if any(end > len(content) for _, end in pieces):
-        raise Refused("the AVIF is damaged: it ends before its data do")
+        raise Refused("the picture is damaged: it ends before its data do")
     if sum(end - start for start, end in pieces) > len(content):
-        raise Refused("the AVIF is damaged: an item is larger than the file")
+        raise Refused("the picture is damaged: an item is larger than the file")
 
 
 class _Reader:

@@ -13,11 +13,12 @@ import trio.testing
 from image_workers.decoder import Decoder, Limits
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import Compressible
+from tests.image_workers.made import recipe
 from tests.image_workers.processes import hang
 
 
 async def decode(decoder: Decoder, content: bytes) -> None:
-    thumbnail = partial(decoder.thumbnail, content, width=64, quality=80, max_pixels=64_000_000)
+    thumbnail = partial(decoder.thumbnails, content, recipe(64), 64_000_000)
     async with trio.open_nursery() as nursery:  # so that both are there, and know whose they are
         for _ in range(2):
             nursery.start_soon(thumbnail)

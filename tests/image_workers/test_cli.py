@@ -45,7 +45,22 @@ def test_a_missing_guetzli_exits_2(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("enable-guetzli: true")
     ended = run(tmp_path, PATH=str(tmp_path))
     assert ended.returncode == 2
-    assert "enable-guetzli: the program guetzli was not found; install it" in ended.stderr
+    assert "encoder: the program guetzli was not found; install it" in ended.stderr
+
+
+def test_a_missing_jpegli_exits_2_and_says_what_to_install(tmp_path: Path) -> None:
+    """As on a machine for which its package has no wheel."""
+    (tmp_path / "config.yml").write_text("resizes: [{width: 64}]")
+    without = "import sys; sys.modules['pyjpegli'] = None; from image_workers.__main__ import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", without, "config.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "image-workers: encoder: jpegli needs pyjpegli, which cannot be found; pip install 'periodicd[images]', "
+        "or set encoder: pillow\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml"], "nothing was made"
 
 
 def test_a_bad_url_in_the_environment_exits_2(tmp_path: Path) -> None:
@@ -86,6 +101,22 @@ def test_a_signal_ends_it_with_0(tmp_path: Path, number: int) -> None:
         assert process.wait(30) == 0
     assert f"stopping on {signal.Signals(number).name}" in rest
     assert "Traceback" not in rest
+
+
+def test_thumbnails_that_guetzli_cannot_make_smaller_are_told_at_the_start(
+    tmp_path: Path, guetzli_program: str
+) -> None:
+    """As with the original's file, which made thumbnails of quality 80 and ran guetzli at 95."""
+    (tmp_path / "config.yml").write_text(
+        f"periodic: unix://{tmp_path}/none.sock\nenable-guetzli: true\n"
+        "resizes: [{func: a, suffix: _a.jpg}, {func: b, suffix: _b.jpg, quality: 95}]"
+    )
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "guetzli at quality 95 needs more bytes than thumbnails" in said
+        assert "gives to _a.jpg, so these stay as they are" in said
+        process.kill()
 
 
 def test_a_lock_name_is_told_to_be_this_worker_s_alone(tmp_path: Path, guetzli_program: str) -> None:

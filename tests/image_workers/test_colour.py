@@ -11,7 +11,8 @@ from PIL import Image, ImageCms
 from image_workers import colour, metadata
 from image_workers.config import Strip
 from image_workers.errors import Refused
-from image_workers.pictures import compressible, thumbnail
+from image_workers.pictures import compressible
+from tests.image_workers.made import thumbnail
 
 PQ, HLG, LINEAR, SRGB_CURVE, BT709_CURVE = 16, 18, 8, 13, 1
 BT709, BT2020, P3 = 1, 9, 12

@@ -16,6 +16,7 @@ from image_workers.config import (
 )
 from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
+from image_workers.making.forms import Form, Recipe
 from image_workers.stores.settings import DirectoryConfig, OssConfig, StoreKeys
 from periodic_client.words import fields_of
 
@@ -59,7 +60,7 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_file_is_the_original_s_defaults() -> None:
     config = parse("")
     assert (config.url, config.thread, config.root) == (None, 2, DirectoryConfig(Path("images"), ""))
-    assert (config.save, config.remove, config.guetzli) == ("off", "off", "off")
+    assert (config.save, config.remove, config.compress) == ("off", "off", "off")
     run = config.guetzli_run
     assert (run.output, run.lock_name, run.lock_count, run.verbose) == ("guetzli", None, 1, False)
     assert (run.quality, run.memlimit_mb, run.max_pixels, run.time_limit_s) == (95, 6000, 2_000_000, 600)
@@ -72,15 +73,76 @@ def test_an_empty_file_is_the_original_s_defaults() -> None:
 def test_the_original_s_file_is_understood() -> None:
     config = parse(ORIGINAL)
     assert (config.url, config.thread) == ("unix:///tmp/periodic.sock", 10)
-    assert (config.save, config.remove, config.guetzli) == ("here", "here", "here")
+    assert (config.save, config.remove, config.compress) == ("here", "here", "here")
     assert config.resizes == (
-        ResizeConfig("resize-1024", 1024, "resize-image", "_fw1024.jpg", 80),
-        ResizeConfig("resize-64", 64, "resize-image", "_fw64.jpg", 80),
+        ResizeConfig("resize-1024", 1024, "resize-image", "_fw1024.jpg", 80, format="jpeg"),
+        ResizeConfig("resize-64", 64, "resize-image", "_fw64.jpg", 80, format="jpeg"),
     )
+    assert config.encoder == "guetzli"
+    assert [len(resizes) for resizes in config.groups.values()] == [1, 1], "a function for each width"
+    assert config.recipe(config.resizes) == Recipe((Form(1024), Form(64)), "pillow")
 
 
-def test_a_resize_needs_a_function_only() -> None:
-    assert parse("resizes: [{func: small}]").resizes == (ResizeConfig("small", 100, "resize-image", "_fw100.jpg", 80),)
+@pytest.mark.parametrize(
+    ("text", "encoder"),
+    [
+        ("", "jpegli"),
+        ("resizes: [{width: 64}]", "jpegli"),
+        ("enable-compress: true", "jpegli"),
+        ("enable-guetzli: true", "guetzli"),
+        ("enable-guetzli: false", "guetzli"),
+        ("guetzli: {quality: 90}", "guetzli"),
+        ("resizes: [{func: resize-64, width: 64}]", "guetzli"),
+        ("encoder: guetzli\nenable-compress: elsewhere", "guetzli"),
+        ("enable-guetzli: true\nencoder: jpegli", "jpegli"),
+        ("resizes: [{func: small}]\nencoder: pillow", "pillow"),
+    ],
+)
+def test_a_new_file_has_jpegli_and_one_with_the_original_s_keys_keeps_guetzli(text: str, encoder: str) -> None:
+    assert parse(text).encoder == encoder
+
+
+def test_an_original_s_file_without_guetzli_has_none() -> None:
+    config = parse("resizes: [{func: small}]")
+    assert (config.compress, config.recipe(config.resizes).encoder) == ("off", "pillow")
+
+
+def test_a_resize_needs_nothing() -> None:
+    assert parse("resizes: [{}]").resizes == (
+        ResizeConfig("resize", 100, "resize-image", "_fw100.jpg", 84, format="jpeg"),
+    )
+    assert parse("resizes: [{func: small, width: 50}]").resizes == (
+        ResizeConfig("small", 50, "resize-image", "_fw100.jpg", 80, format="jpeg"),
+    ), "the original's default says 100 whatever the width is"
+
+
+def test_resizes_of_one_function_are_made_together() -> None:
+    config = parse("resizes: [{width: 64}, {width: 192}, {func: a, width: 5, suffix: a}]")
+    assert {func: [each.width for each in resizes] for func, resizes in config.groups.items()} == {
+        "resize": [64, 192],
+        "a": [5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "suffix", "kind", "quality"),
+    [
+        ("width: 64", "_fw64.jpg", "jpeg", 84),
+        ("width: 64, format: webp", "_fw64.webp", "webp", 84),
+        ("width: 64, suffix: _small.avif", "_small.avif", "avif", 65),
+        ("width: 64, suffix: _small, format: png", "_small", "png", 84),
+        ("width: 64, suffix: _small.JPEG", "_small.JPEG", "jpeg", 84),
+        ("format: avif, quality: 50", "_fw100.avif", "avif", 50),
+    ],
+)
+def test_format_and_suffix_follow_from_one_another(entry: str, suffix: str, kind: str, quality: int) -> None:
+    (resize,) = parse(f"resizes: [{{{entry}}}]").resizes
+    assert (resize.suffix, resize.format, resize.quality) == (suffix, kind, quality)
+
+
+def test_thumbnails_may_be_cut_or_filled_and_have_a_background() -> None:
+    config = parse("background: '#0080ff'\nlinear: true\nresizes: [{width: 9, height: 5, fit: crop}]")
+    assert config.recipe(config.resizes) == Recipe((Form(9, 5, "crop", quality=84),), "jpegli", (0, 128, 255), True)
 
 
 def test_a_resize_may_have_a_quality_of_its_own() -> None:
@@ -95,7 +157,7 @@ def test_the_limits_of_decoding_may_be_set() -> None:
 
 def test_a_step_may_be_run_elsewhere() -> None:
     config = parse("enable-guetzli: elsewhere\nenable-remove: elsewhere")
-    assert (config.guetzli, config.remove) == ("elsewhere", "elsewhere")
+    assert (config.compress, config.remove) == ("elsewhere", "elsewhere")
 
 
 def test_the_example_is_valid() -> None:
@@ -150,9 +212,16 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("guetzli: 7", "guetzli: must be a mapping of keys and values, not of type int"),
         ("resizes: {func: a}", "resizes: must be a list of 100 mappings at most, not {'func': 'a'}"),
         ("resizes: [7]", "resizes[0]: must be a mapping of keys and values, not of type int"),
-        ("resizes: [{width: 7}]", "resizes[0].func: is missing"),
+        ("resizes: [{fit: crop}]", "resizes[0].height: is missing; fit: crop needs both sides"),
+        ("resizes: [{fit: cover, height: 5}]", "resizes[0].fit: must be one of fit, fill, crop, not 'cover'"),
+        ("resizes: [{format: gif}]", "resizes[0].format: must be one of jpeg, webp, avif, png, not 'gif'"),
+        ("background: red", "background: must be a colour as in '#ffffff' (in quotes), not 'red'"),
+        ("encoder: mozjpeg", "encoder: must be one of jpegli, guetzli, pillow, not 'mozjpeg'"),
+        ("encoder: guetzli", "encoder: guetzli works in a step of its own; set enable-compress: true, or elsewhere"),
+        ("enable-compress: true\nenable-guetzli: true", "enable-guetzli: is the original's name of enable-compress"),
+        ("encoder: pillow\ncompress-originals: true", "compress-originals: pillow cannot do that; set encoder: jpegli"),
+        ("resizes: [{func: compress}]", "resizes[0].func: compress is a function of its own"),
         ("resizes: [{func: upload}]", "resizes[0].func: upload is a function of its own; choose another name"),
-        ("resizes: [{func: a, suffix: x}, {func: a}]", "resizes[1].func: 'a' is that of resizes[0]; give each its own"),
         ("resizes: [{func: a}, {func: b}]", "resizes[1].suffix: '_fw100.jpg' is that of resizes[0]; give each its own"),
         ("resizes: [{func: a, suffix: a/b}]", "resizes[0].suffix: 'a/b' contains a /"),
         ("resizes: [{func: a, output: ../x}]", "resizes[0].output: the name '../x' has the part '..'"),
@@ -234,9 +303,10 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("scratch: {megabytes: 1}", "scratch.megabytes: must be"),
         ("compress-originals: jpeg", "compress-originals: must be true or false, not 'jpeg'"),
         (
-            "resizes: [{func: a, suffix: _64.png}]",
-            "the suffix '_64.png' is that of image/png, but a thumbnail is a JPEG",
+            "resizes: [{suffix: _64.png, format: webp}]",
+            "resizes[0].suffix: '_64.png' is that of png, but format says webp",
         ),
+        ("resizes: [{suffix: _64.html}]", "resizes[0].suffix: '_64.html' is that of text/html; use .jpg, .webp, .avif"),
         ("bucket: {signature: v2}", "bucket.signature: must be one of v4, v1, not 'v2'"),
         ("root: a\nbucket: {directory: a/b}", "must not be inside one another"),
         ("root: a/b\nbucket: {directory: a}", "must not be inside one another"),

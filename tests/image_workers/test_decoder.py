@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pillow_heif
 import pytest
 import trio
 from PIL import ExifTags, Image, ImageCms
 
-from image_workers import decoder, pictures
+from image_workers import decoder
 from image_workers.decoder import Decoder, Limits
 from image_workers.errors import Refused
+from image_workers.making.forms import Form, Format, Recipe
 from image_workers.pictures import Compressible, LeftAsIs
 from tests.image_workers.hostile import WEBP_OF_64_MEGAPIXELS, gif_that_understates, progressive
+from tests.image_workers.made import recipe, thumbnail
 from tests.image_workers.processes import all_end, children, hang
 
+pillow_heif.register_heif_opener()  # so that Pillow saves them
 Picture = Callable[[str], bytes]
 SECONDS = progressive(8000, 8000, 95)
 """Four, or two on a fast machine; of processor time."""
@@ -44,7 +48,8 @@ class Watched:
         return child
 
     async def thumbnail(self, content: bytes, width: int = 64) -> bytes:
-        return await self.decoder.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+        (made,) = await self.decoder.thumbnails(content, recipe(width), MAX_PIXELS)
+        return made
 
     async def hanging(self) -> int:
         """A child that will not answer its next request."""
@@ -58,7 +63,7 @@ class Watched:
 
 
 def in_this_process(content: bytes, width: int = 64) -> bytes:
-    return pictures.thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
+    return thumbnail(content, width=width, quality=80, max_pixels=MAX_PIXELS)
 
 
 Watch = Callable[..., Watched]
@@ -121,6 +126,15 @@ class TestTime:
             await watched.thumbnail(SECONDS)
         assert await watched.works_again(picture)
 
+    async def test_so_is_one_whose_thumbnails_take_too_long(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(cpu_seconds=1)
+        output = io.BytesIO()
+        Image.effect_noise((2000, 2000), 90).save(output, "PNG", compress_level=0)
+        wanted = Recipe((Form(2000, format="avif", quality=95),))
+        with pytest.raises(Refused, match=r"^decoding took more than 1 s of CPU time$"):
+            await watched.decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)
+        assert await watched.works_again(picture)
+
     async def test_the_processor_time_of_earlier_pictures_does_not_count(self, watch: Watch) -> None:
         watched = watch(cpu_seconds=1)
         half_a_second = progressive(8000, 8000, 9)
@@ -179,6 +193,13 @@ class TestMemory:
         assert watched.children() == []
         assert await watched.works_again(picture)
 
+    async def test_nor_does_a_small_picture_whose_thumbnail_is_too_large(self, watch: Watch, picture: Picture) -> None:
+        watched = watch(memory_bytes=500_000_000)
+        wanted = Recipe((Form(16_000, 16_000, "fill", "webp"),))
+        with pytest.raises(Refused, match=r"may take \d+ MB of memory, .* has 500 \(decoding.memory-megabytes\)"):
+            await watched.decoder.thumbnails(picture("one-pixel.png"), wanted, MAX_PIXELS)
+        assert watched.children() == []
+
     async def test_a_picture_that_declares_too_many_pixels_starts_nothing(self, watch: Watch, picture: Picture) -> None:
         watched = watch()
         with pytest.raises(Refused, match="30000 x 30000 pixels are more than the 64000000 allowed"):
@@ -235,6 +256,8 @@ class TestMemory:
             ("WEBP", "RGB", {"method": 0}),
             ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
             ("AVIF", "RGBA", {"speed": 10}),
+            ("HEIF", "RGB", {}),
+            ("HEIF", "RGBA", {}),
         ],
     )
     async def test_each_kind_of_picture_needs_no_more_than_it_may_take(
@@ -252,6 +275,32 @@ class TestMemory:
         image.save(output, kind, exif=tags, icc_profile=profile, **options)
         for width in (64, 3000):
             assert await watch().thumbnail(output.getvalue(), width)
+
+    @pytest.mark.parametrize(
+        ("kind", "made", "linear"),
+        [
+            ("PNG", "jpeg", False),
+            ("PNG", "webp", False),
+            ("PNG", "avif", False),
+            ("PNG", "png", False),
+            ("PNG", "webp", True),
+            ("JPEG", "jpeg", True),
+        ],
+    )
+    async def test_nor_does_each_kind_of_thumbnail(
+        self, watch: Watch, monkeypatch: pytest.MonkeyPatch, kind: str, made: Format, linear: bool
+    ) -> None:
+        monkeypatch.setattr(decoder, "_BASE_BYTES", 24 * 10**6)
+        image = Image.effect_noise((1200, 1200), 20).convert("RGB")
+        if kind == "PNG":
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+        tags = Image.Exif()
+        tags[ExifTags.Base.Orientation] = 6
+        output = io.BytesIO()
+        image.save(output, kind, exif=tags, compress_level=1)
+        forms = (Form(1200, format=made, quality=90), Form(1200, 800, "crop"), Form(1300, 1300, "fill"), Form(100))
+        wanted = Recipe(forms, encoder="jpegli", linear=linear)
+        assert len(await watch().decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)) == 4
 
     async def test_who_comes_first_goes_first_however_large(self, watch: Watch, picture: Picture) -> None:
         watched = watch(3, memory_bytes=1_400_000_000)

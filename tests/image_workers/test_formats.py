@@ -1,19 +1,28 @@
-"""WebP, GIF and AVIF, cut and turned; and which format a file is, by its brands."""
+"""WebP, GIF, AVIF and HEIC, cut and turned; and which format a file is, by its brands."""
 
 import io
 import random
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import pillow_heif
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from image_workers import formats, metadata
+from image_workers import formats, metadata, pictures
+from image_workers.declared import declared
 from image_workers.errors import Refused
 from image_workers.formats import gif, webp
-from image_workers.pictures import content_type, thumbnail
+from image_workers.pictures import content_type
 from tests.image_workers.conftest import PICTURES
+from tests.image_workers.made import thumbnail
+
+Picture = Callable[[str], bytes]
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "WebP": ("WEBP", "RGB", {}),
@@ -192,12 +201,89 @@ def test_any_brand_makes_an_avif_and_not_the_major_one_alone(brands: tuple[bytes
     assert pixels(content) == pixels(made("AVIF"))
 
 
-@pytest.mark.parametrize("brands", [(b"heic", b"mif1", b"heic", b"miaf", b"    "), (b"mif1",) * 4 + (b"heic",)])
-def test_a_heic_is_named_and_not_opened(brands: tuple[bytes, ...]) -> None:
-    content = branded(*brands)
-    assert content_type(content[:4096]) == "image/heic"
-    with pytest.raises(Refused, match="the content is a HEIC picture, which is not opened; save it as JPEG"):
-        thumbnail(content, width=10, quality=80, max_pixels=10**6)
+class TestHeic:
+    """Of pillow-heif, which also makes them here."""
+
+    def heic(self, image: Image.Image | None = None, **options: Any) -> bytes:
+        output = io.BytesIO()
+        pillow_heif.from_pillow(image or self.flag()).save(output, quality=95, **options)
+        return output.getvalue()
+
+    def flag(self) -> Image.Image:
+        image = Image.new("RGB", (300, 100), "white")
+        image.paste("red", (0, 0, 100, 100))
+        image.paste("blue", (200, 0, 300, 100))
+        return image
+
+    def shown(self, content: bytes) -> Image.Image:
+        return Image.open(io.BytesIO(thumbnail(content, width=300, quality=95, max_pixels=10**6)))
+
+    @pytest.mark.parametrize("brands", [(b"heic", b"mif1", b"heic", b"miaf", b"    "), (b"mif1",) * 4 + (b"heic",)])
+    def test_any_brand_makes_one(self, brands: tuple[bytes, ...]) -> None:
+        assert content_type(branded(*brands)[:4096]) == "image/heic"
+
+    def test_it_is_shown(self) -> None:
+        shown = self.shown(self.heic())
+        assert shown.size == (300, 100)
+        for at, colour_ in ((50, (255, 0, 0)), (150, (255, 255, 255)), (250, (0, 0, 255))):
+            assert shown.getpixel((at, 50)) == pytest.approx(colour_, abs=4)
+
+    def test_it_is_turned_upright_once(self) -> None:
+        tags = Image.Exif()
+        tags[0x0112] = 6
+        shown = self.shown(self.heic(exif=tags.tobytes()))
+        assert shown.size == (100, 300)
+        assert shown.getpixel((50, 50)) == pytest.approx((255, 0, 0), abs=4), "left is on top"
+
+    def test_its_transparency_and_its_grays_are_known(self) -> None:
+        image = self.flag()
+        image.putalpha(0)
+        assert self.shown(self.heic(image)).getpixel((50, 50)) == pytest.approx((255, 255, 255), abs=2)
+        assert self.shown(self.heic(Image.new("L", (300, 100), 99))).getpixel((50, 50)) == pytest.approx(
+            (99, 99, 99), abs=3
+        )
+
+    def test_its_colour_profile_counts(self, picture: Picture) -> None:
+        profile = Image.open(io.BytesIO(picture("icc-swapped-primaries.jpg"))).info["icc_profile"]
+        shown = self.shown(self.heic(icc_profile=profile)).getpixel((50, 50))
+        assert isinstance(shown, tuple)
+        assert shown[0] < 128, "its red is another colour"
+
+    def test_a_high_dynamic_range_is_refused(self) -> None:
+        content = self.heic()
+        at = content.index(b"nclx")
+        with pytest.raises(Refused, match="high dynamic range"):
+            self.shown(content[: at + 6] + b"\0\x10" + content[at + 8 :])
+
+    @pytest.mark.parametrize("share", [0.5, 0.9])
+    def test_one_that_did_not_arrive_whole_is_refused(self, share: float) -> None:
+        noise = self.heic(Image.effect_noise((300, 100), 80).convert("RGB"))
+        cut = round(len(noise) * share)
+        for content in (noise[:cut], noise[:cut] + bytes(len(noise) - cut)):
+            with pytest.raises(Refused, match="damaged"):
+                self.shown(content)
+
+    def test_its_pixels_are_counted_before_it_is_decoded(self) -> None:
+        with pytest.raises(Refused, match="300 x 100 pixels are more than the 1000 allowed"):
+            thumbnail(self.heic(), width=10, quality=80, max_pixels=1000)
+        said = declared(self.heic())
+        assert (said.kind, said.pixels) == ("image/heic", 30_000)
+
+    @given(st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_damage_is_refused_or_shown_and_nothing_else(self, data: st.DataObject) -> None:
+        content = bytearray(self.heic())
+        for _ in range(data.draw(st.integers(1, 8))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        with suppress(Refused):
+            thumbnail(bytes(content), width=50, quality=80, max_pixels=1_000_000)
+
+    def test_without_its_package_the_words_say_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        content = self.heic()
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        assert not pictures.can_open("image/heic")
+        with pytest.raises(Refused, match=r"a HEIC picture, .*: pip install 'periodicd\[heic\]'"):
+            self.shown(content)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from image_workers.errors import Refused
 from image_workers.guetzli import Guetzli
-from image_workers.pictures import Compressible, check_jpeg, compressible, thumbnail
+from image_workers.pictures import Compressible, check_jpeg, compressible
+from tests.image_workers.made import thumbnail
 from tests.image_workers.processes import all_end
 
 Picture = Callable[[str], bytes]

@@ -14,8 +14,9 @@ from image_workers import formats, metadata
 from image_workers.config import Strip
 from image_workers.errors import Refused
 from image_workers.formats.jpeg import _scans
-from image_workers.pictures import check_jpeg, compressible, thumbnail
+from image_workers.pictures import check_jpeg, compressible
 from tests.image_workers.conftest import PICTURES
+from tests.image_workers.made import thumbnail
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline": ("RGB", {}),

@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import mozjpeg_lossless_optimization
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,8 +153,23 @@ def test_what_is_cut_off_is_refused(kind: str, cut: int) -> None:
 
 
 def test_a_format_that_is_not_known_is_refused_and_not_published() -> None:
-    with pytest.raises(Refused, match="cannot be taken out of image/heic"):
-        metadata.stripped(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "gps")
+    with pytest.raises(Refused, match="cannot be taken out of application/octet-stream"):
+        metadata.stripped(b"a photograph", "gps")
+
+
+@pytest.mark.parametrize("strip", ["gps", "all"])
+def test_a_heic_loses_its_place_as_an_avif_does(strip: Any) -> None:
+    output = io.BytesIO()
+    pillow_heif.from_pillow(photo()).save(output, exif=its_exif().tobytes(), xmp=XMP)
+    before = output.getvalue()
+    assert b"GPSLatitude" in before
+    after = metadata.stripped(before, strip)
+    assert len(after) == len(before)
+    assert b"GPSLatitude" not in after
+    image = pillow_heif.open_heif(io.BytesIO(after)).to_pillow()
+    assert ExifTags.IFD.GPSInfo not in image.getexif()
+    assert image.getexif().get(ExifTags.Base.Copyright) == (COPYRIGHT if strip == "gps" else None)
+    assert image.tobytes() == pillow_heif.open_heif(io.BytesIO(before)).to_pillow().tobytes()
 
 
 @given(data=st.data())
@@ -216,6 +233,58 @@ class TestCompressedOriginals:
     def test_a_png_stays(self) -> None:
         with pytest.raises(LeftAsIs, match="only JPEGs"):
             metadata.compressible(saved("PNG"), 1_000_000)
+
+
+class TestRepackedOriginals:
+    """The same pixels in fewer bytes."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "gray.jpg",
+            "cmyk.jpg",
+            "orientation-6.jpg",
+            "progressive-444.jpg",
+            "icc-swapped-primaries.jpg",
+            "polyglot.jpg",
+        ],
+    )
+    def test_every_kind_of_jpeg_keeps_its_pixels_and_what_goes_with_them(
+        self, picture: Callable[[str], bytes], name: str
+    ) -> None:
+        original = picture(name)
+        if name == "polyglot.jpg":  # a page behind the picture
+            with pytest.raises(LeftAsIs, match="more than one picture"):
+                metadata.repacked(original)
+            return
+        result = metadata.repacked(original)
+        before, after = opened(original), opened(result)
+        assert len(result) < 1.02 * len(original), "some were made by the same encoder"
+        assert (after.mode, after.tobytes()) == (before.mode, before.tobytes())
+        assert after.info.get("exif") == before.info.get("exif")
+        assert after.info.get("icc_profile") == before.info.get("icc_profile")
+        assert after.info.get("adobe_transform") == before.info.get("adobe_transform")
+
+    def test_one_of_rgb_stays_one(self) -> None:
+        original = saved("JPEG", keep_rgb=True)
+        assert opened(metadata.repacked(original)).tobytes() == opened(original).tobytes()
+
+    def test_a_damaged_one_is_refused_and_not_mended(self, picture: Callable[[str], bytes]) -> None:
+        with pytest.raises(Refused, match="damaged"):
+            metadata.repacked(picture("truncated.jpg"))
+
+    def test_one_that_would_show_other_pixels_stays(
+        self, picture: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = picture("gray.jpg")
+        monkeypatch.setattr(mozjpeg_lossless_optimization, "optimize", lambda _: other)
+        with pytest.raises(LeftAsIs, match="not show the same pixels"):
+            metadata.repacked(picture("progressive-444.jpg"))
+
+    async def test_in_a_child_it_is_the_same(self, picture: Callable[[str], bytes], decoder: Decoder) -> None:
+        assert await decoder.repacked(picture("cmyk.jpg"), 10**6) == metadata.repacked(picture("cmyk.jpg"))
+        with pytest.raises(Refused, match="are more than the 1000 allowed"):
+            await decoder.repacked(picture("cmyk.jpg"), 1000)
 
 
 def test_many_pictures_behind_the_first_are_looked_into_one_after_the_other_up_to_a_number() -> None:

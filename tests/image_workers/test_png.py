@@ -12,7 +12,8 @@ from PIL import Image
 
 from image_workers import formats
 from image_workers.errors import Refused
-from image_workers.pictures import LeftAsIs, compressible, thumbnail
+from image_workers.pictures import LeftAsIs, compressible
+from tests.image_workers.made import thumbnail
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6

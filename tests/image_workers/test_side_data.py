@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from image_workers.errors import Refused
-from image_workers.pictures import thumbnail
+from tests.image_workers.made import thumbnail
 from tests.side_data.mutations import FORMATS, fault
 
 

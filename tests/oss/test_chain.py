@@ -91,7 +91,7 @@ class TestNothingIsRemovedThatWasNotUploaded:
         server.tell("fault", kind="error", times=1_000_000, **error)
         chain.submit(picture)
         files = [picture.name, *(f"resize-image/{name}" for name in thumbnails)]
-        expected = {name: {"waits-for": f"upload-next-guetzli {name}, which is {state}"} for name in files}
+        expected = {name: {"waits-for": f"upload-next-compress {name}, which is {state}"} for name in files}
 
         def said(_: object) -> bool:
             answers = {name: json.loads(chain.periodic("get", "remove", name, "--json").stdout) for name in files}
@@ -103,7 +103,7 @@ class TestNothingIsRemovedThatWasNotUploaded:
         assert (chain.run / "images" / picture.name).read_bytes() == picture.read_bytes()
         assert server.state()["objects"] == {}
         server.tell("fault", kind="error", times=0, **error)
-        for job in chain.jobs("upload-next-guetzli", "dead"):
+        for job in chain.jobs("upload-next-compress", "dead"):
             assert chain.periodic("requeue", job["func"], job["name"]).returncode == 0
         chain.wait(lambda status: not any(each["waiting"] + each["running"] for each in status["functions"]), TIMEOUT_S)
         assert server.read(picture.name) == picture.read_bytes()

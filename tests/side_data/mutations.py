@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from image_workers import formats
 from image_workers.errors import Refused
-from image_workers.pictures import thumbnail
+from tests.image_workers.made import thumbnail
 
 PHOTO = Path(__file__).parent.parent / "pictures" / "photo.webp"
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><exif:GPSLatitude>52</exif:GPSLatitude></x:xmpmeta>"

@@ -36,7 +36,7 @@ const changed = async (source, version) => {
 async function upload(job, signal) {
   const { key, source, then } = job.headers
   if (!key) throw refused('the job has no header key')
-  const again = { submit: [{ func: 'upload-next-guetzli', name: source, headers: { key, then: 'guetzli' }, ...rules }] }
+  const again = { submit: [{ func: 'upload-next-compress', name: source, headers: { key, then: 'compress' }, ...rules }] }
   const version = job.workload.toString()
   if (source && await changed(source, version)) return again
   const data = await content(job.name)
@@ -54,7 +54,7 @@ async function upload(job, signal) {
 }
 
 const unpublish = (job, signal) => ask('DELETE', job.headers.key, signal, {}, undefined, [404])
-const uploads = ['upload', 'upload-next-guetzli', 'upload-next-remove'].map(func => [func, { limit: 4, run: upload }])
+const uploads = ['upload', 'upload-next-compress', 'upload-next-remove'].map(func => [func, { limit: 4, run: upload }])
 const worker = new Worker(url, { ...Object.fromEntries(uploads), unpublish: { limit: 4, run: unpublish } })
 worker.start()
 process.once('SIGTERM', () => worker.stop(30000))
