@@ -47,7 +47,7 @@ Exit codes:
   5   sweep did not reach the daemon
   74  standard output cannot be written (--example, --help,
       --version)
-  75  the bucket did not answer; to start again may help
+  75  a store did not answer; to start again may help
 """
 
 _log = logging.getLogger(__name__)

@@ -196,12 +196,12 @@ class Config(
     save: Annotated[Enabled, Read(_save)] = "off"
     upload: Annotated[Enabled, Read(_upload)] = "here"
     remove: Annotated[Enabled, Read(_enabled)] = "off"
+    delete: bool = False
     compress: Annotated[Enabled, Read(_enabled)] = "off"
     original_compress: Annotated[Enabled | None, Read(_enabled)] = None
     """The original's name for the same; `compress` is what counts."""
     encoder_said: Encoder | None = None
     """In the file: `encoder` is what counts."""
-    delete: bool = False
     guetzli_run: GuetzliConfig = GuetzliConfig()
     quality: Quality = 0
     """In the file: that of the encoder takes the place of 0."""

@@ -147,7 +147,7 @@ async def reader(config: Config, look: Look, name: str) -> str | None:
     They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
     """
     jobs = [(func, name) for func in ("save", "upload", *config.groups)]
-    jobs += [(func, each) for each in (name, *_compressed_from(config, name)) for func in COMPRESSING]
+    jobs += [(func, each) for each in (name, *_made_of(config, name)) for func in COMPRESSING]
     jobs.append(("upload-next-remove", name))
     with suppress(Refused):
         jobs.append(("upload-next-remove", config.layout.compressed(name)))
@@ -157,7 +157,7 @@ async def reader(config: Config, look: Look, name: str) -> str | None:
     return None
 
 
-def _compressed_from(config: Config, name: str) -> list[str]:
+def _made_of(config: Config, name: str) -> list[str]:
     """The thumbnails whose compression reads this file, which it does if they are guetzli's."""
     if config.compress == "off" or config.encoder != "guetzli" or not config.layout.is_original(name):
         return []

@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -160,24 +160,17 @@ class FolderStore(Store):
         for folder in unsynced:
             _sync_folder(folder)
 
-    def entries(self) -> Iterator[Entry]:
-        for folder, folders, names in os.walk(self.folder):
-            if Path(folder) == self.folder:
-                folders.remove(SCRATCH_FOLDER)
-            yield from self._listed(Path(folder, name) for name in names)
-
-    def unfinished(self) -> Iterator[Entry]:
-        return self._listed(self._scratch.iterdir())
+    def listed(self, folder: str) -> Iterator[Entry]:
+        for inner, _, names in os.walk(self.folder / folder):
+            for name in names:
+                path = Path(inner, name)
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    status = path.lstat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield Entry(str(path.relative_to(self.folder)), status.st_size, status.st_mtime)
 
     def discard(self, unfinished: Entry) -> None:
         (self._scratch / Path(unfinished.name).name).unlink(missing_ok=True)
-
-    def _listed(self, paths: Iterable[Path]) -> Iterator[Entry]:
-        for path in paths:
-            with suppress(FileNotFoundError):  # removed meanwhile
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    yield Entry(str(path.relative_to(self.folder)), status.st_size, status.st_mtime)
 
     def _missing(self, folder: Path) -> Iterator[Path]:
         while folder != self.folder and not folder.is_dir():

@@ -21,7 +21,7 @@ from opendal.layers import TimeoutLayer
 from opendal.options import WriteKwargs
 
 from image_workers.errors import ConfigError, Refused, Unavailable
-from image_workers.names import SCRATCH_FOLDER, check_name
+from image_workers.names import check_name
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores import PART_BYTES, Entry, Stat, Store, check_size, unfinished_folder, unfinished_name
 from image_workers.stores.keys import KeyFile
@@ -136,12 +136,6 @@ class RemoteStore(Store):
                 return True
         return False
 
-    def entries(self) -> Iterator[Entry]:
-        return (each for each in self._listed("") if not each.name.startswith(f"{SCRATCH_FOLDER}/"))
-
-    def unfinished(self) -> Iterator[Entry]:
-        return self._listed(f"{SCRATCH_FOLDER}/")
-
     def discard(self, unfinished: Entry) -> None:
         with _errors_as_ours():
             self._operator().delete(unfinished.name)
@@ -217,7 +211,7 @@ class RemoteStore(Store):
         if received != found.size or _stat(operator, name) != found:
             raise OSError(f"{name!r} was written anew while it was read")
 
-    def _listed(self, folder: str) -> Iterator[Entry]:
+    def listed(self, folder: str) -> Iterator[Entry]:
         with _errors_as_ours(), suppress(NotFound):
             for each in self._operator().list(folder, recursive=True):
                 if each.metadata.is_file:

@@ -65,16 +65,16 @@ def store(server: Server, folder: str) -> Store:
 
 
 def test_three_workers_with_one_store_make_the_whole_chain_though_each_is_killed(
-    server: Server, chain: Chain, tmp_path: Path
+    s3: Server, chain: Chain, tmp_path: Path
 ) -> None:
     originals = pictures(tmp_path)
-    root, bucket = store(server, "work"), store(server, "published")
+    root, bucket = store(s3, "work"), store(s3, "published")
     with ExitStack() as gates:
-        killed_at = {worker: gates.enter_context(Gate(server.address)) for worker in WORKERS}
+        killed_at = {worker: gates.enter_context(Gate(s3.address)) for worker in WORKERS}
         chain.start_daemon()
         for worker, gate in killed_at.items():
             (tmp_path / worker).mkdir()
-            (tmp_path / worker / "config.yml").write_text(configuration(server, worker, gate))
+            (tmp_path / worker / "config.yml").write_text(configuration(s3, worker, gate))
             gate.hold("PUT")
             chain.start_worker(worker, f"{worker}/config.yml")
         for original in originals:

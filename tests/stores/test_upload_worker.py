@@ -39,7 +39,7 @@ def test_another_cloud_is_an_upload_worker_of_sixty_lines_and_that_is_all(
     (chain.run / "images").mkdir()
     picture = tmp_path / "desert.jpg"
     with Image.open(ROOT / "tests" / "pictures" / "extreme-desert-hike.jpg") as image:
-        image.thumbnail((200, 200))
+        image.thumbnail((120, 120))
         image.save(picture, quality=98)
     address = webdav.address.replace("http://", "http://worker:a-password@")
     try:
