@@ -55,8 +55,8 @@ def guetzli_of(content: bytes, quality: int) -> bytes:
 
 
 ENCODERS: tuple[tuple[str, Encode, tuple[int, ...]], ...] = (
-    ("pillow", ours("pillow"), (75, 80, 85, 88)),
-    ("jpegli with the lossless pass", ours("jpegli"), (70, 75, 80, 84, 88, 92, 95)),
+    ("pillow", ours("pillow"), (75, 80, 85, 88, 92, 95)),
+    ("jpegli with the lossless pass", ours("jpegli"), (70, 75, 80, 84, 88, 92, 95, 97)),
     ("webp", ours("pillow", "webp"), (75, 84)),
     ("avif", ours("pillow", "avif"), (55, 65)),
     ("guetzli", guetzli, GUETZLI),
