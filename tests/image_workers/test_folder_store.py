@@ -129,7 +129,7 @@ def test_leftovers_of_killed_processes_are_removed_but_not_what_may_be_in_use(ro
     (scratch / "old").write_bytes(b"half")
     os.utime(scratch / "old", (1, 1))
     (scratch / "young").write_bytes(b"half")
-    FolderStore(root.folder)
+    FolderStore(root.folder).remove_leftovers()
     assert tree(root.folder) == {".incoming/young": b"half"}
 
 

@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import trio
 
 from image_workers.errors import ConfigError, Refused, Unavailable
 from image_workers.progress import Progress, Stopped
@@ -14,8 +17,9 @@ from image_workers.stores.folder import FolderStore
 from image_workers.stores.remote import RemoteStore
 from image_workers.stores.scratch import Scratch
 from image_workers.stores.settings import UrlConfig
-from tests.stores.conftest import SCRATCH, Server, write_key
+from image_workers.sweep import Orphan, orphans
 from tests.stores.gate import Gate
+from tests.stores.servers import SCRATCH, Server, write_key
 
 
 def put(store: RemoteStore, name: str, content: bytes = b"bytes") -> str:
@@ -214,3 +218,26 @@ def test_a_folder_keeps_the_same_promises(tmp_path: Path) -> None:
     assert store.stat("a/x.jpg") == Stat(7, version)
     assert store.remove("a/x.jpg", "another") is False
     assert store.remove("a/x.jpg", version) is True
+
+
+async def test_content_that_never_got_its_name_is_found_by_a_sweep(server: Server) -> None:
+    store = server.store()
+    in_two_days_s = time.time() + 2 * 24 * 3600
+
+    def left_behind() -> None:
+        with pytest.raises(FileNotFoundError):
+            put(server.store(through=gate.url), "x.jpg")
+
+    async def found() -> list[Orphan]:
+        return [orphan async for orphan in orphans(store, None, None, in_two_days_s)]
+
+    with Gate(server.address) as gate:
+        gate.hold({"s3": "COPY", "webdav": "MOVE"}[server.service])
+        thread = threading.Thread(target=left_behind)
+        thread.start()
+        await trio.to_thread.run_sync(gate.is_held.wait)
+        (orphan,) = await found()
+        assert (orphan.entry.size, await orphan.remove()) == (5, True)
+        assert await found() == []
+        await trio.to_thread.run_sync(gate.release)
+        thread.join()
