@@ -231,6 +231,15 @@ class TestLateUploads:
         assert server.read("x.jpg") == b"newer"
         assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"], "what came late has no name, and is taken away"
 
+    async def test_nor_does_it_come_back_after_the_picture_was_removed(self, server: OssServer) -> None:
+        bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=0.5)
+        server.tell("hold", on="COPY")
+        with pytest.raises(OSError, match=r"cannot be reached: .*timed out"):
+            put(bucket, "x.jpg", b"the big file")
+        bucket.remove("x.jpg")
+        server.tell("release")
+        assert server.state()["objects"] == {}
+
     async def test_nor_does_one_whose_worker_was_left_behind_while_it_waited(self, server: OssServer) -> None:
         bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=1000)
         server.tell("hold", on="PUT")
