@@ -107,7 +107,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold("PUT" if at == "content" else names_it)
+            gate.hold("PUT" if at == "content" else names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             assert gate.is_held.is_set()
@@ -123,7 +123,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold(names_it)
+            gate.hold(names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             quick.remove("x.jpg")
