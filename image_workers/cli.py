@@ -123,7 +123,12 @@ def sweep(config: Path, remove: bool) -> None:
     with _errors_end_it():
         settings = load(config)
         root, bucket = stores(settings)
-        left = trio.run(_sweep, settings, root, bucket, remove)
+        try:
+            left = trio.run(_sweep, settings, root, bucket, remove)
+        except CannotConnect:
+            raise
+        except OSError as error:
+            raise Unavailable(f"what was not listed yet is not known: {error}") from error
     sys.exit(_LEFT if left else 0)
 
 
@@ -252,6 +257,8 @@ async def _stop_on_signal(signals: AsyncIterator[int], worker: Worker) -> None:
 
 
 def _warn(config: Config) -> None:
+    if config.upload == "elsewhere" and config.bucket != Config().bucket:
+        _log.info("bucket is not used: uploads are left to another worker (enable-upload: elsewhere)")
     if config.save == "here" and config.max_bytes > SAVE_BYTES_MAX:
         _log.info(
             "max-megabytes %d is for files that are put into root by hand; save takes %d bytes, as any job does",
