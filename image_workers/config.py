@@ -34,7 +34,7 @@ Encoder = Literal["jpegli", "guetzli", "pillow"]
 
 _FIXED_FUNCTIONS = (
     "save", "upload", "upload-next-compress", "upload-next-guetzli", "compress", "guetzli", "upload-next-remove",
-    "remove",
+    "remove", "unpublish", "delete",
 )  # fmt: skip
 _ORIGINALS_KEYS = ("enable-guetzli", "guetzli")
 _RESIZE = "resize"

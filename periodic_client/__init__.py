@@ -7,13 +7,24 @@ used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from periodic_client.endings import (
+    JobCancelled,
+    JobDead,
+    JobRefused,
+    JobRemoved,
+    JobReplaced,
+    News,
+    NotDone,
+    ResultLost,
+)
 from periodic_client.outcomes import Done, Failed, GiveUp, Later, NewJob, Outcome, Retry
 from periodic_client.wire import Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
-    from periodic_client.client import Client, Submitted
+    from periodic_client.client import Client, Look, Submitted
     from periodic_client.job import Job
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
+    from periodic_client.waiting import EventsPage, Extended, TakenJob
     from periodic_client.worker import Worker
 
 __all__ = [
@@ -21,17 +32,29 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "Done",
+    "EventsPage",
+    "Extended",
     "Failed",
     "GiveUp",
     "Invalid",
     "Job",
+    "JobCancelled",
+    "JobDead",
+    "JobRefused",
+    "JobRemoved",
+    "JobReplaced",
     "Later",
     "LeaseLost",
+    "Look",
     "NewJob",
+    "News",
+    "NotDone",
     "Outcome",
     "PeriodicError",
+    "ResultLost",
     "Retry",
     "Submitted",
+    "TakenJob",
     "TimedOut",
     "Worker",
 ]
@@ -41,8 +64,12 @@ _HOMES = {
     "CannotConnect": "session",
     "Client": "client",
     "ConnectionLost": "session",
+    "EventsPage": "waiting",
+    "Extended": "waiting",
     "Job": "job",
+    "Look": "client",
     "Submitted": "client",
+    "TakenJob": "waiting",
     "TimedOut": "session",
     "Worker": "worker",
 }

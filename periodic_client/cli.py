@@ -1,73 +1,37 @@
 """The ``periodic`` command: what a client can do, from a shell.
 
 Commands ask the daemon through Client and show the answer; they know no rule of their own. Standard output carries data
-only, messages go to standard error, and the exit code tells a script what happened (EXIT_CODES).
+only, messages go to standard error, and the exit code tells a script what happened (EXIT_CODES in cli_target.py).
 """
 
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
-import trio
 
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
-from periodic_client.cli_options import options_of
+from periodic_client.cli_options import job_options, new_job
 from periodic_client.cli_output import (
     FUNCTION_COLUMNS,
     JOB_COLUMNS,
+    bytes_as_json,
     job_as_json,
     show,
+    show_error,
     show_json,
     show_map,
     show_table,
     visible,
 )
-from periodic_client.cli_values import Duration, Header, Time, Workload
+from periodic_client.cli_steering import cancel, end_run, move
+from periodic_client.cli_target import ABSENT, EXIT_CODES, INTERRUPTED, Target, for_each_name, stop, stop_if_failed
+from periodic_client.cli_values import Duration
+from periodic_client.cli_waiting import call, events, watch, workers
+from periodic_client.cli_work import extend, finish, take
 from periodic_client.client import Client, JobMaps
-from periodic_client.outcomes import NewJob, Retry
-from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.streams import telling
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
-from periodic_client.wire import PeriodicError, limits
-
-REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, INTERRUPTED = 1, 3, 5, 6, 7, 130
-
-FAILURES = {
-    "refused": (REFUSED, "exists already; nothing was changed"),
-    "absent": (ABSENT, "does not exist"),
-    "changed": (REFUSED, "has another id by now; nothing was changed"),
-    "not_dead": (REFUSED, "is not dead"),
-}
-"""Results that are not what was asked for. One that is not known here is shown, and no failure."""
-
-EXIT_CODES = """\b
-Exit codes:
-  0    it was done
-  1    refused: by the daemon, or because the job exists already
-       (submit --existing refuse), is not dead (requeue), has
-       another id by now (--id), or you said no
-  2    the command is not used as it should be
-  3    there is no such job
-  5    there is no daemon, or no way to it: nothing happened
-  6    the daemon did not answer in time
-  7    the connection was lost before the answer came
-  74   the answer could not be written to standard output; what
-       was done is done, and said on standard error
-  130  interrupted
-After 6, 7 and 130 it may or may not have happened; submitting the same name again is safe.
-With several names the first that failed decides. At one that is refused or not answered the command ends,
-and standard error names it.
-
-\b
-Durations are written 500ms, 5m, 1h30m, 2d.
-"""
-
-_RETRY = "retry_"
-"""How the options of submit begin that are a key of the job's retry rule; all others are a key of the job."""
-
-Answer = TypeVar("Answer")
+from periodic_client.wire import limits
 
 
 def run() -> None:
@@ -80,38 +44,6 @@ def run() -> None:
     except click.Abort:
         click.echo("periodic: interrupted", err=True)
         sys.exit(INTERRUPTED)
-
-
-def stop(exit_code: int, message: str) -> NoReturn:
-    click.echo(f"periodic: {visible(message)}", err=True)
-    raise click.exceptions.Exit(exit_code)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The daemon that is to be asked, and for how long."""
-
-    url: str
-    timeout_ms: int
-
-    def ask(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer:
-        async def main() -> Answer:
-            async with Client(self.url, timeout_s=self.timeout_ms / 1000) as client:
-                return await question(client)
-
-        try:
-            # At checkpoints only: in the midst of the client's own tasks it would come out in an exception group.
-            return trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
-        except PeriodicError as error:
-            stop(REFUSED, error.to_wire())
-        except CannotConnect as error:
-            stop(UNREACHABLE, f"{error}; nothing happened")
-        except ConnectionLost as error:
-            stop(LOST, str(error))
-        except TimedOut as error:
-            stop(TIMED_OUT, str(error))
-        except KeyboardInterrupt:
-            stop(INTERRUPTED, "interrupted")
 
 
 def check_url(_: click.Context, __: click.Parameter, url: str) -> str:
@@ -141,34 +73,7 @@ def cli(context: click.Context, url: str, timeout: int) -> None:
 
 
 @cli.command()
-@click.argument("func")
-@click.argument("name")
-@click.option(
-    "-w",
-    "--workload",
-    type=Workload(),
-    default="",
-    metavar="TEXT|@FILE|-",
-    help="What the worker is given: a text, what is in FILE, or standard input.",
-)
-@click.option(
-    "--header",
-    "headers",
-    type=Header(),
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A text that goes with the workload; may be given several times, and of one name the last counts.",
-)
-@click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now.")
-@click.option(
-    "--at",
-    "due_at_ms",
-    type=Time(),
-    metavar="ISO8601",
-    help="When it is due, as in 2030-01-31T18:00; without a zone it is local time.",
-)
-@options_of(NewJob)
-@options_of(Retry, prefix=_RETRY)
+@job_options
 @as_json
 @click.pass_obj
 def submit(
@@ -181,44 +86,52 @@ def submit(
     **options: Any,
 ) -> None:
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
-    if options["delay_ms"] is not None and options["due_at_ms"] is not None:
-        raise click.UsageError("--in and --at both say when the job is due; give one of them")
-    given = {key: value for key, value in options.items() if value is not None}
-    rule = {key.removeprefix(_RETRY): given.pop(key) for key in list(given) if key.startswith(_RETRY)}
-    job = NewJob(func, name, headers=dict(headers), retry=Retry(**rule) if rule else None, **given)
+    job = new_job(func, name, headers, options)
     submitted = target.ask(lambda client: client.submit(job))
     with telling(visible(f"{func} {name}: {submitted.result}")):
         if as_json:
             show_json({"func": func, "name": name, **submitted._asdict()})
         else:
             show(visible(submitted.result))
-    _stop_if_failed(func, name, submitted.result)
+    stop_if_failed(func, name, submitted.result)
 
 
 @cli.command()
 @click.argument("func")
 @click.argument("name")
 @click.option("-w", "--workload", is_flag=True, help="Print the workload's bytes as they are, and nothing else.")
+@click.option("-d", "--data", is_flag=True, help="Print the result's bytes as they are, if it is kept.")
 @only_id
 @as_json
 @click.pass_obj
-def get(target: Target, func: str, name: str, workload: bool, id_: int | None, as_json: bool) -> None:
-    """Show one job, without its workload.
+def get(target: Target, func: str, name: str, workload: bool, data: bool, id_: int | None, as_json: bool) -> None:
+    """Show one job, who runs it, and how it or the last one of its name ended, if that is kept (--result).
 
     With --json --workload the workload is in the JSON: under "workload", or, if it is not UTF-8, under
-    "workload_base64". Prints null if there is no such job.
+    "workload_base64"; and the result with --data likewise. Prints null if there is no such job and no such end.
     """
-    job = target.ask(lambda client: client.get(func, name, id=id_, workload=workload))
+    if workload and data and not as_json:
+        raise click.UsageError("--workload and --data each print bytes and nothing else; give one of them, or --json")
+    seen = target.ask(lambda client: client.look(func, name, id=id_, workload=workload, data=data))
+    last = seen.last and bytes_as_json(seen.last, "data")
+    found = seen.job is not None or last is not None
     if as_json:
-        show_json(job and job_as_json(job))
-    if job is None:
-        stop(ABSENT, f"{func} {name} does not exist" + (f" with id {id_}" if id_ is not None else ""))
+        show_json({**job_as_json(seen.job or {}), "worker": seen.worker, "last": last} if found else None)
+    wanted = seen.last and seen.last["data"] if data else seen.job
+    if not found or (wanted is None and (workload or data) and not as_json):
+        what = "no result is kept of it" if data else "does not exist" + (f" with id {id_}" if id_ is not None else "")
+        stop(ABSENT, f"{func} {name}{':' * data} {what}")
     if as_json:
         return
-    if workload:
-        show(job["workload"], nl=False)
-    else:
-        show_map({key: value for key, value in job.items() if key != "workload"})
+    if workload or data:
+        show((seen.last or {})["data"] if data else (seen.job or {})["workload"], nl=False)
+        return
+    shown = {key: value for key, value in (seen.job or {}).items() if key not in ("workload", "errors")}
+    if seen.worker is not None:
+        shown["worker"] = seen.worker
+    show_map(shown | {f"last_{key}": value for key, value in (last or {}).items() if key != "data"})
+    for error in (seen.job or {}).get("errors", ()):
+        show_error(error)
 
 
 @cli.command("list")
@@ -283,7 +196,7 @@ def remove(target: Target, /, func: str | None, names: tuple[str, ...], id_: int
     A run in progress is not interrupted, but its report is refused.
     """
     if not change_many(target.ask, Client.remove_matching, "removed", func, id_, **many):
-        _for_each_name(target, Client.remove, func, names, id_, many["as_json"])
+        for_each_name(target, Client.remove, func, names, id_, many["as_json"])
 
 
 @cli.command()
@@ -292,7 +205,7 @@ def remove(target: Target, /, func: str | None, names: tuple[str, ...], id_: int
 def requeue(target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, **many: Any) -> None:
     """Give dead jobs a new life, due now: FUNC NAME..., or many with --where."""
     if not change_many(target.ask, Client.requeue_matching, "requeued", func, id_, **many):
-        _for_each_name(target, Client.requeue, func, names, id_, many["as_json"])
+        for_each_name(target, Client.requeue, func, names, id_, many["as_json"])
 
 
 @cli.command()
@@ -320,45 +233,5 @@ def shutdown(target: Target, as_json: bool) -> None:
         click.echo("the daemon is stopping", err=True)
 
 
-def _for_each_name(
-    target: Target,
-    request: Callable[..., Awaitable[str]],
-    func: str | None,
-    names: tuple[str, ...],
-    id_: int | None,
-    as_json: bool,
-) -> None:
-    if func is None or not names:
-        raise click.UsageError("say which jobs: FUNC NAME..., or --where for many")
-    if id_ is not None and len(names) > 1:
-        raise click.UsageError("an id is that of one job; give one name with --id")
-    results: list[dict[str, str]] = []
-
-    async def ask_all(client: Client) -> None:
-        for name in names:
-            result = await request(client, func, name, id=id_)
-            results.append({"func": func, "name": name, "result": result})
-
-    try:
-        target.ask(ask_all)
-    except click.exceptions.Exit:
-        if len(results) < len(names) > 1:
-            unknown = visible(f"{func} {names[len(results)]}")
-            click.echo(f"periodic: that was {unknown}; what comes after it was not asked for", err=True)
-        raise
-    finally:
-        # What was done before an error is done, and is told.
-        lines = [visible(f"{each['name']}: {each['result']}") for each in results]
-        with telling(", ".join(lines) or "none"):
-            if as_json:
-                show_json(results)
-            elif lines:
-                show("\n".join(lines))
-    for each in results:
-        _stop_if_failed(func, each["name"], each["result"])
-
-
-def _stop_if_failed(func: str, name: str, result: str) -> None:
-    if result in FAILURES:
-        exit_code, why = FAILURES[result]
-        stop(exit_code, f"{func} {name} {why}")
+for command in (call, watch, events, workers, take, finish, extend, cancel, move, end_run):
+    cli.add_command(command)

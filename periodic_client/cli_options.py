@@ -5,12 +5,15 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import click
 
-from periodic_client.cli_values import Duration
+from periodic_client.cli_values import Duration, Header, Time, Workload
+from periodic_client.outcomes import NewJob, Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNITS = {"_ms": (Duration(), None), "_percent": (int, "PERCENT")}
 """How a field's name ends, and what is written for its value: type and placeholder. Flags have no unit."""
+RETRY = "retry_"
+"""How the options of a job begin that are a key of its retry rule; all others are a key of the job."""
 
 
 def options_of(record: type, prefix: str = "") -> Callable[[F], F]:
@@ -35,3 +38,50 @@ def _option(name: str, kind: Any, help_: str) -> Callable[[F], F]:
     written, metavar = UNITS.get(unit, (click.Choice(words) if words else int, None))
     flag = "--" + name.removesuffix(unit).replace("_", "-")
     return click.option(flag, name, type=written, metavar=metavar, help=help_)
+
+
+JOB_OPTIONS = (
+    click.argument("func"),
+    click.argument("name"),
+    click.option(
+        "-w",
+        "--workload",
+        type=Workload(),
+        default="",
+        metavar="TEXT|@FILE|-",
+        help="What the worker is given: a text, what is in FILE, or standard input.",
+    ),
+    click.option(
+        "--header",
+        "headers",
+        type=Header(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A text that goes with the workload; may be given several times, and of one name the last counts.",
+    ),
+    click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now."),
+    click.option(
+        "--at",
+        "due_at_ms",
+        type=Time(),
+        metavar="ISO8601",
+        help="When it is due, as in 2030-01-31T18:00; without a zone it is local time.",
+    ),
+    options_of(NewJob),
+    options_of(Retry, prefix=RETRY),
+)
+
+
+def job_options(command: F) -> F:
+    """The parameters that make a job; ``new_job`` makes it of what they were given."""
+    for parameter in reversed(JOB_OPTIONS):
+        command = parameter(command)
+    return command
+
+
+def new_job(func: str, name: str, headers: tuple[tuple[str, str], ...], options: dict[str, Any]) -> NewJob:
+    if options["delay_ms"] is not None and options["due_at_ms"] is not None:
+        raise click.UsageError("--in and --at both say when the job is due; give one of them")
+    given = {key: value for key, value in options.items() if value is not None}
+    rule = {key.removeprefix(RETRY): given.pop(key) for key in list(given) if key.startswith(RETRY)}
+    return NewJob(func, name, headers=dict(headers), retry=Retry(**rule) if rule else None, **given)

@@ -31,9 +31,11 @@ FUNCTION_COLUMNS = (
     "lateness_p99_ms",
     "lateness_max_ms",
 )
+WORKER_COLUMNS = ("connection", "client", "connected_at_ms", "silent_ms", "running", "credit", "functions")
+EVENT_COLUMNS = ("at_ms", "kind", "func", "name", "id", "run", "worker", "text")
 TABLE_ROWS_MAX = 1000
 """More are not read on a terminal, and rich takes 2 ms and 14 KB for each."""
-TIME = "_at_ms"
+TIME = "at_ms"
 """How a key ends whose value is a point in time; any other ``..._ms`` is a duration."""
 
 
@@ -48,19 +50,34 @@ def show_json(value: Any) -> None:
 
 def job_as_json(job: JobMap) -> JobMap:
     """The job; if it has its workload, that as text under ``workload``, or, if it is none, as ``workload_base64``."""
-    workload = job.get("workload")
-    if workload is None:
-        return job
-    shown = {key: value for key, value in job.items() if key != "workload"}
+    return bytes_as_json(job, "workload")
+
+
+def bytes_as_json(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """The bytes under this key, if there are any, as text, or, if they are none, under the key and ``_base64``."""
+    data = values.get(key)
+    if data is None:
+        return values
+    shown = {each: value for each, value in values.items() if each != key}
     try:
-        return shown | {"workload": workload.decode()}
+        return shown | {key: data.decode()}
     except UnicodeDecodeError:
-        return shown | {"workload_base64": base64.b64encode(workload).decode()}
+        return shown | {f"{key}_base64": base64.b64encode(data).decode()}
 
 
 def show_map(values: dict[str, Any]) -> None:
     """A line for each key. Maps within are shown as JSON, points in time as local time."""
     show("\n".join(f"{_title(key)}: {_cell(key, value)}" for key, value in values.items()))
+
+
+def show_error(error: dict[str, Any]) -> None:
+    """One of a job's last failures."""
+    show(f"error of attempt {error['attempt']}, {_cell('at_ms', error['at_ms'])}: {visible(error['text'])}")
+
+
+def show_line(columns: Sequence[str], row: dict[str, Any]) -> None:
+    """Of a table without end: nobody knows how wide its columns are to be."""
+    show("\t".join(_cell(column, row.get(column)) for column in columns))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -96,7 +113,7 @@ def counting(total: int) -> Iterator[Callable[[int], None]]:
 
 def _title(key: str) -> str:
     """A time is shown as such, so its title has no unit."""
-    return key.removesuffix(TIME)
+    return key.removesuffix("_" + TIME)
 
 
 def _cell(key: str, value: Any) -> str:
@@ -121,3 +138,49 @@ def _local_time(time_ms: int) -> str:
         return datetime.fromtimestamp(time_ms / 1000).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):
         return f"{time_ms} ms"
+
+
+class Bar:
+    """How far a job is, on standard error, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, done: int, total: int | None, note: str) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._live is None:
+            self._live = _new_bar()
+            self._live.add_task("", note=note)
+            self._live.start()
+        (task,) = self._live.task_ids
+        self._live.update(task, completed=done, total=total, note=note)
+
+    @contextmanager
+    def aside(self, is_needed: bool) -> Iterator[None]:
+        """While something else is written, perhaps to the same terminal."""
+        live = self._live if is_needed else None
+        if live is not None:
+            live.stop()
+        yield
+        if live is not None:
+            live.start()
+
+    def say(self, message: str) -> None:
+        with self.aside(True):
+            click.echo(message, err=True)
+
+
+def _new_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    note = TextColumn("{task.fields[note]}", markup=False)
+    return Progress(BarColumn(), MofNCompleteColumn(), note, console=Console(stderr=True), transient=True)

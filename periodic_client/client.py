@@ -1,31 +1,20 @@
 """The client: submit jobs, look at them, take them away.
 
-Every method is one request of protocol.md under the same name; an option that was not given is sent as nil, which there
-means absent. The client connects when a request needs it, and never sends a request twice by itself: whether to submit
-again is for the caller to say, who is told when an answer was lost.
+Every method here is one request of protocol.md under the same name; an option that was not given is sent as nil, which
+there means absent. The client connects when a request needs it, and never sends a request twice by itself: whether to
+submit again is for the caller to say, who is told when an answer was lost. What waits for jobs is in waiting.py.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
 
 import trio
 
 from periodic_client.outcomes import NewJob
-from periodic_client.session import (
-    MAYBE,
-    CannotConnect,
-    ConnectionLost,
-    Session,
-    StreamOpener,
-    TimedOut,
-    check_trio,
-    open_stream,
-)
-from periodic_client.url import default_url, parse_url
+from periodic_client.session import ConnectionLost, Session
+from periodic_client.waiting import Waiting
 from periodic_client.wire import Busy, PeriodicError, limits
 
 JobMap = dict[str, Any]
@@ -33,6 +22,8 @@ JobMap = dict[str, Any]
 JobMaps = list[JobMap]
 FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
+WorkerMap = dict[str, Any]
+"""A connection as ``workers`` shows it; the keys are in protocol.md."""
 
 
 class More(TypedDict, total=False):
@@ -64,7 +55,18 @@ class Submitted(NamedTuple):
     """Of the job that was put, or of the one that was there and left alone."""
 
 
-class Client:
+class Look(NamedTuple):
+    """What there is to see of a job; the keys of the maps are in protocol.md (``get``)."""
+
+    job: JobMap | None
+    """None if there is no such job."""
+    worker: str | None
+    """Who runs it, if that is connected."""
+    last: dict[str, Any] | None
+    """How it, or else the last job of its name, ended, if that is kept (``result_ms``)."""
+
+
+class Client(Waiting):
     """One connection to a daemon, for any number of tasks at once.
 
         async with Client("tcp://127.0.0.1:5000") as client:
@@ -78,35 +80,11 @@ class Client:
     TimedOut if none came: then it may or may not have happened; and a PeriodicError if the daemon refused, or if the
     request can not be sent. The next call after a lost connection connects again.
 
+    ``call``, ``submit_and_watch``, ``watch`` and ``events`` go on over lost connections instead, once they had one.
+
     When the answer to a submit was lost, submit the same name again; how to do that safely, and what each ``existing``
     then means, is in protocol.md, section 6.
     """
-
-    def __init__(
-        self, url: str | None = None, *, timeout_s: float = 30.0, open_stream: StreamOpener = open_stream
-    ) -> None:
-        self.url = url or default_url()
-        parse_url(self.url)
-        self.timeout_s = timeout_s
-        self._open_stream = open_stream
-        self._connecting = trio.Lock()
-        self._session: Session | None = None
-        self._nursery: trio.Nursery | None = None
-
-    async def __aenter__(self) -> Self:
-        check_trio("a client", "your_function")
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # The nursery is not told of the caller's error: it would come out wrapped in an ExceptionGroup.
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        self._nursery = self._session = None
-        await self._nursery_manager.__aexit__(None, None, None)
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
@@ -168,6 +146,49 @@ class Client:
         answer = await self.request("requeue", func, name, {"id": id})
         return str(answer["result"])
 
+    async def cancel(self, func: str, name: str, *, id: int | None = None, reason: str | None = None) -> str:  # noqa: A002
+        """Nobody needs the job any more: "cancelled" (it is gone), "asked" (it runs, and ends with its run), "absent",
+        "changed" or "not_live" (it is dead).
+
+        Its worker is told, with ``reason``. If the run is done all the same, the job is done. ``id`` as in ``remove``.
+        """
+        answer = await self.request("cancel", func, name, {"id": id, "reason": reason})
+        return str(answer["result"])
+
+    async def move(
+        self,
+        func: str,
+        name: str,
+        *,
+        id: int | None = None,  # noqa: A002
+        due_at_ms: int | None = None,
+        delay_ms: int | None = None,
+        priority: int | None = None,
+    ) -> str:
+        """Give a waiting job another due time or priority: "moved", "absent", "changed" or "not_waiting".
+
+        With ``id`` also one that waits behind another.
+        """
+        where = {"id": id, "due_at_ms": due_at_ms, "delay_ms": delay_ms, "priority": priority}
+        answer = await self.request("move", func, name, where)
+        return str(answer["result"])
+
+    async def end_run(
+        self,
+        func: str,
+        name: str,
+        *,
+        id: int | None = None,  # noqa: A002
+        count_as: Literal["failed", "later"] | None = None,
+        reason: str | None = None,
+    ) -> str:
+        """End a run that hangs, as if its worker had reported so: "ended", "absent", "changed" or "not_running".
+
+        ``count_as``: what the run counts as; the daemon's own default is "failed". Its worker is told that it is lost.
+        """
+        answer = await self.request("end_run", func, name, {"id": id, "as": count_as, "reason": reason})
+        return str(answer["result"])
+
     async def get(
         self,
         func: str,
@@ -180,9 +201,21 @@ class Client:
 
         ``workload``: have it in the answer too.
         """
-        answer = await self.request("get", func, name, {"id": id, "workload": workload})
-        job: JobMap | None = answer.get("job")
-        return job
+        return (await self.look(func, name, id=id, workload=workload)).job
+
+    async def look(
+        self,
+        func: str,
+        name: str,
+        *,
+        id: int | None = None,  # noqa: A002
+        workload: bool = False,
+        data: bool = False,
+    ) -> Look:
+        """As ``get``, with who runs the job, and how the last one of its name ended. ``data``: with its result."""
+        options = {"id": id, "workload": workload} | ({"data": True} if data else {})
+        answer = await self.request("get", func, name, options)
+        return Look(answer.get("job"), answer.get("worker"), answer.get("last"))
 
     async def list_page(
         self,
@@ -286,6 +319,18 @@ class Client:
 
         return _Pages(page)
 
+    def workers(self, func: str | None = None) -> AsyncIterator[WorkerMap]:
+        """Who takes jobs, in the order in which they came, fetched a page at a time; only those of ``func``, if given.
+
+        Who asks for jobs with ``take`` is not among them.
+        """
+
+        async def page(after: str | None) -> tuple[list[WorkerMap], str | None]:
+            answer = await self.request("workers", {"func": func, "after": after, "limit": limits.LISTING_MAX})
+            return answer["workers"], answer.get("next")
+
+        return _Pages(page)
+
     async def ping(self) -> None:
         """Return if the daemon answers."""
         await self.request("ping")
@@ -298,42 +343,6 @@ class Client:
     async def shutdown(self) -> None:
         """Stop the daemon. It was told; it may still wait for running jobs."""
         await self.request("shutdown")
-
-    async def request(self, method: str, *params: Any) -> Any:
-        """Any request, by the words of protocol.md; its result."""
-        with self._time_limit(method):
-            session = await self._connected()
-            return await session.request(method, *params)
-
-    # -- the connection ------------------------------------------------------------------------------------------------
-
-    async def _connected(self) -> Session:
-        if self._session is not None:
-            await self._session.catch_up()
-        if self._session is not None and self._session.lost is None:
-            return self._session
-        async with self._connecting:
-            if self._session is None or self._session.lost is not None:
-                if self._nursery is None:
-                    raise RuntimeError("this client is not open; use it as: async with Client() as client")
-                self._session = None
-                self._session = Session(await self._open_stream(self.url))
-                self._nursery.start_soon(self._session.run)
-        return self._session
-
-    @contextmanager
-    def _time_limit(self, method: str) -> Iterator[None]:
-        try:
-            with trio.fail_after(self.timeout_s):
-                yield
-        except trio.TooSlowError:
-            session = self._session
-            if session is None:
-                raise CannotConnect(f"cannot connect to {self.url}: no answer in {self.timeout_s:g} s") from None
-            if session.last_received_s + self.timeout_s <= trio.current_time():
-                # Nothing at all came: the connection may be dead without anyone having said so.
-                session.close(f"the daemon was silent for {self.timeout_s:g} s")
-            raise TimedOut(f"{self.url} did not answer {method} in {self.timeout_s:g} s; {MAYBE}") from None
 
 
 def _submitted(answer: dict[str, Any]) -> Submitted:

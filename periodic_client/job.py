@@ -1,4 +1,7 @@
-"""A job as a worker's function sees it: what it was given, and the lease it runs under. The worker does the rest."""
+"""A job as a worker's function sees it: what it was given, the lease it runs under, and what it tells meanwhile.
+
+The worker does the rest.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,8 +9,10 @@ from typing import Any
 import trio
 
 from periodic_client.wire import Invalid
+from periodic_client.wire.limits import TAIL_BYTES_MAX
 
-Extend = Callable[["Job", int | None], Awaitable[None]]
+Tell = Callable[..., Awaitable[None]]
+"""Says something of a job that runs: the job, a method of protocol.md, and its params after the handle."""
 
 
 class Job:
@@ -19,7 +24,8 @@ class Job:
     those whose worker was lost. ``run`` is the number of this run: it grows with every run of any job, so a store that
     remembers the largest it was written by can refuse what comes late from an earlier one. ``handle`` stands for this
     run in the protocol; whoever has it may report the run, so it is not for logs. ``lost`` becomes true when the daemon
-    says that this run no longer counts: it may as well stop.
+    says that this run no longer counts: it may as well stop. ``cancelled`` becomes true when somebody asked to cancel
+    the job: it need not go on, and is not run again however this run ends; only if it is done, it is done.
     """
 
     handle: str
@@ -35,7 +41,7 @@ class Job:
     failures: int
     crashes: int
 
-    def __init__(self, given: dict[str, Any], extend: Extend) -> None:
+    def __init__(self, given: dict[str, Any], tell: Tell) -> None:
         """``given``: the parameter of ``perform``. Raises Invalid if it is not a job. Made in the worker's loop."""
         try:
             for key in _GIVEN:
@@ -46,7 +52,8 @@ class Job:
             raise Invalid("perform has no usable job: handle, func and name must be text")
         self.headers = given.get("headers") or {}
         self.lost = False
-        self._extend = extend
+        self.cancelled = False
+        self._tell = tell
         self._token = trio.lowlevel.current_trio_token()
 
     def __repr__(self) -> str:
@@ -58,14 +65,39 @@ class Job:
         While the worker is disconnected this waits for the connection. Raises LeaseLost if the run no longer counts,
         Invalid if ``lease_ms`` is out of range, and TimedOut if there was no answer for 30 s.
         """
-        await self._extend(self, lease_ms)
+        await self._tell(self, "extend", {"lease_ms": lease_ms})
 
     def extend_sync(self, lease_ms: int | None = None) -> None:
         """``extend`` in any thread but the worker's own: an inline function would wait for itself.
 
         Raises trio.RunFinishedError once the worker's program has ended its loop.
         """
-        trio.from_thread.run(self._extend, self, lease_ms, trio_token=self._token)
+        trio.from_thread.run(self.extend, lease_ms, trio_token=self._token)
+
+    async def send(self, data: bytes | str) -> None:
+        """Tell those who watch the job a part of what it makes: a line of its output, a piece of an answer.
+
+        Nothing of it is kept for long; the result is what the function returns. Any size, sent in parts of 64 KiB.
+        Waits and raises as ``extend``. After a lost connection a part may be told twice.
+        """
+        whole = memoryview(data.encode() if isinstance(data, str) else data)
+        for begin in range(0, len(whole), TAIL_BYTES_MAX):
+            await self._tell(self, "data", bytes(whole[begin : begin + TAIL_BYTES_MAX]))
+
+    def send_sync(self, data: bytes | str) -> None:
+        """``send`` as ``extend_sync`` is ``extend``."""
+        trio.from_thread.run(self.send, data, trio_token=self._token)
+
+    async def progress(self, done: int, total: int | None = None, note: str | None = None) -> None:
+        """Tell those who watch the job how far it is: ``done`` of ``total``, in any unit, and what it does now.
+
+        Waits and raises as ``extend``; Invalid also for a note of more than 255 bytes.
+        """
+        await self._tell(self, "progress", {"done": done, "total": total, "note": note})
+
+    def progress_sync(self, done: int, total: int | None = None, note: str | None = None) -> None:
+        """``progress`` as ``extend_sync`` is ``extend``."""
+        trio.from_thread.run(self.progress, done, total, note, trio_token=self._token)
 
 
 _GIVEN = [key for key in Job.__annotations__ if key != "headers"]

@@ -60,7 +60,7 @@ class Link:
         self.subscribed = trio.Event()
         """Set once all functions are subscribed for the first time."""
         self.reports = Reports()
-        self.runs = Runs(functions, self.reports, threads, self._extend)
+        self.runs = Runs(functions, self.reports, threads, self._tell)
         self._peer = peer
         self._credit = self._asked_credit = credit
         self._backoff = Backoff(rng)
@@ -197,9 +197,10 @@ class Link:
     async def _take_over(self, session: Session, run: Run) -> None:
         """A run whose connection was lost is ours still if we say so within the grace; protocol.md, section 8."""
         try:
-            await session.request("extend", run.job.handle, {"lease_ms": run.asked_lease_ms, "own": True})
+            answer = await session.request("extend", run.job.handle, {"lease_ms": run.asked_lease_ms, "own": True})
+            self._note_extended(run.job, answer)
         except LeaseLost:
-            self.runs.mark_lost(run.job)
+            self.runs.take_lost(run.job.handle)
         except PeriodicError as error:
             log.warning("%s %s: its lease could not be extended: %s", run.job.func, run.job.name, error.to_wire())
         except ConnectionLost:
@@ -247,6 +248,8 @@ class Link:
                 log.warning("%s: its outcome could not be read and counts as failed: %s", self._forget(handle), text)
             case [str(handle), "stop", *_]:
                 self.runs.take_stop(handle)
+            case [str(handle), "cancel", *more]:
+                self.runs.take_cancel(handle, more[0] if more and isinstance(more[0], str) else "")
             case _:
                 log.debug("a notice that this version does not know: %s", notification.params[1:])
 
@@ -255,31 +258,37 @@ class Link:
         report = self.reports.forget(handle)
         return f"{report.func} {report.name}" if report else "a run that is no longer known here"
 
-    async def _extend(self, job: Job, lease_ms: int | None) -> None:
+    async def _tell(self, job: Job, method: str, what: Any) -> None:
         with trio.move_on_after(SILENCE_S) as limit:
-            await self._extend_over_any_connection(job, lease_ms)
+            await self._tell_over_any_connection(job, method, what)
         if limit.cancelled_caught and was_held(limit):
-            await self._extend(job, lease_ms)
+            await self._tell(job, method, what)
         elif limit.cancelled_caught:
-            raise TimedOut(
-                f"{job.func} {job.name}: its lease was not extended, the daemon did not answer in {SILENCE_S:g} s"
-            )
+            raise TimedOut(f"{job.func} {job.name}: the daemon did not answer {method} in {SILENCE_S:g} s")
 
-    async def _extend_over_any_connection(self, job: Job, lease_ms: int | None) -> None:
+    async def _tell_over_any_connection(self, job: Job, method: str, what: Any) -> None:
         while True:
             await self._connected.wait()
             session = self._session
             try:
                 if session is not None:
-                    await session.request("extend", job.handle, {"lease_ms": lease_ms})
-                    self.runs.note_extension(job, lease_ms)
+                    answer = await session.request(method, job.handle, what)
+                    if method == "extend":
+                        self.runs.note_extension(job, what["lease_ms"])
+                        self._note_extended(job, answer)
                     return
             except ConnectionLost:
                 # Until the link has noticed too, there is nothing to wait for but its turn.
                 await trio.lowlevel.checkpoint()
             except LeaseLost:
+                # It is told by this error, so nothing else interrupts it.
                 self.runs.mark_lost(job)
                 raise
+
+    def _note_extended(self, job: Job, answer: Any) -> None:
+        """The notice of a cancel may have been lost with a connection."""
+        if isinstance(answer, dict) and answer.get("cancelled"):
+            self.runs.take_cancel(job.handle, "")
 
 
 def was_held(limit: trio.CancelScope) -> bool:

@@ -54,9 +54,10 @@ class NewJob:
     ``workload``: what the worker is given; text stands for its UTF-8 bytes. ``headers``: texts by name that go with it,
     as content type or traceparent. It is due at ``due_at_ms`` (milliseconds since 1970-01-01T00:00Z), or ``delay_ms``
     from now by the daemon's clock, or now. Of the due jobs those with the smallest ``priority`` (-100 to 100) run
-    first. ``lease_ms``: how long a run may take. ``existing``: what to do if there is a job of this name: "replace" it
-    (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or "refuse". What
-    is None is left to the daemon's defaults.
+    first. ``lease_ms``: how long a run may take, unless it extends that; ``run_max_ms``: however often it does.
+    ``result_ms``: how long its ending and its result are kept. ``existing``: what to do if there is a job of this name:
+    "replace" it (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or
+    "refuse". What is None is left to the daemon's defaults.
 
     Raises WrongValue, a ValueError, if both ``due_at_ms`` and ``delay_ms`` are given.
     """
@@ -70,6 +71,8 @@ class NewJob:
     delay_ms: int | None = None
     priority: Annotated[int, "Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"] = 0
     lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
+    run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
+    result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
     retry: Retry | None = None
     existing: Annotated[
         Existing,

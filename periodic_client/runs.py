@@ -8,7 +8,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 import trio
 
 from periodic_client.checks import Rules, check_outcome
-from periodic_client.job import Extend, Job
+from periodic_client.job import Job, Tell
 from periodic_client.lines import Lines
-from periodic_client.outcomes import Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
+from periodic_client.outcomes import Failed, Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
 from periodic_client.session import Session
 from periodic_client.wire import Invalid, Request, limits
@@ -27,15 +27,22 @@ log = Lines(__name__)
 
 UNKNOWN_FUNC_DELAY_MS = 5000
 HAND_BACK = Later(0).to_wire()
+INTERRUPTED = Failed("it was interrupted").to_wire()
+"""By a cancel or a loss, so it is not tried again, or does not count."""
 
 
 class Function:
     """What a worker runs for the jobs of one func. Raises ValueError for an async function that is to run inline."""
 
-    def __init__(self, call: Callable[[Job], Any], limit: int, inline: bool) -> None:
+    def __init__(self, call: Callable[[Job], Any], limit: int, inline: bool, interrupt: bool = False) -> None:
         is_async = _is_async(call)
         if inline and is_async:
             raise ValueError("an async function cannot be inline")
+        if interrupt and not is_async:
+            raise ValueError(
+                "only an async function can be interrupted; a sync one looks at job.lost and job.cancelled"
+            )
+        self.interrupt = interrupt
         self.call = call
         self.limit = limit
         self.inline = inline
@@ -52,6 +59,12 @@ class Run:
     msgid: int
     asked_lease_ms: int | None = None
     """What the last ``extend`` asked for, to be asked for again over the next connection."""
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Around the function, if it may be interrupted."""
+
+    def interrupt(self) -> None:
+        if self.function.interrupt:
+            self.scope.cancel()
 
 
 class Runs:
@@ -59,7 +72,7 @@ class Runs:
     """Where runs are begun; to be set before any job comes."""
 
     def __init__(
-        self, functions: dict[str, Function], reports: Reports, threads: trio.CapacityLimiter, extend: Extend
+        self, functions: dict[str, Function], reports: Reports, threads: trio.CapacityLimiter, tell: Tell
     ) -> None:
         self.functions = functions
         self.is_stopping = False
@@ -75,14 +88,14 @@ class Runs:
         self._threads = threads
         self._in_threads = 0
         self._reports = reports
-        self._extend = extend
+        self._tell = tell
         self._idle = trio.Event()
         self._room_comes_back = trio.Event()
 
     def perform(self, session: Session, request: Request) -> None:
         """Take the job of a ``perform``, which is answered when the run ends."""
         try:
-            job = Job(request.params[0] if request.params else {}, self._extend)
+            job = Job(request.params[0] if request.params else {}, self._tell)
         except Invalid as error:
             log.warning("%s", error)
             session.refuse(request.msgid, error)
@@ -115,7 +128,18 @@ class Runs:
         if run is None:
             return self._hand_back(handle, "it no longer counts")
         self.mark_lost(run.job)
+        run.interrupt()
         return True
+
+    def take_cancel(self, handle: str, reason: str) -> None:
+        """Somebody asked to cancel the job. One that is not begun here is handed back, and is gone."""
+        run = self.begun.get(handle)
+        if run is None:
+            self._hand_back(handle, "it was cancelled")
+        elif not run.job.cancelled:
+            run.job.cancelled = True
+            log.info("%s %s: somebody asked to cancel it%s", run.job.func, run.job.name, reason and f": {reason}")
+            run.interrupt()
 
     def take_stop(self, handle: str) -> None:
         """The daemon is stopping: what has not begun here is for later, what has goes on."""
@@ -193,6 +217,10 @@ class Runs:
         try:
             if function.threaded:
                 outcome = await self._run_in_thread(function, job)
+            elif function.interrupt:
+                outcome = INTERRUPTED
+                with run.scope:
+                    outcome = self._checked(await function.call(job), job)
             else:
                 outcome = self._checked(await function.call(job), job)
         except BaseException as error:

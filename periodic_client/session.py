@@ -309,24 +309,17 @@ class Session:
         Raises what the daemon answered (a PeriodicError), ConnectionLost, or as ``call`` does. Who is cancelled
         meanwhile does not know whether it happened.
         """
-        answered = trio.Event()
-        failure: Exception | None = None
-        result: Any = None
-
-        def answer(error: Exception | None, value: Any) -> None:
-            nonlocal failure, result
-            failure, result = error, value
-            answered.set()
-
         await self.room()
-        self.call(method, params, answer)
-        await answered.wait()
-        if failure is not None:
-            raise failure
-        return result
+        return await self.ask(method, *params).result()
 
-    def call(self, method: str, params: tuple[Any, ...], answer: Answer) -> None:
-        """Queue a request. Its answer is handed to ``answer`` by the reading task, which must not raise.
+    def ask(self, method: str, *params: Any) -> "Asked":
+        """Queue a request whose answer is wanted later. Raises as ``call`` does."""
+        asked = Asked(self)
+        asked.msgid = self.call(method, params, asked.answer)
+        return asked
+
+    def call(self, method: str, params: tuple[Any, ...], answer: Answer) -> int:
+        """Queue a request. Its answer is handed to ``answer`` by the reading task, which must not raise. Its msgid.
 
         Raises ConnectionLost if the connection is already no more, and Invalid or TooLarge for what cannot be sent;
         then nothing was sent and ``answer`` is not called.
@@ -337,6 +330,7 @@ class Session:
         packed = self._pack(encode_request, msgid, method, params)
         self._pending[msgid] = answer
         self._send(packed)
+        return msgid
 
     def respond(self, msgid: int, result: Any) -> int:
         """Answer the daemon; the size in bytes. Raises Invalid or TooLarge as ``call`` does: then answer otherwise."""
@@ -375,3 +369,44 @@ class Session:
                 f"a message of more than {TAKEN.counted_bytes} bytes may hold {TAKEN.values} values; it was not sent"
             )
         return packed
+
+
+class Asked:
+    """A request under way."""
+
+    msgid: int
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._answered = trio.Event()
+        self._failure: Exception | None = None
+        self._result: Any = None
+        self._on_late: Callable[[Any], None] | None = None
+
+    def answer(self, error: Exception | None, result: Any) -> None:
+        self._failure, self._result = error, result
+        self._answered.set()
+        if self._on_late is not None and error is None:
+            self._on_late(result)
+
+    async def result(self) -> Any:
+        await self._answered.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._result
+
+    def leave(self, on_late: Callable[[Any], None] | None = None) -> None:
+        """Nobody waits for the answer to this long poll any more: have the daemon give it now.
+
+        ``on_late`` is given the result that comes all the same, or was there already, but taken by nobody.
+        """
+        if not self._answered.is_set():
+            self._on_late = on_late
+            if self._session.lost is None:
+                self._session.call("unwait", (self.msgid,), _ignore)
+        elif on_late is not None and self._failure is None:
+            on_late(self._result)
+
+
+def _ignore(_: Exception | None, __: Any) -> None:
+    pass

@@ -107,11 +107,15 @@ class Worker:
 
     # -- what is called from outside -----------------------------------------------------------------------------------
 
-    def function(self, func: str, *, limit: int = 1, inline: bool = False) -> Callable[[Callee], Callee]:
+    def function(
+        self, func: str, *, limit: int = 1, inline: bool = False, interrupt: bool = False
+    ) -> Callable[[Callee], Callee]:
         """A decorator: jobs of ``func`` are run by this function, at most ``limit`` at a time.
 
         An async function runs in a trio task, a sync one in a thread. ``inline=True``: a sync function so short that it
-        may run in the event loop itself, which does nothing else meanwhile. Raises ValueError for what cannot be, and
+        may run in the event loop itself, which does nothing else meanwhile. ``interrupt=True``: an async function whose
+        job is cancelled, or no longer counts, is itself cancelled, as by a trio.CancelScope around it. Without it, and
+        in a sync function, ``job.cancelled`` and ``job.lost`` say so. Raises ValueError for what cannot be, and
         RuntimeError once the worker runs.
         """
         if not isinstance(func, str):
@@ -123,7 +127,7 @@ class Worker:
         _within((1, limits.CONNECTION_JOBS_MAX), limit, f"{func}: limit")
 
         def add(call: Callee) -> Callee:
-            self._functions[func] = Function(call, limit, inline)
+            self._functions[func] = Function(call, limit, inline, interrupt)
             return call
 
         return add

@@ -113,14 +113,14 @@ class Engine:
     def attach(self, now: Now) -> Peer:
         """A connection was made."""
         self._peers += 1
-        peer = Peer(self._peers, now.mono_ms, self.budget)
+        peer = Peer(self._peers, now, self.budget)
         self._inbox.append((peer, Attached()))
         return peer
 
     def receive(self, peer: Peer, message: Message) -> None:
         """Raises DuplicateMsgid, after which the connection is to be closed."""
         if type(message) is Request:
-            if message.msgid in peer.unanswered:
+            if message.msgid in peer.unanswered or message.msgid in peer.waiting:
                 raise DuplicateMsgid(f"request {message.msgid} is still unanswered")
             peer.unanswered.add(message.msgid)
         self._inbox.append((peer, message))
@@ -128,6 +128,8 @@ class Engine:
     def tell(self, peer: Peer, what: Told) -> None:
         if type(what) is Ended:
             peer.has_ended = True
+        elif type(what) is Detached:
+            peer.is_gone = True
         self._inbox.append((peer, what))
 
     # -- asked between the steps ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -36,6 +37,19 @@ RESTARTS_MAX = 20
 """A job whose runs were cut off so many times by the daemon's own end is dead: it may be what ended it."""
 
 
+ERRORS_KEPT = 5
+ERROR_BYTES_MAX = 300
+"""Of each; the last is the job's reason too, which may be longer."""
+
+
+class Error(NamedTuple):
+    """A run that went wrong: failed, or was lost."""
+
+    attempt: int
+    at_ms: int
+    text: str
+
+
 class Job(Struct):
     id: int
     """Grows with every submit and is never used again, not even after a crash."""
@@ -54,6 +68,10 @@ class Job(Struct):
     dated: bool = False
     """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
     does not prolong."""
+    result_ms: int = 0
+    """How long its ending is remembered."""
+    run_max_ms: int | None = None
+    """How long a run may take at the most, whatever its lease."""
     state: State = State.WAITING
     # From here on what its runs do to it.
     attempt: int = 0
@@ -75,6 +93,14 @@ class Job(Struct):
     """While running: when the lease ends, by the wall clock."""
     restarts: int = 0
     """Runs that were cut off by a restart of the daemon."""
+    errors: tuple["Error", ...] = ()
+    """The last of them, oldest first."""
+    started_at_ms: int | None = None
+    """When its latest run began, by the wall clock."""
+    taken_ms: int = 0
+    """That run was taken for so long, and is no connection's. 0: it was not."""
+    cancelled: str | None = None
+    """Why it is to end with that run, unless the run is done. None: nobody asked for that."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -92,6 +118,11 @@ def run_of(handle: str) -> int:
     return int(handle.split("-", 2)[1])
 
 
-def cut_reason(reason: str) -> str:
-    """``reason``, of limits.REASON_BYTES_MAX bytes at the most, and storable as UTF-8 whatever it held."""
-    return reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore")
+def with_error(errors: tuple[Error, ...], attempt: int, at_ms: int, text: str) -> tuple[Error, ...]:
+    """One more; the oldest goes."""
+    return (*errors[-ERRORS_KEPT + 1 :], Error(attempt, at_ms, cut_reason(text, ERROR_BYTES_MAX)))
+
+
+def cut_reason(reason: str, longest: int = limits.REASON_BYTES_MAX) -> str:
+    """``reason``, of so many bytes at the most, and storable as UTF-8 whatever it held."""
+    return reason.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore")

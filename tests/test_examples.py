@@ -16,7 +16,7 @@ from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-TESTED = {"long_job.py", "submit.py", "worker.py"}
+TESTED = {"long_job.py", "submit.py", "worker.py", "worker.sh"}
 README, LIBRARY = ((ROOT / name).read_text() for name in ("README.md", "docs/library.md"))
 SHOWN_URL = "tcp://127.0.0.1:5000"
 
@@ -68,7 +68,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == TESTED
 
 
 def test_a_long_job_extends_its_lease_to_the_end(daemon: Daemon) -> None:
@@ -95,21 +95,57 @@ def test_what_is_submitted_is_run_by_the_worker(daemon: Daemon) -> None:
         }  # fmt: skip
 
 
+def test_a_shell_loop_of_six_lines_is_a_worker_for_any_bytes(daemon: Daemon) -> None:
+    text = (EXAMPLES / "worker.sh").read_text()
+    assert len(text[text.index("while ") :].splitlines()) == 6
+    env = os.environ | {
+        "PERIODIC_URL": daemon.url,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with subprocess.Popen(["sh", EXAMPLES / "worker.sh"], env=env, start_new_session=True) as worker:
+        try:
+            for name, workload in (
+                ("plain", b"hello, world"),
+                ("it's $(touch x)\n`y`", b"\x00\xff'$(z)\n\n"),
+                ("none", b""),
+            ):
+                command = [
+                    sys.executable,
+                    "-m",
+                    "periodic_client",
+                    "call",
+                    "shout",
+                    name,
+                    "-w",
+                    "-",
+                    "--timeout",
+                    "30s",
+                ]
+                called = subprocess.run(command, env=env, input=workload, capture_output=True, check=True)
+                assert called.stdout == workload.upper()
+        finally:
+            os.killpg(worker.pid, signal.SIGTERM)
+
+
 # -- README.md and docs/library.md -------------------------------------------------------------------------------------
 
 
 def test_the_readme_s_worker_runs_what_its_command_and_its_client_submit(daemon: Daemon) -> None:
     worker, client = (program.replace(SHOWN_URL, daemon.url) for program in programs(README))
     periodic = [arguments for program, *arguments in commands(README) if program == "periodic"]
+    call = periodic.pop()
     told = ["\n".join(said("-m", "periodic_client", *arguments, daemon=daemon)) for arguments in periodic]
     assert told[:2] == ["created", "created"]
     assert "state: waiting" in told[2]
     assert all(name in told[3] for name in ("world", "ann"))
-    assert "greet" in told[4]
+    assert told[4] == "2"
+    assert "greet" in told[5]
     with working("-c", worker, daemon=daemon) as lines:
         assert next(lines) == "world: hello"
         said("-c", client, daemon=daemon)
         assert next(lines) == "world: hello", "once more, a second later"
+        assert said("-m", "periodic_client", *call, daemon=daemon) == []
+        assert next(lines) == "bob: good day"
 
 
 def test_the_readme_s_daemon_listens_where_it_says(tmp_path: Path) -> None:
@@ -135,7 +171,7 @@ def test_what_the_readme_says_to_make_can_be_made() -> None:
 
 
 def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
-    client, worker = programs(LIBRARY)
+    client, caller, worker, teller = (program for program in programs(LIBRARY) if program.startswith("import"))
     assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
     with working("-c", worker, daemon=daemon) as lines:
         said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
@@ -144,3 +180,8 @@ def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
     shown = said("-m", "periodic_client", "get", "fetch", "nothing", daemon=daemon)
     assert "state: dead" in shown
     assert "reason: there is nothing to fetch" in shown
+    with working("-c", teller, daemon=daemon) as lines:
+        told = said("-c", caller, daemon=daemon)
+        assert (told[0], told[-2:]) == ("HELLO", ["here is a half", "cancelled"])
+        assert set(told[1:-2]) <= {"cut 0 of 2", "cut 1 of 2"}, "on a slow machine one piece of news has both"
+        assert next(lines) == "stopped cutting"

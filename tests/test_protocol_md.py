@@ -24,7 +24,7 @@ from periodicd.scheduler import Settings
 from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
-from periodicd.store.tables import COUNT_LOOKS
+from periodicd.store.windows import COUNT_LOOKS
 from rig.daemon import Daemon
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 
@@ -107,7 +107,17 @@ def word_of(kind: Any) -> str:
         (answers.HelloAnswer, "hello", "key"),
         (answers.SubmitAnswer, "submit", "key | type | meaning"),
         (answers.SubmitBatchAnswer, "submit_batch", "key"),
-        (answers.RemoveAnswer, "remove", "key"),
+        (answers.ResultAnswer, "remove", "key"),
+        (answers.ResultAnswer, "cancel", "key"),
+        (answers.ResultAnswer, "move", "key"),
+        (answers.ResultAnswer, "end_run", "key"),
+        (answers.WatchAnswer, "watch", "key"),
+        (answers.TakeAnswer, "take", "key"),
+        (answers.EventsAnswer, "events", "key | type | meaning"),
+        (answers.EventAnswer, "events", "key of an event"),
+        (answers.WorkersAnswer, "workers", "key | type | meaning"),
+        (answers.WorkerAnswer, "workers", "key of a worker"),
+        (answers.LastAnswer, "get", "key of `last`"),
         (answers.RequeueAnswer, "requeue", "key"),
         (answers.GetAnswer, "get", "key"),
         (answers.JobAnswer, "get", "key of a job"),
@@ -120,7 +130,13 @@ def word_of(kind: Any) -> str:
     ],
 )
 def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column: str) -> None:
-    heading = "The answer:" if section == "submit" else "The query" if section in ("list", "status") else ""
+    heading = (
+        "The answer:"
+        if section == "submit"
+        else "The query"
+        if section in ("list", "status", "events", "workers")
+        else ""
+    )
     if heading == "The query":
         heading = "\n\n| key | type | meaning | default |"
     table = {key: row[0] for key, row in rows(heading, column, section).items()}
@@ -134,9 +150,13 @@ def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column
 def test_the_answers_shown_have_all_their_keys() -> None:
     kinds = {
         "hello": answers.HelloAnswer, "submit": answers.SubmitAnswer, "submit_batch": answers.SubmitBatchAnswer,
-        "remove": answers.RemoveAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
+        "remove": answers.ResultAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
+        "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
+        "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
+        "take": answers.TakeAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
         "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
+        "cancel_matching": answers.MatchingAnswer, "move_matching": answers.MatchingAnswer,
     }  # fmt: skip
     asked: dict[int, str] = {}
     for example in EXAMPLES:
@@ -170,8 +190,11 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
     for section in TEXT.split("## 5. All messages")[1].split("## 6.")[0].split("\n### ")[1:]:
         method = section.split("\n")[0]
         if method not in ("unsubscribe", "unsubscribe_all", "perform", "notice", "finish"):
-            assert "*Not promised*" in section or method in ("submit_batch", "requeue", "get"), method
-    for method, symbol in (("list", "BUSY"), ("subscribe", "DRAINING"), ("finish", "LEASE_LOST")):
+            assert "*Not promised*" in section or method in ("submit_batch", "requeue", "move", "get", "unwait"), method
+    for method, symbol in (
+        ("list", "BUSY"), ("watch", "BUSY"), ("subscribe", "DRAINING"), ("take", "DRAINING"), ("finish", "LEASE_LOST"),
+        ("data", "LEASE_LOST"),
+    ):  # fmt: skip
         assert f"*Errors*: `{symbol}`" in TEXT.split(f"\n### {method}\n")[1].split("\n### ")[0]
 
 
@@ -183,11 +206,21 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.Retry, "submit", "key of `retry`"),
         (fields.RemoveOptions, "remove", "option"),
         (fields.RequeueOptions, "requeue", "option"),
+        (fields.CancelOptions, "cancel", "option"),
+        (fields.MoveOptions, "move", "option"),
+        (fields.EndRunOptions, "end_run", "option"),
         (fields.GetOptions, "get", "option"),
+        (fields.WatchOptions, "watch", "option"),
+        (fields.TakeOptions, "take", "option"),
+        (fields.ProgressOptions, "progress", "key of a progress"),
         (fields.ListQuery, "list", "key"),
+        (fields.EventsQuery, "events", "key"),
+        (fields.WorkersQuery, "workers", "key"),
         (fields.StatusQuery, "status", "key"),
         (fields.MatchingQuery, "remove_matching", "key of a query on many"),
         (fields.MatchingOptions, "remove_matching", "option"),
+        (fields.CancelMatchingOptions, "cancel_matching", "option"),
+        (fields.MoveMatchingOptions, "move_matching", "option"),
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),
         (fields.ExtendOptions, "extend", "option"),
@@ -211,7 +244,7 @@ def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: st
 
 
 def test_the_params_of_each_method_are_the_types_of_the_code() -> None:
-    params = {said.__name__.lower(): said for said in vars(fields).values()
+    params = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", said.__name__).lower(): said for said in vars(fields).values()
               if isinstance(said, type) and issubclass(said, Params)}  # fmt: skip
     params |= dict.fromkeys(("ping", "shutdown", "unsubscribe_all"), fields.Nothing)
     params |= {"hello": fields.HelloParams, "submit_batch": fields.SubmitBatch}
@@ -228,7 +261,10 @@ def test_the_params_of_each_method_are_the_types_of_the_code() -> None:
 
 def test_words_are_the_code_s() -> None:
     assert list(rows("", "result", "submit")) == list(get_args(ops.Submitted))
-    for literal, section in ((ops.Removed, "remove"), (ops.Requeued, "requeue"), (ops.Found, "get")):
+    for literal, section in (
+        (ops.Removed, "remove"), (ops.Requeued, "requeue"), (ops.Found, "get"), (ops.Cancelled, "cancel"),
+        (ops.Moved, "move"), (ops.Found, "watch"),
+    ):  # fmt: skip
         cell = rows("", "key", section)["result"][1]
         assert re.findall(r"`(\w+)`", cell) == list(get_args(literal)), section
     assert re.findall(r"`(\w+)`", rows("", "key of a job", "get")["state"][1]) == [

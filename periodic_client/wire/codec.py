@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from periodic_client.wire.errors import BadMessage, ClosingError, PeriodicError, TooLarge
+from periodic_client.wire.limits import MSGID_MAX as MSGID_MAX
 
-MSGID_MAX = 2**32 - 1
 PLAIN_VALUES = 64
 """An array that says it has more is not unpacked before all of it is there: room is made for what it says, and for that
 of each of the hundreds that may be nested in it."""

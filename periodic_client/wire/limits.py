@@ -16,13 +16,21 @@ REASON_BYTES_MAX = 1000
 HEADERS_MAX = 64
 HEADERS_BYTES_MAX = 4096
 FEATURES_MAX = 64
+MSGID_MAX = 2**32 - 1
 INTEGER_MAX = 2**53 - 1
 """What every language can hold: JavaScript, Lua and JSON know integers as doubles."""
 TIME_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: what every language's calendar can still show."""
 PRIORITY = (-100, 100)
 LEASE_MS = (1_000, 86_400_000)
-JOB_INTEGERS = {"due_at_ms": (0, TIME_MS_MAX), "priority": PRIORITY, "lease_ms": LEASE_MS}
+RESULT_MS_MAX = 2_592_000_000
+JOB_INTEGERS = {
+    "due_at_ms": (0, TIME_MS_MAX),
+    "priority": PRIORITY,
+    "lease_ms": LEASE_MS,
+    "run_max_ms": LEASE_MS,
+    "result_ms": (0, RESULT_MS_MAX),
+}
 """From where to where, by their keys; of a job, and of its retry rule."""
 RETRY_INTEGERS = {
     "limit": (0, 1_000),
@@ -35,3 +43,13 @@ SILENCE_MS = (60_000, 3_600_000)
 """How long a subscribed connection may be silent: unless it has asked for more, and at the most."""
 CONNECTION_JOBS_MAX = 1000
 SUBSCRIPTIONS_MAX = 1000
+WAIT_MS_MAX = 3_600_000
+"""How long a long poll may wait."""
+CONNECTION_WAITS_MAX = 1_000
+WAITS_MAX = 20_000
+"""Long polls, of a connection and of all."""
+TAIL_BYTES_MAX = 64 * 1024
+TAIL_CHUNKS_MAX = 1_000
+"""What is kept of the data that a run tells while it goes on."""
+TAKE_FUNCS_MAX = 100
+KINDS_MAX = 64

@@ -177,9 +177,10 @@ class Server:
                     drain_began_s = trio.current_time()
                     engine.scheduler.drain()
                     notify.stopping(self._drain_s)
-                    if engine.scheduler.runs.with_workers:
+                    if engine.scheduler.runs.in_progress.with_workers:
                         log.info("stopping: waiting up to %g s for running jobs", self._drain_s)
-                if not engine.scheduler.runs.with_workers or trio.current_time() >= drain_began_s + self._drain_s:
+                over = trio.current_time() >= drain_began_s + self._drain_s
+                if over or not engine.scheduler.runs.in_progress.with_workers:
                     await self._flush()
                     return
             if engine.busy:

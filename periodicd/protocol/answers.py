@@ -4,11 +4,11 @@ mypy holds whoever makes an answer to its type; tests/test_protocol_md.py compar
 which ``T | None`` is "T or nil".
 """
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from periodic_client.wire import PROTOCOL_VERSION, limits
 from periodicd.job import Job
-from periodicd.store.ops import Shown
+from periodicd.store.ops import GetResult, JobEnd, Shown
 
 
 class HelloAnswer(TypedDict):
@@ -31,13 +31,23 @@ class SubmitBatchAnswer(TypedDict):
     ids: list[int]
 
 
-class RemoveAnswer(TypedDict):
+class ResultAnswer(TypedDict):
+    """To ``remove``, ``cancel``, ``move`` and ``end_run``."""
+
     result: str
 
 
 class RequeueAnswer(TypedDict):
     result: str
     id: int | None
+
+
+class ErrorAnswer(TypedDict):
+    """A run that went wrong."""
+
+    attempt: int
+    at_ms: int
+    text: str
 
 
 class JobAnswer(TypedDict):
@@ -57,21 +67,110 @@ class JobAnswer(TypedDict):
     restarts: int
     retry: dict[str, Any]
     headers: dict[str, str]
+    run_max_ms: int | None
+    result_ms: int
     reason: str | None
+    errors: list[ErrorAnswer]
     ended_at_ms: int | None
     run: int | None
+    started_at_ms: int | None
+    lease_until_at_ms: int | None
+    cancelled: str | None
     workload_bytes: int
-    successor: bool
+    behind: bool
     workload: bytes | None
+
+
+class LastAnswer(TypedDict):
+    """How a job ended, as ``get`` shows it."""
+
+    id: int
+    ending: str
+    ended_at_ms: int
+    attempt: int
+    reason: str | None
+    data_bytes: int
+    data: bytes | None
 
 
 class GetAnswer(TypedDict):
     result: str
     job: JobAnswer | None
+    worker: str | None
+    last: LastAnswer | None
+
+
+class WatchAnswer(TypedDict):
+    result: str
+    id: int | None
+    ended: bool
+    ending: str | None
+    data: bytes | None
+    data_bytes: int
+    reason: str | None
+    state: str | None
+    attempt: int | None
+    progress: dict[str, Any] | None
+    chunks: list[bytes]
+    missed: int | None
+    next: str | None
 
 
 class ListAnswer(TypedDict):
     jobs: list[JobAnswer]
+    next: str | None
+
+
+class EventAnswer(TypedDict):
+    """Something that happened."""
+
+    at_ms: int
+    kind: str
+    func: str | None
+    name: str | None
+    id: int | None
+    run: int | None
+    worker: str | None
+    text: str | None
+
+
+class EventsAnswer(TypedDict):
+    events: list[EventAnswer]
+    missed: int | None
+    next: str
+
+
+class WorkerFunctionAnswer(TypedDict):
+    func: str
+    limit: int
+    running: int
+
+
+class WorkerRunAnswer(TypedDict):
+    func: str
+    name: str
+    id: int
+    run: int
+    started_at_ms: int | None
+
+
+class WorkerAnswer(TypedDict):
+    """A connection that takes jobs."""
+
+    connection: int
+    client: str
+    connected_at_ms: int
+    silent_ms: int
+    silence_ms: int
+    credit: int
+    running: int
+    function_count: int
+    functions: list[WorkerFunctionAnswer]
+    runs: list[WorkerRunAnswer]
+
+
+class WorkersAnswer(TypedDict):
+    workers: list[WorkerAnswer]
     next: str | None
 
 
@@ -130,6 +229,7 @@ class StatusAnswer(TypedDict):
 
 class ExtendAnswer(TypedDict):
     lease_until_at_ms: int
+    cancelled: bool
 
 
 class PerformedJob(TypedDict):
@@ -147,6 +247,10 @@ class PerformedJob(TypedDict):
     attempt: int
     failures: int
     crashes: int
+
+
+class TakeAnswer(TypedDict):
+    jobs: list[PerformedJob]
 
 
 NOTHING: dict[str, Any] = {}
@@ -175,6 +279,23 @@ def hello(
     }
 
 
+def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
+    last: LastAnswer | None = None
+    if found.last is not None:
+        end = found.last
+        last = {
+            "id": end.id,
+            "ending": end.ending,
+            "ended_at_ms": end.ended_at_ms,
+            "attempt": end.attempt,
+            "reason": end.reason,
+            "data_bytes": end.data_bytes,
+            "data": end.data,
+        }
+    job = None if found.shown is None else describe(found.shown, workload)
+    return {"result": found.result, "job": job, "worker": worker, "last": last}
+
+
 def describe(shown: Shown, workload: bool = False) -> JobAnswer:
     """A job as ``get`` and ``list`` show it."""
     job = shown.job
@@ -193,28 +314,74 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "restarts": job.restarts,
         "retry": job.retry.as_map(),
         "headers": job.headers or NOTHING,
+        "run_max_ms": job.run_max_ms,
+        "result_ms": job.result_ms,
         "reason": job.reason,
+        "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],
         "ended_at_ms": job.ended_at_ms,
         "run": job.run,
+        "started_at_ms": job.started_at_ms,
+        "lease_until_at_ms": job.lease_until_at_ms,
+        "cancelled": job.cancelled,
         "workload_bytes": job.workload_bytes,
-        "successor": shown.successor,
+        "behind": shown.behind,
         "workload": job.workload if workload else None,
     }
 
 
-def performed(job: Job, handle: str, run: int, workload: bytes | None) -> PerformedJob:
+def performed(job: Job, handle: str, run: int, lease_ms: int) -> PerformedJob:
     """A job as its worker is given it."""
     return {
         "handle": handle,
         "run": run,
         "func": job.func,
         "name": job.name,
-        "workload": workload,
+        "workload": job.workload,
         "headers": job.headers or NOTHING,
         "due_at_ms": job.due_at_ms,
         "priority": job.priority,
-        "lease_ms": job.lease_ms,
+        "lease_ms": lease_ms,
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,
+    }
+
+
+def watched(
+    job: Job, end: JobEnd | None, progress: dict[str, Any] | None, chunks: list[bytes], missed: int | None, cursor: str
+) -> WatchAnswer:
+    """What a watcher of the job is told."""
+    return {
+        "result": "found",
+        "id": job.id,
+        "ended": end is not None,
+        "ending": end and end.ending,
+        "data": end and end.data,
+        "data_bytes": end.data_bytes if end is not None else 0,
+        "reason": end.reason if end is not None else job.reason,
+        "state": job.state.word if end is None else None,
+        "attempt": end.attempt if end is not None else job.attempt,
+        "progress": progress,
+        "chunks": chunks,
+        "missed": missed,
+        "next": cursor,
+    }
+
+
+def not_watched(result: Literal["absent", "changed"]) -> WatchAnswer:
+    """There is no such job, and nothing is known of its end."""
+    return {
+        "result": result,
+        "id": None,
+        "ended": False,
+        "ending": None,
+        "data": None,
+        "data_bytes": 0,
+        "reason": None,
+        "state": None,
+        "attempt": None,
+        "progress": None,
+        "chunks": [],
+        "missed": 0,
+        "next": None,
     }

@@ -5,44 +5,95 @@ what stands for nil: requests.py puts it in its place. Nothing here depends on a
 size of a workload, the end of a wait) is requests.py's.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from periodic_client.wire import limits
-from periodicd.protocol.words import BYTES, CURSOR, Params, Said, Wrong, measure, says
+from periodicd.protocol.kinds import (
+    CHARACTERS_THAT_FIT,
+    Amount,
+    Bytes,
+    Cursor,
+    EndWord,
+    Features,
+    Funcs,
+    Grace,
+    Headers,
+    Id,
+    Keeping,
+    Lease,
+    Msgid,
+    Name,
+    OutcomeWord,
+    Patience,
+    Percent,
+    Priority,
+    Retries,
+    RetryCap,
+    RetryWait,
+    Room,
+    Silence,
+    Text,
+    Time,
+    Version,
+    Wait,
+)
+from periodicd.protocol.queries import (
+    CancelMatching as CancelMatching,
+)
+from periodicd.protocol.queries import (
+    CancelMatchingOptions as CancelMatchingOptions,
+)
+from periodicd.protocol.queries import (
+    Events as Events,
+)
+from periodicd.protocol.queries import (
+    EventsQuery as EventsQuery,
+)
+from periodicd.protocol.queries import (
+    List as List,
+)
+from periodicd.protocol.queries import (
+    ListQuery as ListQuery,
+)
+from periodicd.protocol.queries import (
+    MatchingOptions as MatchingOptions,
+)
+from periodicd.protocol.queries import (
+    MatchingQuery as MatchingQuery,
+)
+from periodicd.protocol.queries import (
+    MoveMatching as MoveMatching,
+)
+from periodicd.protocol.queries import (
+    MoveMatchingOptions as MoveMatchingOptions,
+)
+from periodicd.protocol.queries import (
+    Query as Query,
+)
+from periodicd.protocol.queries import (
+    RemoveMatching as RemoveMatching,
+)
+from periodicd.protocol.queries import (
+    RequeueMatching as RequeueMatching,
+)
+from periodicd.protocol.queries import (
+    Status as Status,
+)
+from periodicd.protocol.queries import (
+    StatusQuery as StatusQuery,
+)
+from periodicd.protocol.queries import (
+    Workers as Workers,
+)
+from periodicd.protocol.queries import (
+    WorkersQuery as WorkersQuery,
+)
+from periodicd.protocol.queries import look_at_move
+from periodicd.protocol.words import Params, Said, Wrong, measure, measure_each, says
 from periodicd.retry import Backoff
 from periodicd.store.ops import Existing
-
-# -- kinds of values ---------------------------------------------------------------------------------------------------
-
-Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_BYTES_MAX)]
-Text = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX)]
-Cursor = Annotated[str, Meta(max_length=limits.CURSOR_BYTES_MAX), CURSOR]
-Bytes = Annotated[Any, BYTES]
-Headers = Annotated[dict[str, str], Meta(max_length=limits.HEADERS_MAX)]
-Features = Annotated[tuple[Text, ...], Meta(max_length=limits.FEATURES_MAX)]
-
-Id = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
-Version = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
-Time = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
-Wait = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
-Priority = Annotated[int, Meta(ge=limits.PRIORITY[0], le=limits.PRIORITY[1])]
-Lease = Annotated[int, Meta(ge=limits.LEASE_MS[0], le=limits.LEASE_MS[1])]
-Grace = Annotated[int, Meta(ge=0, le=limits.GRACE_MS_MAX)]
-Silence = Annotated[int, Meta(ge=limits.SILENCE_MS[0], le=limits.SILENCE_MS[1])]
-Retries = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["limit"][1])]
-RetryWait = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["delay_ms"][1])]
-RetryCap = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["cap_ms"][1])]
-Percent = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["jitter_percent"][1])]
-Room = Annotated[int, Meta(ge=1, le=limits.CONNECTION_JOBS_MAX)]
-Page = Annotated[int, Meta(ge=1, le=limits.LISTING_MAX)]
-
-StateWord = Literal["waiting", "running", "dead", "behind"]
-OutcomeWord = Literal["done", "failed", "later"]
-
-CHARACTERS_THAT_FIT = limits.NAME_BYTES_MAX // 4
-"""Without counting: UTF-8 has 4 bytes a character at the most."""
 
 # -- hello -------------------------------------------------------------------------------------------------------------
 
@@ -63,9 +114,7 @@ class Hello(Said, forbid_unknown_fields=False):
 
     def __post_init__(self) -> None:
         measure(limits.NAME_BYTES_MAX, self, "client")
-        for index, feature in enumerate(self.features or ()):
-            if (size := len(feature.encode())) > limits.NAME_BYTES_MAX:
-                raise Wrong(f"features[{index}]", f"has {size:,} bytes, and may have {limits.NAME_BYTES_MAX:,}")
+        measure_each(limits.NAME_BYTES_MAX, self, "features")
 
 
 class HelloParams(Params):
@@ -113,6 +162,10 @@ class Job(Said):
     priority: Annotated[Priority | None, says("smaller runs first among due jobs", 0)] = None
     lease_ms: Annotated[Lease | None, says("how long a run may take", 600_000)] = None
     retry: Annotated[Retry | None, says("what happens after a failure", "the defaults below")] = None
+    run_max_ms: Annotated[Lease | None, says("a run ends after so long, whatever its lease", "none")] = None
+    result_ms: Annotated[
+        Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
+    ] = None
     existing: Annotated[Existing | None, says("what to do about a job of this name", "replace")] = None
 
     def __post_init__(self) -> None:
@@ -139,127 +192,105 @@ class SubmitBatch(Params):
     jobs: Jobs
 
 
+class OfJob(Params):
+    """About the job of this name."""
+
+    func: Name
+    name: Name
+
+    def __post_init__(self) -> None:
+        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+
+
 class RemoveOptions(Said):
     id: Annotated[
         Id | None, says("take away only the job with this id, running or behind; what waits behind it takes its place")
     ] = None
 
 
-class Remove(Params):
-    func: Name
-    name: Name
+class Remove(OfJob):
     options: RemoveOptions | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
 
 
 class RequeueOptions(Said):
     id: Annotated[Id | None, says("requeue only the job with this id")] = None
 
 
-class Requeue(Params):
-    func: Name
-    name: Name
+class Requeue(OfJob):
     options: RequeueOptions | None = None
 
+
+class CancelOptions(Said):
+    id: Annotated[Id | None, says("cancel only the job with this id, running or behind")] = None
+    reason: Annotated[Text | None, says("why, for its worker and for who looks", "empty")] = None
+
     def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+        measure(limits.NAME_BYTES_MAX, self, "reason")
+
+
+class Cancel(OfJob):
+    options: CancelOptions | None = None
+
+
+class MoveOptions(Said):
+    id: Annotated[Id | None, says("move only the job with this id, also one behind")] = None
+    due_at_ms: Annotated[Time | None, says("when it is due")] = None
+    delay_ms: Annotated[Wait | None, says("due so long from now; not together with `due_at_ms`")] = None
+    priority: Annotated[Priority | None, says("smaller runs first among due jobs")] = None
+
+    def __post_init__(self) -> None:
+        look_at_move(self)
+
+
+class Move(OfJob):
+    options: MoveOptions
+
+
+class EndRunOptions(Said):
+    id: Annotated[Id | None, says("only if the job has this id")] = None
+    as_: Annotated[EndWord | None, says("what the run counts as", "failed")] = field(name="as", default=None)
+    reason: Annotated[Text | None, says("why, for its worker and for who looks", "empty")] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "reason")
+
+
+class EndRun(OfJob):
+    options: EndRunOptions | None = None
 
 
 class GetOptions(Said):
     id: Annotated[Id | None, says("show only the job with this id, also one behind")] = None
     workload: Annotated[bool | None, says("show the workload too", default=False)] = None
+    data: Annotated[bool | None, says("show the result too, if it is kept", default=False)] = None
 
 
-class Get(Params):
-    func: Name
-    name: Name
+class Get(OfJob):
     options: GetOptions | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func", "name")
+
+# -- waiting for a job -------------------------------------------------------------------------------------------------
 
 
-# -- listings ----------------------------------------------------------------------------------------------------------
-
-
-class Query(Said):
-    """Which jobs: those to which all of it applies."""
-
-    called: ClassVar[str] = "a query"
-
-    func: Annotated[Name | None, says("only of this function")] = None
-    state: Annotated[StateWord | None, says("only in this state")] = None
-    prefix: Annotated[Name | None, says("only those whose name begins so")] = None
-    due_from_at_ms: Annotated[Time | None, says("only those due then or later")] = None
-    due_before_at_ms: Annotated[Time | None, says("only those due earlier than that")] = None
-    reason: Annotated[Name | None, says("only those in the reason of whose last failure this text occurs")] = None
+class WatchOptions(Said):
+    id: Annotated[Id | None, says("only the job with this id, also one behind, and its end")] = None
+    after: Annotated[Cursor | None, says("the `next` of the answer before: tell what is new since")] = None
+    timeout_ms: Annotated[
+        Patience | None, says("how long to wait for something new; then the answer says how things stand", 60_000)
+    ] = None
+    only_end: Annotated[bool | None, says("nothing is new but the end; no chunks are told", default=False)] = None
 
     def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "func", "prefix", "reason")
-        due_from, due_before = self.due_from_at_ms, self.due_before_at_ms
-        if due_from is not None and due_before is not None and due_from >= due_before:
-            raise Wrong("due_before_at_ms", "is not after due_from_at_ms, so no job is meant")
+        measure(limits.NAME_BYTES_MAX, self, "after")
 
 
-class ListQuery(Query):
-    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
-    limit: Annotated[Page | None, says("how many at the most", 100)] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        measure(limits.CURSOR_BYTES_MAX, self, "after")
+class Watch(OfJob):
+    options: WatchOptions | None = None
 
 
-class List(Params):
-    query: ListQuery | None = None
-
-
-class StatusQuery(Said):
-    prefix: Annotated[Text | None, says("only functions that begin so")] = None
-    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
-    limit: Annotated[Page | None, says("how many functions at the most", 100)] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.NAME_BYTES_MAX, self, "prefix", "after")
-
-
-class Status(Params):
-    query: StatusQuery | None = None
-
-
-# -- requests on many jobs ---------------------------------------------------------------------------------------------
-
-
-class MatchingQuery(Query):
-    all: Annotated[bool | None, says("every job; needed if nothing else is said", default=False)] = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.all and all(getattr(self, each) is None for each in Query.__struct_fields__):
-            raise Wrong("", "names no jobs; say which, or all: true")
-
-
-class MatchingOptions(Said):
-    dry_run: Annotated[bool | None, says("only count: nothing is changed", default=False)] = None
-    after: Annotated[Cursor | None, says("the `next` of the answer before")] = None
-
-    def __post_init__(self) -> None:
-        measure(limits.CURSOR_BYTES_MAX, self, "after")
-
-
-class RemoveMatching(Params):
-    query: MatchingQuery
-    options: MatchingOptions | None = None
-
-
-class RequeueMatching(Params):
-    query: MatchingQuery
-    options: MatchingOptions | None = None
+class Unwait(Params):
+    msgid: Msgid
 
 
 # -- a worker's messages -----------------------------------------------------------------------------------------------
@@ -288,6 +319,20 @@ class Unsubscribe(Params):
             measure(limits.NAME_BYTES_MAX, self, "func")
 
 
+class TakeOptions(Said):
+    funcs: Annotated[Funcs, says("of which functions", "required")]
+    max: Annotated[Room | None, says("how many jobs at the most", 1)] = None
+    wait_ms: Annotated[Patience | None, says("how long to wait for the first", 60_000)] = None
+    lease_ms: Annotated[Lease | None, says("how long each run may take", "the job's `lease_ms`")] = None
+
+    def __post_init__(self) -> None:
+        measure_each(limits.NAME_BYTES_MAX, self, "funcs")
+
+
+class Take(Params):
+    options: TakeOptions
+
+
 class Outcome(Said):
     """How a run ended, when a map says so. What belongs to another outcome is not looked at: see OUTCOMES."""
 
@@ -295,7 +340,7 @@ class Outcome(Said):
 
     outcome: Annotated[OutcomeWord, says("how it ended", "required")]
     data: Annotated[
-        Bytes | None, says("the result, with `done`; version 1 checks it and keeps none of it", "empty")
+        Bytes | None, says("the result, with `done`: for who watches, and kept as the job's `result_ms` says", "empty")
     ] = None
     reason: Annotated[str | None, says("why, with `failed`", "empty")] = None
     final: Annotated[bool | None, says("with `failed`: the job is dead at once", default=False)] = None
@@ -332,28 +377,49 @@ OUTCOMES: dict[str, type[Outcome]] = {"done": Done, "failed": Failed, "later": L
 """What is looked at in each."""
 
 
-class Finish(Params):
+class OfRun(Params):
+    """About the run with this handle."""
+
     handle: Name
-    outcome: Any = None
-    """nil, text, bytes or an Outcome."""
 
     def __post_init__(self) -> None:
         if len(self.handle) > CHARACTERS_THAT_FIT:
             measure(limits.NAME_BYTES_MAX, self, "handle")
 
 
+class Finish(OfRun):
+    outcome: Any = None
+    """nil, text, bytes or an Outcome."""
+
+
 class ExtendOptions(Said):
-    lease_ms: Annotated[Lease | None, says("it ends so long from now", "the job's `lease_ms`")] = None
+    lease_ms: Annotated[Lease | None, says("it ends so long from now", "what `take` said, or the job's `lease_ms`")] = (
+        None
+    )
     own: Annotated[
         bool | None,
         says("the run is this connection's from now on: for a worker that has connected again", default=False),
     ] = None
 
 
-class Extend(Params):
-    handle: Name
+class Extend(OfRun):
     options: ExtendOptions | None = None
 
+
+class Data(OfRun):
+    data: Bytes
+
+
+class ProgressOptions(Said):
+    called: ClassVar[str] = "a progress"
+
+    done: Annotated[Amount, says("how much of it is done, in any unit", "required")]
+    total: Annotated[Amount | None, says("of how much, if that is known")] = None
+    note: Annotated[Text | None, says("what is being done now, for people")] = None
+
     def __post_init__(self) -> None:
-        if len(self.handle) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "handle")
+        measure(limits.NAME_BYTES_MAX, self, "note")
+
+
+class Progress(OfRun):
+    progress: ProgressOptions

@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 
 from periodic_client.wire import Invalid
-from periodic_client.wire.limits import MATCHED_MAX, TIME_MS_MAX
+from periodic_client.wire.limits import MATCHED_MAX, TAIL_BYTES_MAX, TIME_MS_MAX
 from periodicd.job import STATES, Job, State
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
-from periodicd.store.ops import Existing, Listing, Place
+from periodicd.store.ops import Cancel, Existing, Get, Listing, Move, Place
 
 
 class Rules(NamedTuple):
@@ -42,6 +42,84 @@ class Outcome(NamedTuple):
     final: bool = False
     delay_ms: int = 0
     submit: tuple[Submission, ...] = ()
+    data: bytes = b""
+
+
+class WatchCursor(NamedTuple):
+    """How much of a job's news was told."""
+
+    boot: int
+    job_id: int
+    news: int
+    chunk: int
+
+    def __str__(self) -> str:
+        return f"w{self.boot:x}-{self.job_id:x}-{self.news:x}-{self.chunk:x}"
+
+
+class Watch(NamedTuple):
+    """What is asked of a job's end, and of what its run tells."""
+
+    func: str
+    name: str
+    job_id: int | None
+    after: WatchCursor | None
+    timeout_ms: int
+    only_end: bool
+
+
+class Take(NamedTuple):
+    """Jobs asked for by a worker that is not subscribed."""
+
+    funcs: tuple[str, ...]
+    max: int
+    wait_ms: int
+    lease_ms: int | None
+
+
+class Progress(NamedTuple):
+    """How far a run is, as its worker says."""
+
+    done: int
+    total: int | None
+    note: str | None
+
+
+class EndRun(NamedTuple):
+    """A run to be ended by others than its worker."""
+
+    func: str
+    name: str
+    job_id: int | None
+    how: Outcome
+
+
+class EventsCursor(NamedTuple):
+    """The last event that was told, or passed over."""
+
+    boot: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"e{self.boot:x}-{self.number:x}"
+
+
+class Events(NamedTuple):
+    """Which events are asked for."""
+
+    after: EventsCursor | None
+    timeout_ms: int
+    kinds: tuple[str, ...] | None
+    func: str | None
+    limit: int
+
+
+class WorkersQuery(NamedTuple):
+    """Which workers are asked for; ``after``: the number of a connection."""
+
+    func: str | None = None
+    after: int = 0
+    limit: int = 100
 
 
 class FunctionsQuery(NamedTuple):
@@ -126,15 +204,15 @@ def _submissions(said: Sequence[fields.Job], where: str, rules: Rules) -> tuple[
 def outcome(value: Any, rules: Rules) -> Outcome:
     """What a worker's result stands for; what belongs to another outcome is not looked at. Raises Invalid."""
     if value is None or type(value) is bytes or type(value) is str:
-        _bytes(value, "outcome", rules.workload_bytes_max)
-        return DONE
+        data = _bytes(value, "outcome", rules.workload_bytes_max)
+        return Outcome("done", data=data) if data else DONE
     word = value.get("outcome") if type(value) is dict else None
     kind = fields.OUTCOMES.get(word, fields.Outcome) if type(word) is str else fields.Outcome
     said = take(value, kind, "outcome")
     follow_ons = _submissions(said.submit or (), "outcome.submit", rules)
     if said.outcome == "done":
-        _bytes(said.data, "outcome.data", rules.workload_bytes_max)
-        return Outcome("done", submit=follow_ons)
+        data = _bytes(said.data, "outcome.data", rules.workload_bytes_max)
+        return Outcome("done", submit=follow_ons, data=data)
     delay_ms = said.delay_ms or 0
     _until(delay_ms, "outcome.delay_ms", rules.now_ms)
     if said.outcome == "later":
@@ -179,10 +257,65 @@ def requeue(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
     return said.func, said.name, None if said.options is None else said.options.id
 
 
-def get(params: list[Any], _rules: Rules) -> tuple[str, str, int | None, bool]:
+def cancel(params: list[Any], rules: Rules) -> tuple[Cancel]:
+    said = take(params, fields.Cancel)
+    options = said.options or fields.CancelOptions()
+    return (Cancel(said.func, said.name, rules.now_ms, options.reason or "", options.id),)
+
+
+def move(params: list[Any], rules: Rules) -> tuple[Move]:
+    said = take(params, fields.Move)
+    due_at_ms, dated = _due(said.options, rules)
+    return (Move(said.func, said.name, due_at_ms, dated, said.options.priority, said.options.id),)
+
+
+def _due(options: fields.MoveOptions | fields.MoveMatchingOptions, rules: Rules) -> tuple[int | None, bool]:
+    """When a job is to be due, and whether that is a date; None if that is left as it is."""
+    if options.delay_ms is not None:
+        return _until(options.delay_ms, "options.delay_ms", rules.now_ms), False
+    if options.due_at_ms is None:
+        return None, False
+    return max(rules.now_ms, options.due_at_ms), options.due_at_ms > rules.now_ms
+
+
+def end_run(params: list[Any], _rules: Rules) -> tuple[EndRun]:
+    said = take(params, fields.EndRun)
+    options = said.options or fields.EndRunOptions()
+    how = Outcome("later") if options.as_ == "later" else Outcome("failed", options.reason or "")
+    return (EndRun(said.func, said.name, options.id, how),)
+
+
+def get(params: list[Any], rules: Rules) -> tuple[Get]:
     said = take(params, fields.Get)
     options = said.options or fields.GetOptions()
-    return said.func, said.name, options.id, options.workload or False
+    workload, data = options.workload or False, options.data or False
+    return (Get(said.func, said.name, options.id, workload, rules.now_ms, data),)
+
+
+def watch(params: list[Any], _rules: Rules) -> tuple[Watch]:
+    said = take(params, fields.Watch)
+    options = said.options or fields.WatchOptions()
+    after = None if options.after is None else _watch_cursor(options.after, "options.after")
+    job_id = options.id if options.id is not None or after is None else after.job_id
+    if after is not None and after.job_id != job_id:
+        raise wrong("options.after", "is the `next` of another job than the one with this id")
+    timeout_ms = 60_000 if options.timeout_ms is None else options.timeout_ms
+    return (Watch(said.func, said.name, job_id, after, timeout_ms, options.only_end or False),)
+
+
+def _watch_cursor(value: str, where: str) -> WatchCursor:
+    return WatchCursor(*_cursor(value, where, "w", 4, "an answer to watch"))
+
+
+def _cursor(value: str, where: str, letter: str, parts: int, what: str) -> list[int]:
+    """The numbers of which a cursor is made."""
+    if not re.fullmatch(letter + "-".join(["[0-9a-f]{1,14}"] * parts), value):
+        raise wrong(where, f"is not the `next` of {what}")
+    return [int(part, 16) for part in value[1:].split("-")]
+
+
+def unwait(params: list[Any], _rules: Rules) -> tuple[int]:
+    return (take(params, fields.Unwait).msgid,)
 
 
 def list_(params: list[Any], _rules: Rules) -> tuple[Listing]:
@@ -205,6 +338,24 @@ def job_cursor(place: Place, before_id: int | None = None) -> str:
     """The cursor of a listing that ended here, and was only to show jobs with smaller ids."""
     bound = "" if before_id is None else f".{before_id:x}"
     return f"j{place.id:x}{bound}{'' if place.name is None else '-' + place.name}"
+
+
+def events(params: list[Any], _rules: Rules) -> tuple[Events]:
+    said = take(params, fields.Events).query or fields.EventsQuery()
+    after = None if said.after is None else EventsCursor(*_cursor(said.after, "query.after", "e", 2, "events"))
+    timeout_ms = 60_000 if said.timeout_ms is None else said.timeout_ms
+    return (Events(after, timeout_ms, said.kinds, said.func, said.limit or 1_000),)
+
+
+def workers(params: list[Any], _rules: Rules) -> tuple[WorkersQuery]:
+    said = take(params, fields.Workers).query or fields.WorkersQuery()
+    after = 0 if said.after is None else _cursor(said.after, "query.after", "c", 1, "a page of workers")[0]
+    return (WorkersQuery(said.func, after, said.limit or WorkersQuery().limit),)
+
+
+def worker_cursor(connection: int) -> str:
+    """The cursor of a page of workers that ended with this connection."""
+    return f"c{connection:x}"
 
 
 def _job_cursor(value: str, where: str) -> tuple[Place, int | None]:
@@ -230,6 +381,19 @@ def requeue_matching(params: list[Any], _rules: Rules) -> tuple[Listing]:
     if said.query.state not in (None, "dead"):
         raise wrong("query.state", f"is dead or left out, not {said.query.state}: only dead jobs are requeued")
     return (_matching(said.query, said.options)._replace(state=State.DEAD),)
+
+
+def cancel_matching(params: list[Any], _rules: Rules) -> tuple[Listing, str]:
+    said = take(params, fields.CancelMatching)
+    reason = None if said.options is None else said.options.reason
+    return _matching(said.query, said.options), reason or ""
+
+
+def move_matching(params: list[Any], rules: Rules) -> tuple[Listing, Move]:
+    """The second is a pattern, without a job."""
+    said = take(params, fields.MoveMatching)
+    due_at_ms, dated = _due(said.options, rules)
+    return _matching(said.query, said.options), Move("", "", due_at_ms, dated, said.options.priority)
 
 
 def _matching(query: fields.MatchingQuery, options: fields.MatchingOptions | None) -> Listing:
@@ -260,3 +424,19 @@ def extend(params: list[Any], _rules: Rules) -> tuple[str, int | None, bool]:
     said = take(params, fields.Extend)
     options = said.options or fields.ExtendOptions()
     return said.handle, options.lease_ms, options.own or False
+
+
+def take_jobs(params: list[Any], _rules: Rules) -> tuple[Take]:
+    said = take(params, fields.Take).options
+    wait_ms = 60_000 if said.wait_ms is None else said.wait_ms
+    return (Take(tuple(dict.fromkeys(said.funcs)), said.max or 1, wait_ms, said.lease_ms),)
+
+
+def data(params: list[Any], _rules: Rules) -> tuple[str, bytes]:
+    said = take(params, fields.Data)
+    return said.handle, _bytes(said.data, "data", TAIL_BYTES_MAX)
+
+
+def progress(params: list[Any], _rules: Rules) -> tuple[str, Progress]:
+    said = take(params, fields.Progress)
+    return said.handle, Progress(said.progress.done, said.progress.total, said.progress.note)

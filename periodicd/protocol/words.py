@@ -62,6 +62,13 @@ def measure(longest: int, said: Said, *names: str) -> None:
             raise Wrong(name, f"has {size:,} bytes, and may have {longest:,}")
 
 
+def measure_each(longest: int, said: Said, name: str) -> None:
+    """The same of the texts of an array, if it is there."""
+    for index, text in enumerate(getattr(said, name) or ()):
+        if (size := len(text.encode())) > longest:
+            raise Wrong(f"{name}[{index}]", f"has {size:,} bytes, and may have {longest:,}")
+
+
 # -- what protocol.md says of it ---------------------------------------------------------------------------------------
 
 
@@ -194,6 +201,8 @@ def _look_at_text(value: str, kind: inspect.StrType, where: str) -> None:
 
 def _look_at_array(value: list[Any], kind: inspect.VarTupleType, where: str) -> None:
     item, notes = plain(kind.item_type)
+    if kind.min_length and not value:
+        raise wrong(where, "is empty")
     if kind.max_length is not None and len(value) > kind.max_length:
         raise wrong(where, f"has {len(value):,} {noun(item)}s, and may have {kind.max_length:,}")
     for index, each in enumerate(value):

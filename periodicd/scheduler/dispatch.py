@@ -11,17 +11,21 @@ Says who gets what; it begins no run, and asks the store for nothing but pages.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from sortedcontainers import SortedDict
 
 from periodicd.job import Job, State
+from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.queues import Budget, Queues
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.timers import Deadlines
 from periodicd.store import ops
+
+LINGER_MS = 10_000
+"""After the last who asked for jobs of a function was answered, its jobs are remembered for so long."""
 
 
 class Rotation:
@@ -66,11 +70,11 @@ class Rotation:
 
 
 class Dispatch:
-    """``is_running``: whether a job of this id runs, though its row may not say so yet."""
+    """``running``: the jobs that run, though their rows may not say so yet."""
 
-    def __init__(self, step: Step, budget: Budget, is_running: Callable[[int], bool]) -> None:
+    def __init__(self, step: Step, budget: Budget, running: InProgress) -> None:
         self._step = step
-        self._is_running = is_running
+        self._running = running
         self.queues = Queues(budget)
         self.rotations: SortedDict[str, Rotation] = SortedDict()
         self._due: Deadlines[str] = Deadlines()
@@ -79,6 +83,8 @@ class Dispatch:
         """To be looked at, in order."""
         self._connections: dict[Peer, None] = {}
         """To be looked at, in order."""
+        self._unserved: Deadlines[str] = Deadlines()
+        """Functions that nobody waits for any more, and how long they are remembered (monotonic clock)."""
         self._has_stopped = False
 
     # -- who has room --------------------------------------------------------------------------------------------------
@@ -87,10 +93,7 @@ class Dispatch:
         subscription = peer.subscriptions.get(func)
         if subscription is None:
             subscription = peer.subscriptions[func] = Subscription(peer, func, limit)
-            if func not in self.rotations:
-                self.rotations[func] = Rotation()
-                self._open(func)
-            self.rotations[func].workers += 1
+            self._add(subscription)
         subscription.limit = limit
         self._offer(subscription)
 
@@ -99,13 +102,34 @@ class Dispatch:
         subscription = peer.subscriptions.pop(func, None)
         if subscription is None:
             return False
-        rotation = self.rotations[func]
-        rotation.withdraw(subscription)
-        rotation.workers -= 1
-        if not rotation.workers:
-            del self.rotations[func]
+        self._remove(subscription)
+        if not self.rotations[func].workers:
             self._close(func)
         return True
+
+    def enter(self, subscription: Subscription) -> None:
+        """Somebody waits for jobs of the function, and leaves when there are some."""
+        self._add(subscription)
+        self._offer(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Whoever left will soon be back: the function's jobs are remembered for a moment."""
+        self._remove(subscription)
+        if not self.rotations[subscription.func].workers:
+            self._unserved.set(subscription.func, self._step.now.mono_ms + LINGER_MS)
+
+    def _add(self, subscription: Subscription) -> None:
+        func = subscription.func
+        if func not in self.rotations:
+            self.rotations[func] = Rotation()
+            self._open(func)
+        self.rotations[func].workers += 1
+        self._unserved.discard(func)
+
+    def _remove(self, subscription: Subscription) -> None:
+        rotation = self.rotations[subscription.func]
+        rotation.withdraw(subscription)
+        rotation.workers -= 1
 
     def has_room(self, peer: Peer) -> None:
         """The connection may have, as a whole, and had not."""
@@ -151,7 +175,7 @@ class Dispatch:
         """What is remembered of the store is not true any more."""
         for func in self.rotations:
             if self.queues.is_open(func):
-                self._close(func)
+                self._forget(func)
                 self._open(func)
 
     def _open(self, func: str) -> None:
@@ -163,6 +187,11 @@ class Dispatch:
             self._functions[func] = None
 
     def _close(self, func: str) -> None:
+        del self.rotations[func]
+        self._unserved.discard(func)
+        self._forget(func)
+
+    def _forget(self, func: str) -> None:
         self._due.discard(func)
         self.queues.close(func)
 
@@ -214,7 +243,7 @@ class Dispatch:
             self._due.set(func, due_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
-        running = {job.id for job in result.jobs if self._is_running(job.id)}
+        running = {job.id for job in result.jobs if job.id in self._running}
         self.queues.load(page, result, running)
         self._functions[page.func] = None
 
@@ -224,8 +253,11 @@ class Dispatch:
         """Functions whose next job is due now are to be looked at."""
         for func in self._due.pop_due(self._step.now.wall_ms):
             self._functions[func] = None
+        for func in list(self._unserved.pop_due(self._step.now.mono_ms)):
+            self._close(func)
 
     def next_ms(self) -> int | None:
         """In how many milliseconds ``advance`` has something to do. A stepped wall clock is the caller's care."""
-        due_at_ms = self._due.next_ms()
-        return None if due_at_ms is None else due_at_ms - self._step.now.wall_ms
+        due_at_ms, close_ms = self._due.next_ms(), self._unserved.next_ms()
+        waits = [] if due_at_ms is None else [due_at_ms - self._step.now.wall_ms]
+        return min(waits + ([] if close_ms is None else [close_ms - self._step.now.mono_ms]), default=None)

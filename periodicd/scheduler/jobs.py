@@ -4,24 +4,42 @@ A job that was put, or whose run ended, may wait now, or have taken another's pl
 says what was there, and ``ends`` what becomes of a run's job.
 """
 
+from typing import Literal
+
 from periodicd.job import Job, State
 from periodicd.protocol import requests
 from periodicd.scheduler import ends
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.numbers import Numbers
+from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step, Then
+from periodicd.scheduler.watches import Watches
 from periodicd.store import ops
 
 
 class Jobs:
-    def __init__(self, step: Step, numbers: Numbers, runs: Runs, dispatch: Dispatch, figures: Figures) -> None:
+    def __init__(
+        self,
+        step: Step,
+        numbers: Numbers,
+        runs: Runs,
+        dispatch: Dispatch,
+        watches: Watches,
+        ring: EventRing,
+        purges: Purges,
+        figures: Figures,
+    ) -> None:
         self._step = step
         self._numbers = numbers
         self._runs = runs
         self._dispatch = dispatch
+        self._watches = watches
+        self._ring = ring
+        self._purges = purges
         self._figures = figures
         runs.on_ended = self._on_ended
 
@@ -50,10 +68,10 @@ class Jobs:
         """``state``: only if it is in this one."""
 
         def on_removed(result: ops.RemoveResult) -> None:
-            if result.id is not None:
-                self.gone(result.id, "its job was removed")
-            if result.successor is not None:
-                self._dispatch.enqueue(result.successor)
+            for gone_id in result.gone:
+                self.gone(gone_id, (func, name), "removed")
+            if result.behind is not None:
+                self._dispatch.enqueue(result.behind)
             then(result)
 
         if state is not None:
@@ -63,24 +81,64 @@ class Jobs:
     def requeue(self, func: str, name: str, job_id: int | None, then: Then[ops.RequeueResult]) -> None:
         def on_requeued(result: ops.RequeueResult) -> None:
             if result.job is not None and result.old_id is not None:
-                self.gone(result.old_id, "its job was requeued")
+                self.gone(result.old_id, (func, name), "requeued")
                 self._dispatch.enqueue(result.job)
             then(result)
 
         self._step.write(ops.Requeue(func, name, self._numbers.new(), self._step.now.wall_ms, job_id), on_requeued)
 
+    def cancel(self, op: ops.Cancel, then: Then[ops.CancelResult]) -> None:
+        def on_cancelled(result: ops.CancelResult) -> None:
+            for gone_id in result.gone:
+                self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
+            run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
+            if run is not None:
+                self._step.notice(run.peer, run.handle, "cancel", op.reason)
+            then(result)
+
+        running = self._runs.in_progress.of_key((op.func, op.name))
+        if running is not None and op.id in (None, running.job.id) and op.state in (None, State.RUNNING):
+            # At once: it may end in this very step, before the store has answered.
+            running.job.cancelled = op.reason
+        self._runs.claim((op.func, op.name))
+        self._step.write(op, on_cancelled)
+
+    def move(self, op: ops.Move, then: Then[ops.MoveResult]) -> None:
+        def on_moved(result: ops.MoveResult) -> None:
+            job = result.job
+            if job is not None and job.state is State.WAITING:
+                self._dispatch.discard(job.id)
+                self._dispatch.enqueue(job)
+            then(result)
+
+        self._runs.claim((op.func, op.name))
+        self._step.write(op, on_moved)
+
     def _was_put(self, job: Job, result: ops.PutResult) -> None:
         if result.old_id is not None:
-            self.gone(result.old_id, "its job was replaced")
+            self.gone(result.old_id, job.key, "replaced")
         if result.id == job.id:
             self._figures.count("submitted")
+            if self._ring.is_on:
+                self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result.result)
             if result.result != "queued_behind":
                 self._dispatch.enqueue(job)
 
-    def gone(self, job_id: int, why: str) -> None:
-        """The record of a job that waited, ran or was dead."""
+    def gone(
+        self,
+        job_id: int,
+        key: tuple[str, str],
+        how: Literal["removed", "replaced", "requeued", "cancelled"],
+        reason: str | None = None,
+    ) -> None:
+        """The record of a job in any state is."""
+        if self._ring.is_on:
+            self._ring.note(how, key[0], name=key[1], id=job_id, text=reason)
         self._dispatch.discard(job_id)
-        self._runs.gone(job_id, why)
+        self._runs.gone(job_id, f"its job was {how}")
+        if how != "requeued":
+            self._watches.gone(job_id, how, reason)
+            self._purges.note()
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
@@ -89,14 +147,38 @@ class Jobs:
         elif isinstance(how, ends.RanOut):
             self._figures.count("failed")
         self._dispatch.discard(job.id)
-        if ended.successor is not None:
-            self._dispatch.enqueue(ended.successor)
+        if self._ring.is_on:
+            self._note_end(job, how, ending, ended)
+        if ended.behind is not None:
+            self._dispatch.enqueue(ended.behind)
         elif isinstance(ending, ops.Release):
             ends.carry_out(job, ending)
             self._dispatch.enqueue(job)
         elif isinstance(ending, ops.Bury) and job.state is not State.DEAD:
             history = ending.history
             self._step.tell(Died(job.func, job.name, history.attempt, history.failures, history.crashes))
+        if ending.end.kept is not None:
+            self._purges.note(ending.end.kept.end.data_bytes)
+        if job.id in self._watches:
+            if isinstance(ending, ops.Release) and ended.behind is None:
+                self._watches.waits_again(job)
+            else:
+                self._watches.ended(ends.last(job, how, ending))
         for put, result in zip(ending.end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
+
+    def _note_end(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
+        """A run did, and perhaps the job with it."""
+        about = {"name": job.name, "id": job.id, "run": job.run}
+        if isinstance(how, requests.Outcome):
+            self._ring.note(how.outcome, job.func, text=how.reason or None, **about)
+        elif how is not None:
+            self._ring.note("lost", job.func, text=ends.why_lost(how), **about)
+        match ending:
+            case ops.Bury():
+                self._ring.note("dead", job.func, text=ending.history.reason, **about)
+            case ops.Delete(_, "cancelled"):
+                self._ring.note("cancelled", job.func, text=job.cancelled, **about)
+            case ops.Release() if ended.behind is not None:
+                self._ring.note("replaced", job.func, **about)

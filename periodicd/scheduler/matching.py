@@ -18,7 +18,7 @@ from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.numbers import Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.step import Step, Then
-from periodicd.store.ops import Listing, ListingResult
+from periodicd.store.ops import Cancel, Listing, ListingResult, Move
 
 WAITING_MAX = 8
 """Requests whose jobs were found and wait for a step of their own; those that are being looked for are not counted."""
@@ -29,15 +29,27 @@ Change = Callable[[Jobs, Job, State | None, Then[Any]], None]
 
 class Word(NamedTuple):
     change: Change
-    done: str
-    """The result that counts."""
+    done: tuple[str, ...]
+    """The results that count."""
 
 
-# A word that says more than which jobs (a due time, a reason) is made for its request.
-WORDS = {
-    "remove": Word(lambda jobs, job, state, then: jobs.remove(job.func, job.name, job.id, state, then), "removed"),
-    "requeue": Word(lambda jobs, job, _, then: jobs.requeue(job.func, job.name, job.id, then), "requeued"),
-}
+REMOVE = Word(lambda jobs, job, state, then: jobs.remove(job.func, job.name, job.id, state, then), ("removed",))
+REQUEUE = Word(lambda jobs, job, _, then: jobs.requeue(job.func, job.name, job.id, then), ("requeued",))
+
+
+def cancel(reason: str, now_ms: int) -> Word:
+    def change(jobs: Jobs, job: Job, state: State | None, then: Then[Any]) -> None:
+        jobs.cancel(Cancel(job.func, job.name, now_ms, reason, job.id, state), then)
+
+    return Word(change, ("cancelled", "asked"))
+
+
+def move(pattern: Move) -> Word:
+    def change(jobs: Jobs, job: Job, state: State | None, then: Then[Any]) -> None:
+        due = pattern.due_at_ms, pattern.dated
+        jobs.move(Move(job.func, job.name, *due, pattern.priority, job.id, state), then)
+
+    return Word(change, ("moved",))
 
 
 class Found(NamedTuple):
@@ -87,7 +99,7 @@ class Matching:
         def on_changed(result: Any) -> None:
             nonlocal left
             left -= 1
-            answer["count"] += result.result == found.word.done
+            answer["count"] += result.result in found.word.done
             if not left:
                 self._step.reply(found.peer, found.msgid, answer)
 

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from periodic_client.wire.limits import CONNECTION_JOBS_MAX
+from periodicd.clock import Now
 
 if TYPE_CHECKING:
     from periodic_client.wire import Message
@@ -31,8 +32,9 @@ class ByteBudget:
 class Peer:
     """One connection, as the rules see it. What each field is for says who writes it."""
 
-    def __init__(self, number: int, now_mono_ms: int, budget: ByteBudget) -> None:
+    def __init__(self, number: int, now: Now, budget: ByteBudget) -> None:
         self.number = number
+        self.connected_at_ms = now.wall_ms
         self._budget = budget
         # What it said of itself, by ``hello``.
         self.client = ""
@@ -53,14 +55,17 @@ class Peer:
         self._last_msgid = 0
         # The engine.
         self.unanswered: set[int] = set()
-        """Its requests that were not answered yet, by msgid."""
+        """Its requests that were not answered yet, by msgid; but for those that wait."""
+        self.waiting: set[int] = set()
+        """Its long polls, by msgid. The rules end them."""
         self.deferred: deque[Message] = deque()
         """What it sent and a later step will deal with, in order."""
-        self.heard_ms = now_mono_ms
+        self.heard_ms = now.mono_ms
         """When something last came from it, by the monotonic clock."""
         # The connection.
         self.has_ended = False
         """It sends no more, or is not listened to any more, so it can report no run. It may still read its answers."""
+        self.is_gone = False
         self.outbox_bytes = 0
         """What is on its way to it and not yet taken by the network, about."""
         self.inbox_bytes = 0
@@ -69,20 +74,30 @@ class Peer:
         """What this step will add to the outbox."""
 
     @property
+    def shown(self) -> str:
+        """What people are told of it."""
+        return f"{self.client or 'a worker'} (connection {self.number})"
+
+    @property
     def has_room(self) -> bool:
         has_credit = len(self.performing) < self.credit and not self.has_ended
-        return has_credit and self.is_reading and not self._budget.is_full
+        return has_credit and self.can_take_more
 
     @property
     def is_idle(self) -> bool:
         """It waits for nothing: no answer, no jobs, and was given none that it has not answered."""
-        waits = self.unanswered or self.deferred or self.subscriptions or self.performing or self.has_ended
-        return not waits and not self.outbox_bytes
+        asked = self.unanswered or self.waiting or self.deferred
+        return not (asked or self.subscriptions or self.performing or self.has_ended or self.outbox_bytes)
 
     @property
     def is_reading(self) -> bool:
         """Whether it takes what is sent to it."""
         return self.outbox_bytes + self._expected_bytes < OUTBOX_HIGH_BYTES
+
+    @property
+    def can_take_more(self) -> bool:
+        """Whether there is memory for an answer of some size."""
+        return self.is_reading and not self._budget.is_full
 
     def expect(self, more_bytes: int) -> None:
         """So much will be sent to it at the end of the step."""
@@ -109,12 +124,14 @@ class Peer:
 class Subscription:
     """A peer's willingness to run jobs of one function."""
 
-    __slots__ = ("func", "is_queued", "limit", "peer", "running")
+    __slots__ = ("func", "is_queued", "limit", "peer", "running", "take")
 
-    def __init__(self, peer: Peer, func: str, limit: int) -> None:
+    def __init__(self, peer: Peer, func: str, limit: int, take: object = None) -> None:
         self.peer = peer
         self.func = func
         self.limit = limit
+        self.take = take
+        """The request that it stands for, if the peer did not subscribe but asked once."""
         self.running = 0
         self.is_queued = False
         """Whether it stands in its function's rotation."""

@@ -1,5 +1,9 @@
-"""When dead jobs are forgotten: the old ones, and the oldest of too many, some at a time. Decides nothing else."""
+"""When what is kept of jobs that ended is forgotten: what is old, and what is too much, some at a time.
 
+The dead, and the endings that jobs asked to have kept. Decides nothing else.
+"""
+
+from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.step import Step
 from periodicd.store import ops
 
@@ -7,28 +11,56 @@ PURGE_MS = 600_000
 PURGED_MAX = 1_000
 PAUSE_MS = 20
 """When so many were forgotten at once there may be more, and others are to be served between."""
+ENDED_MAX = 1_000
+RESULTS_BYTES_MAX = 8 * 1024 * 1024
+"""After so many more endings, or bytes of results, it is looked whether they are too much."""
 
 
 class Purges:
-    """``kept_ms``, ``kept``: how long, and how many, dead jobs are kept at the most."""
-
-    def __init__(self, step: Step, kept_ms: int, kept: int) -> None:
+    def __init__(self, step: Step, settings: Settings) -> None:
         self._step = step
-        self._kept_ms = kept_ms
-        self._kept = kept
-        self._next_ms = step.now.mono_ms
+        self._settings = settings
+        self._dead_ms = self._endings_ms = step.now.mono_ms
+        self._ended = self._results_bytes = 0
+        """Since it was last looked."""
+
+    def note(self, data_bytes: int = 0) -> None:
+        """An ending may be kept now."""
+        self._ended += 1
+        self._results_bytes += data_bytes
+        if self._ended >= ENDED_MAX or self._results_bytes >= RESULTS_BYTES_MAX:
+            self._forget_endings()
 
     def advance(self) -> None:
         """Forget some, if it is time."""
-        now = self._step.now
-        if now.mono_ms >= self._next_ms:
-            self._next_ms = now.mono_ms + PURGE_MS
-            self._step.write(ops.Purge(now.wall_ms - self._kept_ms, self._kept, PURGED_MAX), self._on_purged)
+        mono_ms = self._step.now.mono_ms
+        if mono_ms >= self._dead_ms:
+            self._forget_dead()
+        if mono_ms >= self._endings_ms:
+            self._forget_endings()
 
-    def _on_purged(self, count: int) -> None:
-        if count == PURGED_MAX:
-            self._next_ms = self._step.now.mono_ms + PAUSE_MS
+    def _forget_dead(self) -> None:
+        settings, now = self._settings, self._step.now
+        self._dead_ms = now.mono_ms + PURGE_MS
+
+        def on_purged(count: int) -> None:
+            if count == PURGED_MAX:
+                self._dead_ms = self._step.now.mono_ms + PAUSE_MS
+
+        self._step.write(ops.Purge(now.wall_ms - settings.dead_kept_ms, settings.dead_kept, PURGED_MAX), on_purged)
+
+    def _forget_endings(self) -> None:
+        settings, now = self._settings, self._step.now
+        self._endings_ms = now.mono_ms + PURGE_MS
+        self._ended = self._results_bytes = 0
+
+        def on_forgotten(count: int) -> None:
+            if count == PURGED_MAX:
+                self._endings_ms = self._step.now.mono_ms + PAUSE_MS
+
+        op = ops.Forget(now.wall_ms, settings.results_kept, settings.results_bytes, PURGED_MAX)
+        self._step.write(op, on_forgotten)
 
     def next_ms(self) -> int:
         """In how many milliseconds ``advance`` has something to do."""
-        return self._next_ms - self._step.now.mono_ms
+        return min(self._dead_ms, self._endings_ms) - self._step.now.mono_ms

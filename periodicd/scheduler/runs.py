@@ -9,15 +9,16 @@ A run that was lost (its lease ran out, its connection ended) no longer holds it
 the handle counts until the job is given out again.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from periodic_client.wire import Request
 from periodicd.job import Job, State, run_of
 from periodicd.protocol import answers
 from periodicd.protocol.requests import Outcome
 from periodicd.scheduler import ends
+from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.events import LeaseRanOut, WorkerLost
+from periodicd.scheduler.in_progress import InProgress, Run
 from periodicd.scheduler.numbers import Chance, Numbers, Secrets
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.step import Step, Then
@@ -26,91 +27,6 @@ from periodicd.store import ops
 
 AFTER_GAP_MS = 1_000
 """After the process was suspended nobody is judged for so long: what was sent meanwhile is heard first."""
-
-
-class Run:
-    """The job's own record holds the counters as of this run."""
-
-    __slots__ = ("alone", "begun_ms", "ended", "former", "handle", "job", "lost", "number", "peer", "reported")
-
-    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None, begun_ms: int) -> None:
-        self.begun_ms = begun_ms
-        """By the monotonic clock; of one of the life before, when this life began."""
-        self.number = number
-        """By which it is shown: the handle is for its worker only."""
-        self.handle = handle
-        self.job = job
-        self.peer = peer
-        """None: the connection is gone, or was one of the daemon's life before."""
-        self.former = False
-        """It began in the daemon's life before, and nobody has taken it over."""
-        self.alone = False
-        """No other run was on its connection when that was lost."""
-        self.ended = False
-        """The job waits again or is dead, but its worker may still be busy with it, and its report may still count."""
-        self.reported = False
-        """Its worker reported with ``finish``; the response that follows needs no answer."""
-        self.lost = False
-        """Its worker was told that it no longer counts."""
-
-
-class Claims:
-    """Those that are not written yet: rows that say that a job runs.
-
-    A run that ends first costs no claim, so one is written only after twice the time that runs take lately, though not
-    before ``delay_ms``. Where that would be more than ``delay_max_ms`` waiting saves nothing, and ``delay_ms`` it is.
-    """
-
-    def __init__(self, step: Step, delay_ms: int, delay_max_ms: int) -> None:
-        self._step = step
-        self._least_ms = delay_ms
-        self._most_ms = delay_max_ms
-        self._usual_ms = 0.0
-        """What a run took lately, from its begin to its report: a mean in which the last sixteen count most."""
-        self._begun_ms: dict[Run, int] = {}
-        """When each began; oldest first."""
-
-    @property
-    def delay_ms(self) -> int:
-        """How long after its begin a run's claim is written now."""
-        wanted_ms = int(2 * self._usual_ms)
-        return self._least_ms if wanted_ms > self._most_ms else max(self._least_ms, wanted_ms)
-
-    def note(self, took_ms: int) -> None:
-        """A run was reported so long after it began."""
-        self._usual_ms += (took_ms - self._usual_ms) / 16
-
-    def postpone(self, run: Run) -> None:
-        self._begun_ms[run] = run.begun_ms
-
-    def forget(self, run: Run) -> bool:
-        """Whether it was not written yet; now it will not be."""
-        return self._begun_ms.pop(run, None) is not None
-
-    def write(self, run: Run) -> None:
-        """Now, unless it was."""
-        if self.forget(run):
-            job = run.job
-            assert job.lease_until_at_ms is not None
-            self._step.write(ops.Claim(job.id, run.handle, job.attempt, job.lease_until_at_ms))
-
-    def write_all(self) -> None:
-        for run in list(self._begun_ms):
-            self.write(run)
-
-    def advance(self) -> None:
-        """Write those that were postponed long enough."""
-        begun_before_ms = self._step.now.mono_ms - self.delay_ms
-        while self._begun_ms:
-            run, begun_ms = next(iter(self._begun_ms.items()))
-            if begun_ms > begun_before_ms:
-                return
-            self.write(run)
-
-    def next_ms(self) -> int | None:
-        """In how many milliseconds ``advance`` has something to do."""
-        begun_ms = next(iter(self._begun_ms.values()), None)
-        return None if begun_ms is None else begun_ms + self.delay_ms - self._step.now.mono_ms
 
 
 OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
@@ -126,26 +42,16 @@ class Runs:
         self._claims = claims
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
-        self.by_func: Counter[str] = Counter()
-        """How many, zeros left out."""
-        self._by_handle: dict[str, Run] = {}
-        self._by_key: dict[tuple[str, str], Run] = {}
-        self._by_id: dict[int, Run] = {}
+        self.in_progress = InProgress()
         self._requests: dict[Peer, dict[int, Run]] = {}
         """By the msgid of the ``perform`` that was not answered yet."""
         self._taken_over: dict[Peer, list[Run]] = {}
         self._late: dict[int, Run] = {}
         """By job: runs that ran out, of connected workers who have not answered. A report would still count."""
-        self._leases: Deadlines[str] = Deadlines()
-        self._graces: Deadlines[str] = Deadlines()
-        """By handle: until when a lost connection's run may still be reported."""
+        self._leases: Deadlines[Run] = Deadlines()
+        self._graces: Deadlines[Run] = Deadlines()
+        """Until when a lost connection's run may still be reported."""
         self._judge_from_ms = step.now.mono_ms
-
-    def __len__(self) -> int:
-        return len(self._by_handle)
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(self._by_handle.values())
 
     # -- beginning -----------------------------------------------------------------------------------------------------
 
@@ -154,11 +60,32 @@ class Runs:
         assert job.handle is not None
         run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
         run.former = True
-        self._add(run)
-        self._graces.set(run.handle, self._step.now.mono_ms + grace_ms)
+        self.in_progress.add(run)
+        now, started_at_ms = self._step.now, job.started_at_ms or 0
+        # Of its time some is over; if it seems to have begun only later, the clock was set back.
+        ran_ms = max(0, now.wall_ms - started_at_ms)
+        if job.run_max_ms is not None:
+            run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
+        if job.taken_ms and job.lease_until_at_ms is not None:
+            run.lease_ms = job.taken_ms
+            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - started_at_ms - ran_ms))
+        else:
+            self._graces.set(run, now.mono_ms + grace_ms)
 
     def begin(self, subscription: Subscription, job: Job) -> None:
         """The job is given to this worker. A lost run of it counts no more."""
+        peer = subscription.peer
+        run = self._begin(job, peer, job.lease_ms)
+        msgid = subscription.take_room()
+        self._requests[peer][msgid] = run
+        peer.expect(job.workload_bytes)
+        self._perform(run, peer, msgid)
+
+    def begin_taken(self, job: Job, lease_ms: int | None) -> Run:
+        """The job is given to who asked for it, and the run is no connection's."""
+        return self._begin(job, None, lease_ms or job.lease_ms)
+
+    def _begin(self, job: Job, peer: Peer | None, lease_ms: int) -> Run:
         late = self._late.get(job.id)
         if late is not None:
             self.tell_lost(late, "its job was given out again")
@@ -166,21 +93,29 @@ class Runs:
         number = self._numbers.new()
         handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
         job.attempt += 1
-        job.state = State.RUNNING
-        job.lease_until_at_ms = now.wall_ms + job.lease_ms
-        peer = subscription.peer
+        job.state, job.started_at_ms = State.RUNNING, now.wall_ms
+        job.taken_ms = lease_ms if peer is None else 0
         run = Run(number, handle, job, peer, now.mono_ms)
-        self._add(run)
-        self._leases.set(handle, now.mono_ms + job.lease_ms)
+        run.lease_ms = lease_ms
+        if job.run_max_ms is not None:
+            run.until_ms = now.mono_ms + job.run_max_ms
+        self.in_progress.add(run)
+        self._set_lease(run, lease_ms)
         self._claims.postpone(run)
-        msgid = subscription.take_room()
-        self._requests[peer][msgid] = run
-        peer.expect(job.workload_bytes)
-        self._perform(run, peer, msgid)
+        return run
+
+    def _set_lease(self, run: Run, lease_ms: int) -> int:
+        """Returns when it ends, by the wall clock: with the run's longest time at the latest."""
+        now = self._step.now
+        if run.until_ms is not None:
+            lease_ms = max(0, min(lease_ms, run.until_ms - now.mono_ms))
+        until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
+        self._leases.set(run, now.mono_ms + lease_ms)
+        return until_at_ms
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
-        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, job.workload)])
+        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)])
         if job.workload is not None:
             self._step.send(peer, request)
             return
@@ -193,26 +128,14 @@ class Runs:
 
         self._step.read(ops.Fetch(job.id), on_fetched)
 
-    def _add(self, run: Run) -> None:
-        self._by_handle[run.handle] = run
-        self._by_key[run.job.key] = run
-        self._by_id[run.job.id] = run
-        self.by_func[run.job.func] += 1
-
     # -- finding -------------------------------------------------------------------------------------------------------
 
     def find(self, handle: str) -> Run | None:
         """The run in progress, or lost and not yet given out again, that this is the handle of."""
-        run = self._by_handle.get(handle)
+        run = self.in_progress.by_handle(handle)
         if run is None and (job_id := job_of(handle)) is not None:
             run = self._late.get(job_id)
         return run if run is not None and run.handle == handle else None
-
-    def in_progress(self, handle: str) -> Run | None:
-        return self._by_handle.get(handle)
-
-    def is_running(self, job_id: int) -> bool:
-        return job_id in self._by_id
 
     def answered(self, peer: Peer, msgid: int) -> Run | None:
         """The run whose ``perform`` is answered now."""
@@ -222,18 +145,11 @@ class Runs:
         """Whether the connection runs what another was given."""
         return any(run.peer is peer and not run.ended for run in self._taken_over.get(peer, ()))
 
-    @property
-    def with_workers(self) -> bool:
-        """Whether a connected worker is busy with a run that counts."""
-        return any(run.peer is not None for run in self)
-
     # -- going on ------------------------------------------------------------------------------------------------------
 
     def extend(self, run: Run, lease_ms: int, then: Then[bool]) -> int:
         """The lease starts anew. Returns until when; ``then`` is told whether the store still has the run."""
-        now = self._step.now
-        until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
-        self._leases.set(run.handle, now.mono_ms + lease_ms)
+        until_at_ms = self._set_lease(run, lease_ms)
         self._claims.write(run)
         self._step.write(ops.Extend(run.job.id, until_at_ms), then)
         return until_at_ms
@@ -244,15 +160,15 @@ class Runs:
         run.former = False
         others = [other for other in self._taken_over.get(peer, ()) if self._counts(other) and other is not run]
         self._taken_over[peer] = [*others, run]
-        self._graces.discard(run.handle)
+        self._graces.discard(run)
 
     def _counts(self, run: Run) -> bool:
         """Whether a report of the run would."""
-        return self._by_handle.get(run.handle) is run or self._late.get(run.job.id) is run
+        return self.in_progress.by_handle(run.handle) is run or self._late.get(run.job.id) is run
 
     def claim(self, key: tuple[str, str]) -> None:
         """Before the store is asked about a job: if it runs, the store must know."""
-        run = self._by_key.get(key)
+        run = self.in_progress.of_key(key)
         if run is not None:
             self._claims.write(run)
 
@@ -291,14 +207,24 @@ class Runs:
             ending = ends.after_late(job, how, self._step.now.wall_ms, follow_ons)
             self._write_end(job, how if how.outcome == "done" else None, ending, then)
 
-        if job_id in self._by_id:
+        if job_id in self.in_progress:
             then(ops.Ended(False))
         else:
             self._step.read(ops.Fetch(job_id), on_fetched)
 
+    def stop(self, run: Run, how: Outcome, then: Then[ops.Ended] | None = None) -> None:
+        """The run is ended by others than its worker, who is told. What it reports counts no more."""
+
+        def on_ended(ended: ops.Ended) -> None:
+            self.tell_lost(run, f"it was ended: {how.reason}")
+            if then is not None:
+                then(ended)
+
+        self.end(run, how, then=on_ended)
+
     def gone(self, job_id: int, why: str) -> None:
         """The record of a job that waited, ran or was dead is. A run of it counts no more."""
-        run = self._by_id.get(job_id)
+        run = self.in_progress.of_job(job_id)
         if run is not None:
             self._take_out(run)
         late = run or self._late.get(job_id)
@@ -323,16 +249,9 @@ class Runs:
     def _take_out(self, run: Run) -> str | None:
         """Returns its handle if the store has it, or is asked to have it."""
         run.ended = True
-        func = run.job.func
-        del self._by_handle[run.handle]
-        del self._by_key[run.job.key]
-        del self._by_id[run.job.id]
-        self._leases.discard(run.handle)
-        self._graces.discard(run.handle)
-        if self.by_func[func] == 1:
-            del self.by_func[func]
-        else:
-            self.by_func[func] -= 1
+        self.in_progress.remove(run)
+        self._leases.discard(run)
+        self._graces.discard(run)
         return None if self._claims.forget(run) else run.handle
 
     def tell_lost(self, run: Run, why: str) -> None:
@@ -372,7 +291,7 @@ class Runs:
             elif peer.fell_silent:
                 continue
             elif peer.disconnect_grace_ms:
-                self._graces.set(run.handle, self._step.now.mono_ms + peer.disconnect_grace_ms)
+                self._graces.set(run, self._step.now.mono_ms + peer.disconnect_grace_ms)
             else:
                 self.end(run, ends.Lost(run.alone))
 
@@ -386,19 +305,21 @@ class Runs:
         """End what ran out of time, and write the claims that were postponed long enough."""
         mono_ms = self._step.now.mono_ms
         if mono_ms >= self._judge_from_ms:
-            for handle in self._leases.pop_due(mono_ms):
-                self._run_out(self._by_handle[handle])
-            for handle in self._graces.pop_due(mono_ms):
-                run = self._by_handle[handle]
+            for run in self._leases.pop_due(mono_ms):
+                self._run_out(run)
+            for run in self._graces.pop_due(mono_ms):
                 self.end(run, ends.CutOff() if run.former else ends.Lost(run.alone))
         self._claims.advance()
 
     def _run_out(self, run: Run) -> None:
         job = run.job
-        self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, job.lease_ms))
+        if run.until_ms is not None and run.until_ms <= self._step.now.mono_ms:
+            self.stop(run, Outcome("failed", f"it ran for longer than its run_max_ms, {job.run_max_ms:,}"))
+            return
+        self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, run.lease_ms))
 
         def on_ended(ended: ops.Ended) -> None:
-            if not ended.found or ended.successor is not None:
+            if not ended.found or ended.behind is not None:
                 self.tell_lost(run, "a newer job has taken its place")
             elif run.peer is not None:
                 # The handle stays: the worker's own report is better than none, until the job is given out again.

@@ -6,7 +6,13 @@ holds, but for runs whose claim is not written yet.
 
     runs        who runs what, until when; the one place where a run begins and ends
     dispatch    who gets which job
+    waits       long polls, and when their time is over
+    watches     who waits for a job's end, and what its run tells
+    takes       workers that ask for jobs
+    ring        what happened last, for who asks
     jobs        their records, as they come, go and end
+    steering    what clients do with one job
+    reports     what workers say of their runs
     connections who is there
     listings    pages of jobs, made beside the steps
     matching    requests on many jobs
@@ -16,29 +22,33 @@ holds, but for runs whose claim is not written yet.
 
 from typing import Any
 
-from periodic_client.wire import (
-    Draining,
-    Invalid,
-    LeaseLost,
-    limits,
-)
+from periodic_client.wire import Draining, Invalid, limits
 from periodicd.clock import Now
 from periodicd.protocol import answers, fields, requests
+from periodicd.scheduler import matching
+from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
-from periodicd.scheduler.matching import WORDS, Matching
+from periodicd.scheduler.matching import Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
-from periodicd.scheduler.runs import Claims, Runs, job_of
+from periodicd.scheduler.reports import Reports
+from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
+from periodicd.scheduler.steering import Steering
 from periodicd.scheduler.step import Step
+from periodicd.scheduler.takes import Takes
+from periodicd.scheduler.waits import Waits
+from periodicd.scheduler.watches import Watches
+from periodicd.scheduler.workers import Workers
 from periodicd.store import ops
 
 
@@ -54,16 +64,25 @@ class Scheduler:
         self.numbers = Numbers(self.step, boot.next_id)
         claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.is_running)
+        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
-        self.jobs = Jobs(self.step, self.numbers, self.runs, self.dispatch, self.figures)
-        self.purges = Purges(self.step, self.settings.dead_kept_ms, self.settings.dead_kept)
+        self.waits = Waits(self.step)
+        self.watches = Watches(self.step, self.waits, self.boot, self.settings.tails_bytes)
+        self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
+        self.ring = EventRing(self.step, self.waits, self.boot)
+        self.purges = Purges(self.step, self.settings)
+        self.jobs = Jobs(
+            self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures
+        )
+        self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
+        self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
         self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
         )
+        self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
             self.runs.recover(job, self.settings.restart_grace_ms)
@@ -96,11 +115,16 @@ class Scheduler:
         self.dispatch.advance()
         self.connections.advance()
         self.purges.advance()
+        self.waits.advance()
+        self.watches.advance()
+        self.ring.advance()
         self.matching.advance()
 
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
-        parts = (self.runs, self.dispatch, self.connections, self.purges, self.matching)
+        parts = (
+            self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring, self.matching,
+        )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
     def ask(self) -> list[ops.Op[Any]]:
@@ -109,13 +133,17 @@ class Scheduler:
         if not asked:
             self._give_out()
             asked = self.step.ask()
+            if not asked:
+                self.takes.answer()
+                self.ring.answer()
         return asked
 
     def drain(self) -> None:
         """The daemon stops: from now on nothing is given out, and the workers are told."""
         self.draining = True
         self.dispatch.stop()
-        for run in self.runs:
+        self.takes.stop()
+        for run in self.runs.in_progress:
             self.step.notice(run.peer, run.handle, "stop", "the daemon is stopping")
 
     # -- connections ---------------------------------------------------------------------------------------------------
@@ -128,6 +156,9 @@ class Scheduler:
         """The connection is gone, unless it was so before."""
         if peer not in self.connections:
             return
+        self.waits.detach(peer)
+        if peer.subscriptions:
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.connections.remove(peer)
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
@@ -180,39 +211,54 @@ class Scheduler:
             self.step.reply(peer, msgid, answer)
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
-        def on_removed(result: ops.RemoveResult) -> None:
-            answer: answers.RemoveAnswer = {"result": result.result}
-            self.step.reply(peer, msgid, answer)
-
-        self.jobs.remove(func, name, job_id, None, on_removed)
+        self.steering.remove(peer, msgid, func, name, job_id)
 
     def requeue(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
-        def on_requeued(result: ops.RequeueResult) -> None:
-            answer: answers.RequeueAnswer = {"result": result.result, "id": result.job.id if result.job else None}
-            self.step.reply(peer, msgid, answer)
+        self.steering.requeue(peer, msgid, func, name, job_id)
 
-        self.jobs.requeue(func, name, job_id, on_requeued)
+    def cancel(self, peer: Peer, msgid: int, cancel: ops.Cancel) -> None:
+        self.steering.cancel(peer, msgid, cancel)
 
-    def get(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None, workload: bool) -> None:
-        def on_job(found: ops.GetResult) -> None:
-            job = None if found.shown is None else answers.describe(found.shown, workload)
-            answer: answers.GetAnswer = {"result": found.result, "job": job}
-            self.step.reply(peer, msgid, answer)
+    def move(self, peer: Peer, msgid: int, move: ops.Move) -> None:
+        self.steering.move(peer, msgid, move)
 
-        self.runs.claim((func, name))
-        self.step.read(ops.Get(func, name, job_id, workload), on_job)
+    def end_run(self, peer: Peer, msgid: int, end: requests.EndRun) -> None:
+        self.steering.end_run(peer, msgid, end)
+
+    def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
+        self.steering.get(peer, msgid, get)
+
+    def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
+        self.steering.watch(peer, msgid, query)
+
+    def unwait(self, peer: Peer, msgid: int, waiting: int) -> None:
+        self.steering.unwatch(peer, waiting)
+        self.waits.end_early(peer, waiting)
+        self.step.reply(peer, msgid)
 
     def list(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         self.listings.show(peer, msgid, listing)
+
+    def events(self, peer: Peer, msgid: int, query: requests.Events) -> None:
+        self.ring.ask(peer, msgid, query)
+
+    def workers(self, peer: Peer, msgid: int, query: requests.WorkersQuery) -> None:
+        self._workers.ask(peer, msgid, query)
 
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
 
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, WORDS["remove"], listing)
+        self.matching.begin(peer, msgid, matching.REMOVE, listing)
 
     def requeue_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
-        self.matching.begin(peer, msgid, WORDS["requeue"], listing)
+        self.matching.begin(peer, msgid, matching.REQUEUE, listing)
+
+    def cancel_matching(self, peer: Peer, msgid: int, listing: ops.Listing, reason: str) -> None:
+        self.matching.begin(peer, msgid, matching.cancel(reason, self.step.now.wall_ms), listing)
+
+    def move_matching(self, peer: Peer, msgid: int, listing: ops.Listing, pattern: ops.Move) -> None:
+        self.matching.begin(peer, msgid, matching.move(pattern), listing)
 
     def shutdown(self, peer: Peer, msgid: int) -> None:
         self.shutdown_asked = True
@@ -228,79 +274,57 @@ class Scheduler:
             self.step.refuse(peer, msgid, Invalid(text))
         else:
             peer.said_goodbye = False
+            if not peer.subscriptions:
+                self.ring.note("worker_came", func, worker=peer.shown)
             self.dispatch.subscribe(peer, func, limit)
             self.step.reply(peer, msgid)
 
     def unsubscribe(self, peer: Peer, msgid: int, func: str) -> None:
-        if self.dispatch.unsubscribe(peer, func):
-            peer.said_goodbye = not peer.subscriptions
+        if self.dispatch.unsubscribe(peer, func) and not peer.subscriptions:
+            peer.said_goodbye = True
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.step.reply(peer, msgid)
 
     def unsubscribe_all(self, peer: Peer, msgid: int) -> None:
+        was_worker = bool(peer.subscriptions)
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
         peer.said_goodbye = True
+        if was_worker:
+            self.ring.note("worker_went", None, worker=peer.shown)
         self.step.reply(peer, msgid)
 
+    def take(self, peer: Peer, msgid: int, query: requests.Take) -> None:
+        if self.draining:
+            self.step.refuse(peer, msgid, Draining("the daemon is stopping"))
+        else:
+            self.takes.begin(peer, msgid, query)
+
     def respond(self, peer: Peer, msgid: int | None, error: str | None, result: Any) -> None:
-        """The response to a ``perform``: the end of the run, and room for another."""
-        run = self.runs.answered(peer, msgid) if msgid is not None else None
-        if run is None or msgid is None:
-            return  # to a request that was never made
-        self.dispatch.give_room(peer, msgid)
-        if run.lost or run.reported:
-            return
-        outcome, is_readable = requests.response(error, result, self.rules)
-        if not is_readable:
-            self.step.notice(run.peer, run.handle, "refused", outcome.reason)
-
-        def on_ended(ended: ops.Ended) -> None:
-            if not ended.found:
-                self.runs.tell_lost(run, "its job was removed, replaced or given out again")
-
-        self.runs.report(run, outcome, self.jobs.follow_ons(outcome), on_ended)
+        self.reports.respond(peer, msgid, error, result, self.rules)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
-        run, job_id = self.runs.find(handle), job_of(handle)
-
-        def on_ended(ended: ops.Ended) -> None:
-            if ended.found:
-                self.step.reply(peer, msgid)
-                return
-            text = "this is not the latest run of a job, or it was reported already"
-            self.step.refuse(peer, msgid, LeaseLost(text))
-            if run is not None:
-                self.runs.not_counted(run, peer, "its job was removed or replaced")
-
-        if run is not None:
-            run.reported = True
-            self.runs.report(run, outcome, self.jobs.follow_ons(outcome), on_ended)
-        elif job_id is None:
-            on_ended(ops.Ended(False))
-        else:
-            self.runs.report_late(job_id, handle, outcome, self.jobs.follow_ons(outcome), on_ended)
+        self.reports.finish(peer, msgid, handle, outcome)
 
     def extend(self, peer: Peer, msgid: int, handle: str, lease_ms: int | None, own: bool) -> None:
-        """The lease starts anew. A worker that has connected again says that the run is its own."""
-        run = self.runs.in_progress(handle)
-        if run is None:
-            self.step.refuse(peer, msgid, LeaseLost("this run is not in progress"))
-            return
-        if own and run.peer is not peer:
-            self.runs.take_over(run, peer)
+        self.reports.extend(peer, msgid, handle, lease_ms, own)
 
-        def on_extended(found: bool) -> None:
-            if not found:
-                self.step.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
-                return
-            answer: answers.ExtendAnswer = {"lease_until_at_ms": until_at_ms}
-            self.step.reply(peer, msgid, answer)
+    def data(self, peer: Peer, msgid: int, handle: str, data: bytes) -> None:
+        self.reports.data(peer, msgid, handle, data)
 
-        until_at_ms = self.runs.extend(run, lease_ms or run.job.lease_ms, on_extended)
+    def progress(self, peer: Peer, msgid: int, handle: str, progress: requests.Progress) -> None:
+        self.reports.progress(peer, msgid, handle, progress)
 
     # -- what connects the parts ---------------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
         for subscription, job in self.dispatch.pairs():
             self.figures.note_start(job, self.step.now.wall_ms)
-            self.runs.begin(subscription, job)
+            if subscription.take is None:
+                self.runs.begin(subscription, job)
+            else:
+                self.takes.give(subscription, job)
+            self.watches.began(job)
+            if self.ring.is_on:
+                worker = None if subscription.take is not None else subscription.peer.shown
+                self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)

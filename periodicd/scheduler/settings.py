@@ -25,3 +25,8 @@ class Settings:
     """A connection that says nothing for so long, and waits for nothing, is closed."""
     dead_kept_ms: int = 30 * 86_400_000
     dead_kept: int = 100_000
+    tails_bytes: int = 64 * 1024 * 1024
+    """What is remembered at the most of what runs told and results were, for who watches."""
+    results_kept: int = 100_000
+    results_bytes: int = 256 * 1024 * 1024
+    """Of the results of jobs that are kept after their end; past it the first to be forgotten anyway are."""

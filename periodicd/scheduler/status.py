@@ -53,7 +53,7 @@ class Status:
             "uptime_ms": now.mono_ms - self._started.mono_ms,
             "durability": self._settings.durability,
             "connections": len(self._connections),
-            "running": len(self._runs),
+            "running": len(self._runs.in_progress),
             "submitted": figures["submitted"],
             "started": figures["started"],
             "done": figures["done"],
@@ -75,7 +75,7 @@ class Status:
 
     def _function(self, func: str, count: ops.FunctionCount) -> answers.FunctionAnswer:
         rotation = self._dispatch.rotations.get(func)
-        running = self._runs.by_func[func]
+        running = self._runs.in_progress.by_func[func]
         return {
             "func": func,
             "workers": rotation.workers if rotation else 0,

@@ -11,6 +11,7 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
+from periodicd.store.endings import Endings
 from periodicd.store.statements import INLINE_BYTES, NEW_VALUES, SQL, row_of
 
 GROUP = 32
@@ -35,16 +36,26 @@ def remember(funcs: dict[int, str], job: Job) -> None:
 class Groups:
     """What the tables remember is given: who waits behind whom, functions of jobs that were put last, the counts."""
 
-    def __init__(self, cursor: sqlite3.Cursor, behind: dict[int, int], funcs: dict[int, str], counts: Counts) -> None:
+    def __init__(
+        self,
+        cursor: sqlite3.Cursor,
+        behind: dict[int, int],
+        funcs: dict[int, str],
+        counts: Counts,
+        endings: Endings,
+    ) -> None:
         self._execute = cursor.execute
         self._behind = behind
         self._funcs = funcs
         self._counts = counts
+        self._endings = endings
         self._pass_over = 0
 
     def put(self, group: Sequence[ops.Put]) -> list[ops.PutResult] | None:
         """The answers to GROUP ops, or None if they are to be carried out one by one."""
         if any(op.job.workload_bytes > INLINE_BYTES for op in group):
+            return None
+        if self._endings.count and any(op.existing == "keep" for op in group):
             return None
         row: list[Any] = []
         for op in group:
@@ -60,7 +71,7 @@ class Groups:
         """As ``put``."""
         ends = [op.end for op in group]
         funcs = [self._funcs.get(end.id) for end in ends]
-        if self._behind or any(end.follow_ons for end in ends):
+        if self._behind or any(end.follow_ons or end.kept is not None for end in ends):
             return None
         if any(func is None or self._counts.dead(func) for func in funcs):
             return None

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 
 from periodicd.job import Job, State
 from periodicd.store import ops
-from periodicd.store.ops import Op
+from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
 
 
 class MemoryStore:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
+        self._endings: dict[int, Kept] = {}
         self._boot = 0
         self._next_id = 1
         self._one_at_a_time = threading.Lock()
@@ -56,6 +57,9 @@ class MemoryStore:
             return ops.PutResult("refused", front.id)
         if front is not None and (op.existing == "keep" or (op.existing == "keep_live" and front.state != State.DEAD)):
             return ops.PutResult("kept", front.id)
+        last = self._last(*op.job.key, op.job.submitted_at_ms)
+        if front is None and op.existing == "keep" and last is not None:
+            return ops.PutResult("kept", last.id)
         job = replace(op.job, state=State.WAITING)
         self._jobs[job.id] = job
         if front is None:
@@ -63,27 +67,71 @@ class MemoryStore:
         if front.state is State.RUNNING:
             job.state = State.BEHIND
             if behind is not None:
-                del self._jobs[behind.id]
-            return ops.PutResult("queued_behind", job.id)
-        del self._jobs[front.id]
+                self._go(behind, "replaced", job.submitted_at_ms)
+            return ops.PutResult("queued_behind", job.id, None if behind is None else behind.id)
+        self._go(front, "replaced", job.submitted_at_ms)
         return ops.PutResult("created" if front.state is State.DEAD else "replaced", job.id, front.id)
 
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         front, behind = self._of(op.func, op.name)
         if front is None:
             return ops.RemoveResult("absent")
-        if op.id is not None and behind is not None and op.id == behind.id:
-            if op.state not in (None, State.BEHIND):
-                return ops.RemoveResult("changed")
-            del self._jobs[behind.id]
-            return ops.RemoveResult("removed")
-        if op.id not in (None, front.id) or op.state not in (None, front.state):
+        if op.id is None:
+            going = [job for job in (behind, front) if job is not None]
+        else:
+            going = [job for job in (behind, front) if job is not None and job.id == op.id]
+        if not going or op.state not in (None, going[-1].state):
             return ops.RemoveResult("changed")
-        successor = self._promote(front, op.at_ms) if op.id is not None else None
-        if behind is not None and op.id is None:
-            del self._jobs[behind.id]
-        del self._jobs[front.id]
-        return ops.RemoveResult("removed", front.id, successor)
+        promoted = self._promote(front, op.at_ms) if front in going and behind not in going else None
+        for job in going:
+            self._go(job, "removed", op.at_ms)
+        return ops.RemoveResult("removed", tuple(job.id for job in going), promoted)
+
+    def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
+        front, behind = self._of(op.func, op.name)
+        if front is None:
+            return ops.CancelResult("absent")
+        asked = [job for job in (behind, front) if job is not None and op.id in (None, job.id)]
+        if not asked or op.state not in (None, asked[-1].state):
+            return ops.CancelResult("changed")
+        if front.state is State.DEAD:
+            return ops.CancelResult("not_live")
+        going = [job for job in asked if job.state is not State.RUNNING]
+        for job in going:
+            self._go(job, "cancelled", op.at_ms, op.reason or None)
+        gone = tuple(job.id for job in going)
+        if front in asked and front.state is State.RUNNING:
+            front.cancelled = op.reason
+            return ops.CancelResult("asked", gone, front.id)
+        return ops.CancelResult("cancelled", gone)
+
+    def _move(self, op: ops.Move) -> ops.MoveResult:
+        front, behind = self._of(op.func, op.name)
+        if front is None:
+            return ops.MoveResult("absent")
+        job = front if op.id in (None, front.id) else behind
+        if job is None or op.id not in (None, job.id) or op.state not in (None, job.state):
+            return ops.MoveResult("changed")
+        if job.state not in (State.WAITING, State.BEHIND):
+            return ops.MoveResult("not_waiting")
+        if op.due_at_ms is not None:
+            job.due_at_ms, job.dated = op.due_at_ms, op.dated
+        if op.priority is not None:
+            job.priority = op.priority
+        return ops.MoveResult("moved", replace(job, workload=None))
+
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
+        """The job's record goes. If it has not died before, it ends so."""
+        if job.result_ms and job.state is not State.DEAD:
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
+            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        del self._jobs[job.id]
+
+    def _last(self, func: str, name: str, at_ms: int, job_id: int | None = None) -> JobEnd | None:
+        """Of the endings of this name that are remembered: that of this job, or else the newest."""
+        ends = [each.end for each in self._endings.values() if each[:2] == (func, name) and each.until_at_ms > at_ms]
+        of_job = [end for end in ends if end.id == job_id]
+        return max(of_job or ends, key=lambda end: end.id, default=None)
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
@@ -96,7 +144,8 @@ class MemoryStore:
         del self._jobs[front.id]
         job = self._jobs[op.new_id] = replace(
             front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
-            crashes=0, restarts=0, suspect=False, reason=None, ended_at_ms=None, handle=None,
+            crashes=0, restarts=0, suspect=False, reason=None, errors=(), ended_at_ms=None, handle=None,
+            cancelled=None, started_at_ms=None, taken_ms=0,
         )  # fmt: skip
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
@@ -110,6 +159,7 @@ class MemoryStore:
         if job is not None and job.state is State.WAITING:
             job.state = State.RUNNING
             job.handle, job.attempt, job.lease_until_at_ms = op.handle, op.attempt, op.lease_until_at_ms
+            job.started_at_ms, job.taken_ms = op.started_at_ms, op.taken_ms
 
     def _extend(self, op: ops.Extend) -> bool:
         job = self._jobs.get(op.id)
@@ -134,15 +184,18 @@ class MemoryStore:
         job = self._jobs.get(end.id)
         if job is None or end.handle not in (None, job.handle):
             return ops.Ended(False)
-        successor = self._promote(job, end.at_ms)
-        if successor is not None or changes is None:
+        promoted = self._promote(job, end.at_ms)
+        if promoted is not None or changes is None:
             del self._jobs[end.id]
         else:
             self._jobs[end.id] = replace(job, lease_until_at_ms=None, **changes)
+        has_ended = end.id not in self._jobs or self._jobs[end.id].state is State.DEAD
+        if end.kept is not None and has_ended:
+            self._endings[end.id] = end.kept
         follow_ons = [
-            None if successor is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
+            None if promoted is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
         ]
-        return ops.Ended(True, successor, tuple(follow_ons))
+        return ops.Ended(True, promoted, tuple(follow_ons))
 
     def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""
@@ -162,6 +215,17 @@ class MemoryStore:
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
 
+    def _forget(self, op: ops.Forget) -> int:
+        first = sorted(self._endings.values(), key=lambda kept: (kept.until_at_ms, kept.end.id))
+        forgotten = 0
+        for kept in first[: op.limit]:
+            size = sum(each.end.data_bytes for each in self._endings.values())
+            if kept.until_at_ms > op.at_ms and len(self._endings) <= op.kept and size <= op.kept_bytes:
+                break
+            del self._endings[kept.end.id]
+            forgotten += 1
+        return forgotten
+
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
         dead.sort(key=lambda job: (job.ended_at_ms, job.id))
@@ -174,17 +238,24 @@ class MemoryStore:
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         front, behind = self._of(op.func, op.name)
+        last = self._last(op.func, op.name, op.at_ms, op.id)
+        if last is not None and not op.data:
+            last = last._replace(data=None)
         if front is None:
-            return ops.GetResult("absent")
+            return ops.GetResult("absent", None, last)
         if op.id in (None, front.id):
-            job, successor = front, behind is not None
+            job, has_behind = front, behind is not None
         elif behind is not None and op.id == behind.id:
-            job, successor = behind, False
+            job, has_behind = behind, False
         else:
-            return ops.GetResult("changed")
+            return ops.GetResult("changed", None, last)
         return ops.GetResult(
-            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), successor)
+            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), has_behind), last
         )
+
+    def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
+        kept = self._endings.get(op.id)
+        return kept and kept.end
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)
@@ -266,6 +337,8 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Put: MemoryStore._put,
     ops.Remove: MemoryStore._remove,
     ops.Requeue: MemoryStore._requeue,
+    ops.Cancel: MemoryStore._cancel,
+    ops.Move: MemoryStore._move,
     ops.Claim: MemoryStore._claim,
     ops.Extend: MemoryStore._extend,
     ops.Delete: MemoryStore._delete,
@@ -274,8 +347,10 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Boot: MemoryStore._boot_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,
+    ops.Forget: MemoryStore._forget,
     ops.Purge: MemoryStore._purge,
     ops.Get: MemoryStore._get,
+    ops.FetchEnd: MemoryStore._fetch_end,
     ops.Fetch: MemoryStore._fetch,
     ops.Lanes: MemoryStore._lanes,
     ops.Page: MemoryStore._page,

@@ -8,13 +8,16 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
 Removed = Literal["removed", "absent", "changed"]
 Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
+Cancelled = Literal["cancelled", "asked", "absent", "changed", "not_live"]
+Moved = Literal["moved", "absent", "changed", "not_waiting"]
+EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled"]
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -50,7 +53,7 @@ class PutResult(Struct, frozen=True):
     id: int
     """Of the job that was put, or of the one that was kept."""
     old_id: int | None = None
-    """Of the waiting or dead job that is gone."""
+    """Of the job that is gone: it waited, was behind or was dead."""
 
 
 class Remove(Op["RemoveResult"], frozen=True):
@@ -70,9 +73,9 @@ class Remove(Op["RemoveResult"], frozen=True):
 
 class RemoveResult(NamedTuple):
     result: Removed
-    id: int | None = None
-    """Of the job that waited, ran or was dead, if it is gone."""
-    successor: Job | None = None
+    gone: tuple[int, ...] = ()
+    """The ids of the jobs that are."""
+    behind: Job | None = None
     """The job that waited behind and waits by itself now."""
 
 
@@ -93,6 +96,49 @@ class RequeueResult(NamedTuple):
     old_id: int | None = None
 
 
+class Cancel(Op["CancelResult"], frozen=True):
+    """What waits, or is behind, is gone; what runs is to end with its run, unless that is done.
+
+    With ``id`` only the job that has it, in front or behind.
+    """
+
+    func: str
+    name: str
+    at_ms: int
+    reason: str
+    id: int | None = None
+    state: State | None = None
+    """Only if it is in this state, or it has "changed". None: in any."""
+
+
+class CancelResult(NamedTuple):
+    result: Cancelled
+    gone: tuple[int, ...] = ()
+    """The ids of the jobs that are."""
+    asked: int | None = None
+    """Of the running one that is to end."""
+
+
+class Move(Op["MoveResult"], frozen=True):
+    """A waiting job, or one behind, gets another due time or priority. None leaves it as it is."""
+
+    func: str
+    name: str
+    due_at_ms: int | None
+    dated: bool
+    priority: int | None
+    id: int | None = None
+    """Only the job that has this id."""
+    state: State | None = None
+    """Only if it is in this state, or it has "changed". None: in any."""
+
+
+class MoveResult(NamedTuple):
+    result: Moved
+    job: Job | None = None
+    """As it is now, without its workload."""
+
+
 class Claim(Op[None], frozen=True):
     """Write that a job runs, if it is there and waits."""
 
@@ -100,6 +146,8 @@ class Claim(Op[None], frozen=True):
     handle: str
     attempt: int
     lease_until_at_ms: int
+    started_at_ms: int
+    taken_ms: int = 0
 
 
 class Extend(Op[bool], frozen=True):
@@ -107,6 +155,29 @@ class Extend(Op[bool], frozen=True):
 
     id: int
     lease_until_at_ms: int
+
+
+class JobEnd(NamedTuple):
+    """How a job ended."""
+
+    id: int
+    ending: EndingWord
+    ended_at_ms: int
+    attempt: int
+    reason: str | None = None
+    data: bytes | None = None
+    """The result. None: there is none, or it is not here."""
+    data_bytes: int = 0
+    """How large the result was."""
+
+
+class Kept(NamedTuple):
+    """An ending that is to be remembered for a while, since the job's submit asked for that."""
+
+    func: str
+    name: str
+    end: JobEnd
+    until_at_ms: int
 
 
 class End(Struct, frozen=True):
@@ -121,6 +192,8 @@ class End(Struct, frozen=True):
     """Of the run that ends, as the store has it: another one there is "not found". None: it was never claimed."""
     at_ms: int
     follow_ons: tuple[Put, ...] = ()
+    kept: Kept | None = None
+    """To be remembered if the job has ended with this: it is done or dead, or another takes its place."""
 
 
 class History(NamedTuple):
@@ -132,16 +205,20 @@ class History(NamedTuple):
     restarts: int = 0
     suspect: bool = False
     reason: str | None = None
+    errors: tuple[Error, ...] = ()
+    started_at_ms: int | None = None
 
     @classmethod
     def of(cls, job: Job) -> "History":
-        return cls(job.attempt, job.failures, job.crashes, job.restarts, job.suspect, job.reason)
+        counted = job.attempt, job.failures, job.crashes, job.restarts, job.suspect
+        return cls(*counted, job.reason, job.errors, job.started_at_ms)
 
 
 class Delete(Op["Ended"], frozen=True):
-    """The run is done: delete the job."""
+    """The job has ended with its run: it is done, or was to end."""
 
     end: End
+    ending: EndingWord = "done"
 
 
 class Release(Op["Ended"], frozen=True):
@@ -170,7 +247,7 @@ class Ended(Struct, frozen=True):
     """What became of an ended run. If a job waited behind it, that one waits now and the run's own record is gone."""
 
     found: bool
-    successor: Job | None = None
+    behind: Job | None = None
     follow_ons: tuple[PutResult | None, ...] = ()
     """In their order; None: it gave way."""
 
@@ -200,6 +277,18 @@ class Shift(Op[None], frozen=True):
     by_ms: int
 
 
+class Forget(Op[int], frozen=True):
+    """Forget endings whose time is over, then, of more than ``kept`` or ``kept_bytes``, those that end soonest.
+
+    ``limit`` of each at the most. The answer is how many.
+    """
+
+    at_ms: int
+    kept: int
+    kept_bytes: int
+    limit: int
+
+
 class Purge(Op[int], frozen=True):
     """Forget dead jobs that ended before ``ended_at_ms``, and the oldest of more than ``kept``: the oldest ``limit`` of
     them, since nothing else is done meanwhile.
@@ -225,17 +314,29 @@ class Get(Read["GetResult"], frozen=True):
     """Only the job that has this id, in front or behind."""
     workload: bool = True
     """Whether the workload is wanted."""
+    at_ms: int = 0
+    """Endings whose time was over by then are not told."""
+    data: bool = False
+    """Whether the ending's data is wanted."""
 
 
 class Shown(NamedTuple):
     job: Job
-    successor: bool
+    behind: bool
     """Whether another waits behind it."""
 
 
 class GetResult(NamedTuple):
     result: Found
     shown: Shown | None = None
+    last: JobEnd | None = None
+    """Of what is remembered: how the job with this ``id`` ended, or else the last one of this name."""
+
+
+class FetchEnd(Read[JobEnd | None], frozen=True):
+    """How the job with this id ended, data included, if that is remembered."""
+
+    id: int
 
 
 class Fetch(Read[Job | None], frozen=True):

@@ -97,4 +97,33 @@ def dead_by_id(db: Database) -> None:
     db.execute("CREATE INDEX jobs_dead_by_id ON jobs (id) WHERE state = 2")
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, dead_by_id.__name__})
+@migrations()
+def whole_life(db: Database) -> None:
+    """How jobs ended is kept if their submit says so; how long a run may take, what went wrong, who asked to end it."""
+    db.execute("ALTER TABLE jobs ADD COLUMN result_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN run_max_ms INTEGER")
+    db.execute("ALTER TABLE jobs ADD COLUMN errors TEXT")
+    db.execute("ALTER TABLE jobs ADD COLUMN started_at_ms INTEGER")
+    db.execute("ALTER TABLE jobs ADD COLUMN taken_ms INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE jobs ADD COLUMN cancelled TEXT")
+    db.execute(
+        """
+        CREATE TABLE endings (
+            id INTEGER PRIMARY KEY,
+            func TEXT NOT NULL,
+            name TEXT NOT NULL,
+            ending TEXT NOT NULL,
+            ended_at_ms INTEGER NOT NULL,
+            until_at_ms INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            reason TEXT,
+            data_bytes INTEGER NOT NULL,
+            data BLOB
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX endings_identity ON endings (func, name, id)")
+    db.execute("CREATE INDEX endings_until ON endings (until_at_ms, id, data_bytes)")
+
+
+MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, dead_by_id.__name__, whole_life.__name__})

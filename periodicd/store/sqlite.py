@@ -22,8 +22,9 @@ from periodicd.store.tables import Tables
 log = logging.getLogger("periodicd.store")
 
 CHECKPOINT_WEIGHT = 4000
-"""Ops and commits after which the WAL is worth a checkpoint: some 10 to 50 MB."""
+"""Ops, commits and pages of large workloads after which the WAL is worth a checkpoint: some 10 to 50 MB."""
 
+PAGE_BYTES = 4096
 FREE_PAGES = 4096
 """So many, 16 MB, are kept for jobs to come."""
 SHRINK_PAGES = 1000
@@ -51,6 +52,8 @@ class SqliteStore:
             os.close(self._held)
             raise
         self._weight = 0
+        self._large_bytes = 0
+        """Of the workloads that were weighed."""
         self._is_shrinking = False
 
     def lock(self, wait_ms: int) -> None:
@@ -83,7 +86,9 @@ class SqliteStore:
             raise self._failed(error) from error
 
     def commit(self) -> None:
-        self._weight += 1
+        large_bytes = self._tables.large_bytes
+        self._weight += 1 + (large_bytes - self._large_bytes) // PAGE_BYTES
+        self._large_bytes = large_bytes
         try:
             self._db.commit()
         except sqlite3.Error as error:

@@ -37,13 +37,13 @@ SET due_at_ms = max(0, due_at_ms - ?)
 WHERE state IN (0, 3) AND NOT dated;
 
 -- front: The job of this identity that is not behind another.
-SELECT id, state, workload_bytes
+SELECT id, state, workload_bytes, result_ms
 FROM jobs
 WHERE func = ? AND name = ? AND state <> 3;
 
 -- claim: A waiting job runs.
 UPDATE jobs
-SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?
+SET state = 1, handle = ?, attempt = ?, lease_until_at_ms = ?, started_at_ms = ?, taken_ms = ?
 WHERE id = ? AND state = 0;
 
 -- extend: The lease of a running job ends at another time.
@@ -54,19 +54,31 @@ WHERE id = ? AND state = 1;
 -- release: A run ended, if it has this handle, and its job waits again.
 UPDATE jobs
 SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?, started_at_ms = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
 
 -- bury: A run ended, if it has this handle, and its job is dead.
 UPDATE jobs
 SET state = 2, lease_until_at_ms = NULL, ended_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
-restarts = ?, suspect = ?, reason = ?
+restarts = ?, suspect = ?, reason = ?, errors = ?, started_at_ms = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
+
+-- cancel: A running job is to end with its run.
+UPDATE jobs
+SET cancelled = ?
+WHERE id = ?;
+
+-- move: A waiting job, or one behind, is due at another time, or of another priority.
+UPDATE jobs
+SET due_at_ms = coalesce(:due, due_at_ms), dated = CASE WHEN :due IS NULL THEN dated ELSE :dated END,
+priority = coalesce(:priority, priority)
+WHERE id = :id;
 
 -- requeue: A dead job waits again, under a new id and with nothing counted.
 UPDATE jobs
 SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
-reason = NULL, ended_at_ms = NULL, handle = NULL
+reason = NULL, errors = NULL, ended_at_ms = NULL, handle = NULL, cancelled = NULL,
+started_at_ms = NULL, taken_ms = 0
 WHERE id = ?;
 
 -- handle: Of the latest run of a job.
@@ -222,3 +234,34 @@ SELECT boot, next_id FROM daemon;
 
 -- reserve: Numbers below this one may be in use.
 UPDATE daemon SET next_id = ?;
+
+-- endings_size: How many endings are remembered, and how many bytes of data.
+SELECT count(*), coalesce(sum(data_bytes), 0) FROM endings INDEXED BY endings_until;
+
+-- keep_ending: How a job ended, for a while.
+INSERT OR REPLACE INTO endings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- keep_ending_of: The same of a job that is not dead, if its submit asked for it; it has no data.
+INSERT INTO endings
+SELECT id, func, name, :ending, :at, :at + result_ms, attempt, coalesce(:reason, reason), 0, NULL
+FROM jobs
+WHERE id = :id AND result_ms > 0 AND state <> 2;
+
+-- last_ending: Of what is remembered of a name, the newest, or that of one job.
+SELECT id, ending, ended_at_ms, attempt, reason, CASE WHEN :data THEN data END, data_bytes
+FROM endings
+WHERE func = :func AND name = :name AND until_at_ms > :at AND (:id IS NULL OR id = :id)
+ORDER BY id DESC LIMIT 1;
+
+-- ending: Of one job, with its data.
+SELECT id, ending, ended_at_ms, attempt, reason, data, data_bytes
+FROM endings
+WHERE id = ?;
+
+-- first_ending: The one whose time is over first.
+SELECT id, until_at_ms
+FROM endings
+ORDER BY until_at_ms, id LIMIT 1;
+
+-- forget_ending: One of them.
+DELETE FROM endings WHERE id = ? RETURNING data_bytes;

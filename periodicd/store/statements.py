@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from periodicd import retry
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
@@ -19,8 +19,9 @@ INLINE_BYTES = 4096
 _COLUMNS = Job.__struct_fields__
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT = map(
-    _COLUMNS.index, ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect")
+_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS = map(
+    _COLUMNS.index,
+    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors"),
 )
 _new_values = attrgetter(*_NEW)
 NEW_VALUES = ", ".join("?" * len(_NEW))
@@ -60,12 +61,18 @@ def row_of(job: Job, state: State) -> list[Any]:
     return row
 
 
+def text_of(errors: tuple[Error, ...]) -> str | None:
+    """As ``job_of`` reads them."""
+    return json.dumps(errors, ensure_ascii=False) if errors else None
+
+
 def job_of(row: tuple[Any, ...]) -> Job:
     """A row of ``{columns}``."""
     values = list(row)
     values[_RETRY] = retry.from_text(row[_RETRY])
     values[_STATE] = State(row[_STATE])
     values[_SUSPECT], values[_DATED] = bool(row[_SUSPECT]), bool(row[_DATED])
+    values[_ERRORS] = () if row[_ERRORS] is None else tuple(Error(*each) for each in json.loads(row[_ERRORS]))
     if row[_HEADERS] is not None:
         values[_HEADERS] = json.loads(row[_HEADERS])
     return Job(*values)

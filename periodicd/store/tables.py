@@ -12,12 +12,11 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
+from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.ops import Op
-from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of
-
-COUNT_LOOKS = 2_000
-"""A page of functions ends after so many looks at an index, each of some microseconds."""
+from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
+from periodicd.store.windows import Windows
 
 
 class Tables:
@@ -30,11 +29,15 @@ class Tables:
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
         self.counts = Counts()
+        self.large_bytes = 0
+        """Of workloads that were put apart, ever."""
         self._execute(SQL["look"]).fetchone()
         (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
-        self._groups = Groups(cursor, self._behind, self._funcs, self.counts)
+        self.endings = Endings(cursor)
+        self.windows = Windows(cursor, self.counts)
+        self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def keep_counts(self) -> None:
         """At a stop in order, so that the next start need not count. They cost nothing while the daemon runs."""
@@ -64,28 +67,26 @@ class Tables:
             return False
         if job.workload is not None and len(job.workload) > INLINE_BYTES:
             self._execute(SQL["insert_workload"], (job.id, job.workload))
+            self.large_bytes += len(job.workload)
         return True
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         job = op.job
+        if op.existing == "keep" and (last := self._kept_end(job)) is not None:
+            return ops.PutResult("kept", last.id)
         if self._insert(job, State.WAITING):
             remember(self._funcs, job)
             self.counts.change(job.func, live=1)
             return ops.PutResult("created", job.id)
-        old_id, state, _ = self._execute(SQL["front"], (job.func, job.name)).fetchone()
+        old_id, state, _, result_ms = self._execute(SQL["front"], (job.func, job.name)).fetchone()
         if op.existing == "refuse":
             return ops.PutResult("refused", old_id)
         if op.existing == "keep" or (op.existing == "keep_live" and state != State.DEAD):
             return ops.PutResult("kept", old_id)
         if state == State.RUNNING:
-            behind_id = self._behind.get(old_id)
-            if behind_id is not None:
-                self._execute(SQL["delete"], (behind_id,))
-            else:
-                self.counts.change(job.func, live=1, behind=1)
-            self._behind[old_id] = job.id
-            self._insert(job, State.BEHIND)
-            return ops.PutResult("queued_behind", job.id)
+            return self._put_behind(old_id, job)
+        if result_ms:
+            self.endings.keep_of(old_id, "replaced", job.submitted_at_ms)
         self._execute(SQL["delete"], (old_id,))
         self._insert(job, State.WAITING)
         if state == State.DEAD:
@@ -93,30 +94,55 @@ class Tables:
             return ops.PutResult("created", job.id, old_id)
         return ops.PutResult("replaced", job.id, old_id)
 
+    def _put_behind(self, front_id: int, job: Job) -> ops.PutResult:
+        behind_id = self._behind.get(front_id)
+        if behind_id is not None:
+            self.endings.keep_of(behind_id, "replaced", job.submitted_at_ms)
+            self._execute(SQL["delete"], (behind_id,))
+        else:
+            self.counts.change(job.func, live=1, behind=1)
+        self._behind[front_id] = job.id
+        self._insert(job, State.BEHIND)
+        return ops.PutResult("queued_behind", job.id, behind_id)
+
+    def _kept_end(self, job: Job) -> ops.JobEnd | None:
+        """How the last job of this identity ended, if that is remembered and there is none now."""
+        if not self.endings.count or self._execute(SQL["front"], job.key).fetchone() is not None:
+            return None
+        return self.endings.last(ops.Get(job.func, job.name, at_ms=job.submitted_at_ms))
+
     def _remove(self, op: ops.Remove) -> ops.RemoveResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:
             return ops.RemoveResult("absent")
-        front_id, state, _ = row
+        front_id, state, _, _ = row
         behind_id = self._behind.get(front_id)
-        if op.id is not None and op.id == behind_id:
-            if op.state not in (None, State.BEHIND):
-                return ops.RemoveResult("changed")
-            self._remove_behind(op.func, front_id)
-            return ops.RemoveResult("removed")
-        if op.id not in (None, front_id) or op.state not in (None, state):
+        if op.id not in (None, front_id, behind_id):
             return ops.RemoveResult("changed")
-        if behind_id is not None and op.id is None:
-            self._remove_behind(op.func, front_id)
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.RemoveResult("changed")
+        gone: list[int] = []
+        if behind_id is not None and op.id != front_id:
+            gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
+        if op.id == behind_id and op.id is not None:
+            return ops.RemoveResult("removed", tuple(gone))
+        self.endings.keep_of(front_id, "removed", op.at_ms)
+        gone.append(front_id)
         if front_id in self._behind:
-            return ops.RemoveResult("removed", front_id, self._promote(front_id, op.at_ms))
+            return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
         self._execute(SQL["delete"], (front_id,))
+        self._funcs.pop(front_id, None)
         self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
-        return ops.RemoveResult("removed", front_id)
+        return ops.RemoveResult("removed", tuple(gone))
 
-    def _remove_behind(self, func: str, front_id: int) -> None:
-        self._execute(SQL["delete"], (self._behind.pop(front_id),))
+    def _take_behind(
+        self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None
+    ) -> int:
+        behind_id: int = self._behind.pop(front_id)
+        self.endings.keep_of(behind_id, ending, at_ms, reason)
+        self._execute(SQL["delete"], (behind_id,))
         self.counts.change(func, live=-1, behind=-1)
+        return behind_id
 
     def _shift(self, op: ops.Shift) -> None:
         self._execute(SQL["shift"], (op.by_ms,))
@@ -125,7 +151,7 @@ class Tables:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:
             return ops.RequeueResult("absent")
-        old_id, state, workload_bytes = row
+        old_id, state, workload_bytes, _ = row
         if op.id not in (None, old_id):
             return ops.RequeueResult("changed")
         if state != State.DEAD:
@@ -136,8 +162,49 @@ class Tables:
         self.counts.change(op.func, live=1, dead=-1)
         return ops.RequeueResult("requeued", self._load(SQL["by_id_without_workload"], op.new_id), old_id)
 
+    def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
+        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        if row is None:
+            return ops.CancelResult("absent")
+        front_id, state, _, _ = row
+        behind_id = self._behind.get(front_id)
+        if op.id not in (None, front_id, behind_id):
+            return ops.CancelResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.CancelResult("changed")
+        if state == State.DEAD:
+            return ops.CancelResult("not_live")
+        gone: list[int] = []
+        if behind_id is not None and op.id != front_id:
+            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms, op.reason or None))
+        if op.id is not None and op.id == behind_id:
+            return ops.CancelResult("cancelled", tuple(gone))
+        if state == State.RUNNING:
+            self._execute(SQL["cancel"], (op.reason, front_id))
+            return ops.CancelResult("asked", tuple(gone), front_id)
+        self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
+        self._execute(SQL["delete"], (front_id,))
+        self.counts.change(op.func, live=-1)
+        return ops.CancelResult("cancelled", (*gone, front_id))
+
+    def _move(self, op: ops.Move) -> ops.MoveResult:
+        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        if row is None:
+            return ops.MoveResult("absent")
+        front_id, state, _, _ = row
+        if op.id not in (None, front_id, self._behind.get(front_id)):
+            return ops.MoveResult("changed")
+        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
+            return ops.MoveResult("changed")
+        if op.id in (None, front_id) and state != State.WAITING:
+            return ops.MoveResult("not_waiting")
+        job_id = op.id or front_id
+        self._execute(SQL["move"], {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "id": job_id})
+        return ops.MoveResult("moved", self._load(SQL["by_id_without_workload"], job_id))
+
     def _claim(self, op: ops.Claim) -> None:
-        self._execute(SQL["claim"], (op.handle, op.attempt, op.lease_until_at_ms, op.id))
+        row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken_ms, op.id)
+        self._execute(SQL["claim"], row)
 
     def _extend(self, op: ops.Extend) -> bool:
         return self._execute(SQL["extend"], (op.lease_until_at_ms, op.id)).rowcount == 1
@@ -145,7 +212,7 @@ class Tables:
     def _delete(self, op: ops.Delete) -> ops.Ended:
         end = op.end
         if self._behind and end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         func, was_dead = self._func_and_whether_dead(end.id)
         if self._execute(SQL["delete_run"], (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
@@ -163,22 +230,22 @@ class Tables:
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         row = (
             op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         found = self._execute(SQL["release"], row).rowcount == 1
-        return self._ended(end) if found else ops.Ended(False)
+        return self._ended(end, goes_on=True) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_successor(end)
+            return self._end_with_behind(end)
         func, was_dead = self._func_and_whether_dead(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
-            past.reason, end.id, end.handle,
+            past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         if self._execute(SQL["bury"], row).rowcount != 1:
             return ops.Ended(False)
@@ -186,16 +253,18 @@ class Tables:
             self.counts.change(func, live=-1, dead=1)
         return self._ended(end)
 
-    def _ended(self, end: ops.End, successor: Job | None = None) -> ops.Ended:
+    def _ended(self, end: ops.End, promoted: Job | None = None, goes_on: bool = False) -> ops.Ended:
         """The run was found and has ended; now what it leaves behind."""
+        if end.kept is not None and not goes_on:
+            self.endings.keep(end.kept)
         if not end.follow_ons:
-            return ops.Ended(True, successor)
-        key = successor.key if successor is not None else None
+            return ops.Ended(True, promoted)
+        key = promoted.key if promoted is not None else None
         return ops.Ended(
-            True, successor, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
+            True, promoted, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
         )
 
-    def _end_with_successor(self, end: ops.End) -> ops.Ended:
+    def _end_with_behind(self, end: ops.End) -> ops.Ended:
         """However the run ends, the job behind it takes its place."""
         if end.handle is not None and self._execute(SQL["handle"], (end.id,)).fetchone() != (end.handle,):
             return ops.Ended(False)
@@ -205,10 +274,10 @@ class Tables:
         behind_id = self._behind.pop(ended_id)
         self._execute(SQL["delete"], (ended_id,))
         self._execute(SQL["promote"], {"at": at_ms, "id": behind_id})
-        successor = self._load(SQL["by_id_without_workload"], behind_id)
-        assert successor is not None
-        self.counts.change(successor.func, live=-1, behind=-1)
-        return successor
+        promoted = self._load(SQL["by_id_without_workload"], behind_id)
+        assert promoted is not None
+        self.counts.change(promoted.func, live=-1, behind=-1)
+        return promoted
 
     def _boot(self, op: ops.Boot) -> ops.BootResult:
         self._execute(SQL["boot"])
@@ -237,70 +306,29 @@ class Tables:
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._load(SQL["by_id"], op.id)
         if job is not None and job.workload is None:
-            job.workload = self._workload(op.id)
+            job.workload = self.windows.workload(op.id)
         return job
-
-    def _workload(self, job_id: int) -> bytes:
-        """A workload that lives apart."""
-        row: tuple[bytes] = self._execute(SQL["workload"], (job_id,)).fetchone()
-        return row[0]
 
     def _get(self, op: ops.Get) -> ops.GetResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        last = self.endings.last(op)
         if row is None:
-            return ops.GetResult("absent")
+            return ops.GetResult("absent", None, last)
         front_id, behind_id = row[0], self._behind.get(row[0])
         if op.id not in (None, front_id) and op.id != behind_id:
-            return ops.GetResult("changed")
+            return ops.GetResult("changed", None, last)
         job_id = op.id or front_id
         job = self._fetch(ops.Fetch(job_id)) if op.workload else self._load(SQL["by_id_without_workload"], job_id)
         assert job is not None
-        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None))
-
-    def _lanes(self, op: ops.Lanes) -> list[int]:
-        found: list[int] = []
-        priority = -(2**31)
-        while True:
-            (next_priority,) = self._execute(SQL["next_priority"], (op.func, priority)).fetchone()
-            if next_priority is None:
-                return found
-            priority = next_priority
-            found.append(priority)
-
-    def _page(self, op: ops.Page) -> ops.PageResult:
-        after = op.after or ops.Key(-1, -1)
-        page: list[Job] = []
-        page_bytes = 0
-        rows = self._execute(SQL["page"], (op.func, op.priority, after.due_at_ms, after.id, op.limit + 1)).fetchall()
-        for row in rows:
-            if len(page) == op.limit or (page and page_bytes > op.page_bytes):
-                return ops.PageResult(page, True)
-            job = job_of(row)
-            if job.workload_bytes > op.inline_bytes:
-                job.workload = None
-            elif job.workload is None:
-                job.workload = self._workload(job.id)
-            page_bytes += len(job.workload or b"")
-            page.append(job)
-        return ops.PageResult(page, False)
-
-    def _count(self, op: ops.Count) -> ops.CountResult:
-        counts: dict[str, ops.FunctionCount] = {}
-        looks = 0
-        for func, live, behind, dead in self.counts.page(op.prefix, op.after):
-            if len(counts) == op.limit or looks >= COUNT_LOOKS:
-                return ops.CountResult(counts, True)
-            lanes = self._lanes(ops.Lanes(func)) if live else []
-            dues = [self._execute(SQL["first_due"], (func, priority)).fetchone()[0] for priority in lanes]
-            looks += 1 + 2 * len(lanes)
-            counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None))
-        return ops.CountResult(counts, False)
+        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None), last)
 
 
 METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Put: Tables._put,
     ops.Remove: Tables._remove,
     ops.Requeue: Tables._requeue,
+    ops.Cancel: Tables._cancel,
+    ops.Move: Tables._move,
     ops.Claim: Tables._claim,
     ops.Extend: Tables._extend,
     ops.Delete: Tables._delete,
@@ -309,10 +337,12 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Boot: Tables._boot,
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,
+    ops.Forget: lambda tables, op: tables.endings.forget(op),
     ops.Purge: Tables._purge,
     ops.Get: Tables._get,
+    ops.FetchEnd: lambda tables, op: tables.endings.fetch(op.id),
     ops.Fetch: Tables._fetch,
-    ops.Lanes: Tables._lanes,
-    ops.Page: Tables._page,
-    ops.Count: Tables._count,
+    ops.Lanes: lambda tables, op: tables.windows.lanes(op),
+    ops.Page: lambda tables, op: tables.windows.page(op),
+    ops.Count: lambda tables, op: tables.windows.count(op),
 }

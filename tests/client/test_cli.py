@@ -32,7 +32,7 @@ JOB = {
     "id": 1, "func": "f", "name": "n", "state": "dead", "priority": 0, "submitted_at_ms": 0,
     "due_at_ms": 1_700_000_000_000, "lease_ms": 600_000, "attempt": 1, "failures": 1, "crashes": 0, "restarts": 0,
     "retry": {"limit": 15}, "headers": {"codec": "x"}, "reason": "it\tis\x1b[2J", "ended_at_ms": None, "run": None,
-    "workload_bytes": 2, "successor": False,
+    "workload_bytes": 2, "behind": False,
 }  # fmt: skip
 
 
@@ -188,6 +188,9 @@ def test_a_file_that_cannot_be_read_is_named(scripted: ScriptedDaemon, run: Run,
     assert not scripted.asked
 
 
+NOBODY = {"worker": None, "last": None}
+
+
 def test_get(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": None}}
     result = run("get", "f", "n")
@@ -199,17 +202,52 @@ def test_get(scripted: ScriptedDaemon, run: Run) -> None:
     assert "reason: it\\tis\\x1b[2J" in lines, "nothing that a terminal would obey"
     assert "workload:" not in result.stdout
     assert any(re.match(r"due: \d{4}-\d\d-\d\d ", line) for line in lines)
-    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | {"workload": None}
+    assert json.loads(run("get", "f", "n", "--json").stdout) == JOB | NOBODY | {"workload": None}
     assert scripted.asked == [("get", ["f", "n", {"id": None, "workload": False}])] * 2
 
 
 def test_get_with_the_workload(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": b"hi"}}
-    assert json.loads(run("get", "f", "n", "--json", "--workload").stdout) == JOB | {"workload": "hi"}
+    assert json.loads(run("get", "f", "n", "--json", "--workload").stdout) == JOB | NOBODY | {"workload": "hi"}
     scripted.answers["get"] = lambda _: {"result": "found", "job": JOB | {"workload": b"\xff\xfe\n"}}
-    assert json.loads(run("get", "f", "n", "--json", "-w").stdout) == JOB | {"workload_base64": "//4K"}
+    assert json.loads(run("get", "f", "n", "--json", "-w").stdout) == JOB | NOBODY | {"workload_base64": "//4K"}
     assert run("get", "f", "n", "--workload").stdout_bytes == b"\xff\xfe\n"
     assert scripted.asked == [("get", ["f", "n", {"id": None, "workload": True}])] * 3
+
+
+LAST = {
+    "id": 1, "ending": "done", "ended_at_ms": 1_700_000_000_000, "attempt": 2, "reason": None, "data_bytes": 2,
+    "data": b"\xffr",
+}  # fmt: skip
+
+
+def test_get_shows_who_runs_it_its_last_errors_and_how_the_one_before_ended(scripted: ScriptedDaemon, run: Run) -> None:
+    errors = [{"attempt": 1, "at_ms": 1_700_000_000_000, "text": "disk\nfull"}]
+    job = JOB | {"errors": errors, "workload": None}
+    scripted.answers["get"] = lambda _: {"job": job, "worker": "resizer", "last": LAST | {"data": None}}
+    lines = run("get", "f", "n").stdout.splitlines()
+    assert {"worker: resizer", "last_ending: done", "last_attempt: 2", "last_data_bytes: 2"} <= set(lines)
+    assert re.fullmatch(r"error of attempt 1, 20\d\d-\d\d-\d\d .*: disk\\nfull", lines[-1])
+    assert not any(line.startswith(("errors", "last_data:")) for line in lines)
+
+
+def test_get_of_a_job_that_has_ended_shows_how(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["get"] = lambda params: {
+        "result": "absent",
+        "job": None,
+        "worker": None,
+        "last": LAST if params[2].get("data") else LAST | {"data": None},
+    }
+    result = run("get", "f", "n")
+    assert (result.exit_code, result.stdout.splitlines()[1]) == (0, "last_ending: done")
+    assert run("get", "f", "n", "--data").stdout_bytes == b"\xffr"
+    shown = json.loads(run("get", "f", "n", "--data", "--json").stdout)["last"]
+    assert (shown["ending"], shown["data_base64"]) == ("done", "/3I=")
+    assert run("get", "f", "n", "--workload").exit_code == 3
+    scripted.answers["get"] = lambda _: {"job": None, "last": LAST | {"data": None}}
+    result = run("get", "f", "n", "--data")
+    assert (result.exit_code, result.stderr) == (3, "periodic: f n: no result is kept of it\n")
+    assert run("get", "f", "n", "--data", "--workload").exit_code == 2
 
 
 def test_get_of_an_absent_job(scripted: ScriptedDaemon, run: Run) -> None:
@@ -326,12 +364,12 @@ def test_what_was_done_before_an_error_is_told(scripted: ScriptedDaemon, run: Ru
 
     scripted.answers["remove"] = remove
     result = run("remove", "f", "a", "b", "c")
-    assert (result.exit_code, result.stdout) == (7, "a: removed\n")
+    assert (result.exit_code, result.stdout) == (6, "a: removed\n")
     lost, which = result.stderr.splitlines()
     assert "may or may not have happened" in lost
     assert which == "periodic: that was f b; what comes after it was not asked for"
     result = run("remove", "f", "b")
-    assert (result.exit_code, result.stderr.count("\n")) == (7, 1), "of one name there is nothing to add"
+    assert (result.exit_code, result.stderr.count("\n")) == (6, 1), "of one name there is nothing to add"
 
 
 Counts = dict[tuple[bool, str | None], tuple[int, str | None]]
@@ -389,7 +427,7 @@ def test_how_many_were_changed_before_an_error_is_told(scripted: ScriptedDaemon,
 
     scripted.answers["remove_matching"] = remove
     result = run("remove", "--where", "func=f", "--yes")
-    assert (result.exit_code, result.stdout) == (7, "")
+    assert (result.exit_code, result.stdout) == (6, "")
     lost, before = result.stderr.splitlines()
     assert "may or may not have happened" in lost
     assert before == "periodic: 100 were removed before, and up to 100 more may have been"
@@ -438,13 +476,13 @@ def test_ping_and_shutdown(scripted: ScriptedDaemon, run: Run) -> None:
             "periodic: INVALID path=job.name: job.name is empty\n",
         ),
         (ValueError("BUSY: there is no room for another connection"), 1, "periodic: BUSY: there is no room"),
-        (Closed(), 7, "may or may not have happened"),
+        (Closed(), 6, "may or may not have happened"),
         (Silence(), 6, "did not answer submit in 0.5 s"),
     ],
 )
 def test_exit_codes(scripted: ScriptedDaemon, run: Run, error: Exception, exit_code: int, message: str) -> None:
     scripted.answers["submit"] = raising(error)
-    result = run("--timeout", "500ms" if exit_code == 6 else "30s", "submit", "f", "n", "--json")
+    result = run("--timeout", "500ms" if isinstance(error, Silence) else "30s", "submit", "f", "n", "--json")
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert message in result.stderr
 
@@ -482,6 +520,23 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["list", "--where", "func=f", "--where", "func=g"],
         ["list", "--where", "due_from=tomorrow"],
         ["remove", "f"],
+        ["cancel", "f", "a", "b", "--id", "1"],
+        ["move", "f", "n"],
+        ["move", "f", "n", "--in", "5m", "--at", "2030-01-01"],
+        ["end-run", "f", "n", "--as", "done"],
+        ["call", "f"],
+        ["call", "f", "n", "--timeout", "soon"],
+        ["watch", "f"],
+        ["take"],
+        ["take", "f", "--max", "2"],
+        ["take", "f", "--max", "0", "--json"],
+        ["take", "f", "--json", "--workload", "/dev/null"],
+        ["take", "f", "--workload", "/nowhere/file"],
+        ["finish"],
+        ["finish", "h", "--final"],
+        ["finish", "h", "--data", "x", "--failed", "why"],
+        ["finish", "h", "--failed", "", "--later", "0s"],
+        ["extend", "h", "--lease", "long"],
         ["remove"],
         ["remove", "--yes"],
         ["remove", "f", "n", "--dry-run"],
@@ -630,3 +685,268 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_bytes_on_the_command_line_stay_bytes() -> None:
     assert Workload().convert("ä\udcff", None, None) == b"\xc3\xa4\xff"
+
+
+# -- steering and working ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "options"),
+    [
+        (["cancel", "f", "n", "--reason", "why"], "cancel", {"id": None, "reason": "why"}),
+        (["cancel", "f", "n", "--id", "7"], "cancel", {"id": 7, "reason": None}),
+        (
+            ["move", "f", "n", "--in", "5m"],
+            "move",
+            {"id": None, "due_at_ms": None, "delay_ms": 300_000, "priority": None},
+        ),
+        (
+            ["move", "f", "n", "--at", "1970-01-01T00:01Z", "--priority", "-5"],
+            "move",
+            {"id": None, "due_at_ms": 60_000, "delay_ms": None, "priority": -5},
+        ),
+        (["end-run", "f", "n"], "end_run", {"id": None, "as": None, "reason": None}),
+        (["end-run", "f", "n", "--as", "later", "--reason", "hangs"], "end_run",
+         {"id": None, "as": "later", "reason": "hangs"}),
+    ],
+)  # fmt: skip
+def test_steering(
+    scripted: ScriptedDaemon, run: Run, arguments: list[str], method: str, options: dict[str, Any]
+) -> None:
+    scripted.answers[method] = lambda _: {"result": "well done"}
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (0, "n: well done\n")
+    assert scripted.asked == [(method, ["f", "n", options])]
+    assert json.loads(run(*arguments, "--json").stdout) == [{"func": "f", "name": "n", "result": "well done"}]
+    refusal = {"cancel": "not_live", "move": "not_waiting", "end_run": "not_running"}[method]
+    scripted.answers[method] = lambda _: {"result": refusal}
+    assert run(*arguments).exit_code == 1
+
+
+TAKEN = {
+    "handle": "3-1-1-ab", "run": 4, "func": "f", "name": "it's $(touch x) \n a\0b", "workload": b"\x00\xff\n",
+    "headers": {"q": "a'b"}, "due_at_ms": 5, "priority": 0, "lease_ms": 1000, "attempt": 1, "failures": 0, "crashes": 0,
+}  # fmt: skip
+
+
+def test_take_prints_assignments_that_a_shell_reads_back_whatever_is_in_them(
+    scripted: ScriptedDaemon, run: Run, tmp_path: Path
+) -> None:
+    scripted.answers["take"] = lambda _: {"jobs": [TAKEN]}
+    result = run("take", "f", "g", "--lease", "1m", "-w", str(tmp_path / "in"))
+    assert scripted.asked == [("take", [{"funcs": ["f", "g"], "max": 1, "wait_ms": 60_000, "lease_ms": 60_000}])]
+    assert (tmp_path / "in").read_bytes() == b"\x00\xff\n"
+    script = 'eval "$1"; printf "%s|" "$job_handle" "$job_name" "$job_run" "$job_headers"'
+    read = subprocess.run(["sh", "-c", script, "sh", result.stdout], capture_output=True, text=True, check=True)
+    assert read.stdout == "3-1-1-ab|it's $(touch x) \n a\\x00b|4|" + json.dumps({"q": "a'b"}) + "|"
+
+
+def test_take_as_json(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["take"] = lambda _: {"jobs": [TAKEN, TAKEN | {"workload": b"text"}]}
+    shown = json.loads(run("take", "f", "--max", "9", "--wait", "500ms", "--json").stdout)
+    assert scripted.asked[0][1][0]["wait_ms"] == 500
+    assert [job.get("workload", job.get("workload_base64")) for job in shown] == ["AP8K", "text"]
+
+
+def test_when_there_is_no_job_in_time_take_says_so_by_its_exit_code(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["take"] = lambda _: {"jobs": []}
+    result = run("take", "f", "--wait", "0s")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "periodic: there was no job to take\n")
+    result = run("take", "f", "--wait", "0s", "--json")
+    assert (result.exit_code, result.stdout) == (3, "[]\n")
+
+
+def test_take_without_a_limit_goes_on_over_empty_answers_and_lost_connections(
+    scripted: ScriptedDaemon, run: Run
+) -> None:
+    answers: list[Any] = [{"jobs": []}, Closed(), ValueError("BUSY: full"), {"jobs": [TAKEN]}]
+
+    def answer(_: list[Any]) -> Any:
+        given = answers.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    scripted.answers["take"] = answer
+    result = run("take", "f")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("job_handle=3-1-1-ab\n")
+    assert result.stderr.count("trying again") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        ([], {"outcome": "done"}),
+        (["--data", "r"], {"outcome": "done", "data": b"r"}),
+        (["--data", "-"], {"outcome": "done", "data": b"\xff"}),
+        (["--failed", "why"], {"outcome": "failed", "reason": "why"}),
+        (["--failed", "", "--final"], {"outcome": "failed", "reason": "", "final": True}),
+        (["--later", "5s"], {"outcome": "later", "delay_ms": 5000}),
+    ],
+)
+def test_finish(scripted: ScriptedDaemon, run: Run, arguments: list[str], outcome: dict[str, Any]) -> None:
+    scripted.answers["finish"] = lambda _: {}
+    result = run("finish", "h", *arguments, stdin=b"\xff")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert scripted.asked == [("finish", ["h", outcome])]
+
+
+def test_a_report_whose_answer_was_lost_is_sent_again(scripted: ScriptedDaemon, run: Run) -> None:
+    answers = iter([Closed(), ValueError("LEASE_LOST: reported already")])
+    scripted.answers["finish"] = lambda _: raising(next(answers))(_)
+    result = run("finish", "h")
+    assert (result.exit_code, len(scripted.asked)) == (1, 2)
+    assert "had arrived before, or came too late" in result.stderr
+    scripted.answers["finish"] = raising(ValueError("LEASE_LOST: not the latest"))
+    assert run("finish", "h").stderr == "periodic: LEASE_LOST: not the latest\n"
+
+
+def test_extend_says_whether_the_job_need_go_on(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["extend"] = lambda _: {"lease_until_at_ms": 5, "cancelled": False}
+    assert run("extend", "h", "--lease", "5m").stdout == "extended\n"
+    assert scripted.asked == [("extend", ["h", {"lease_ms": 300_000}])]
+    scripted.answers["extend"] = lambda _: {"lease_until_at_ms": 5, "cancelled": True}
+    assert run("extend", "h").stdout == "cancelled\n"
+    assert json.loads(run("extend", "h", "--json").stdout) == {"lease_until_at_ms": 5, "cancelled": True}
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+NEWS = {
+    "result": "found", "id": 3, "ended": False, "ending": None, "data": None, "data_bytes": 0, "reason": None,
+    "state": "running", "attempt": 1, "progress": None, "chunks": [b"\xff", b"a\n"], "missed": 0, "next": "w1",
+}  # fmt: skip
+DONE = NEWS | {"ended": True, "ending": "done", "data": b"\x00r", "data_bytes": 2, "state": None, "chunks": []}
+
+
+def telling(scripted: ScriptedDaemon, *all_news: dict[str, Any]) -> None:
+    told = iter(all_news)
+    scripted.answers |= {"submit": lambda _: CREATED, "watch": lambda _: next(told)}
+
+
+def test_call_prints_what_comes_byte_by_byte_and_then_the_result(scripted: ScriptedDaemon, run: Run) -> None:
+    telling(scripted, NEWS, NEWS | {"missed": 2, "chunks": [b"b"]}, DONE)
+    result = run("call", "f", "n", "-w", "text", "--result", "1h", "--run-max", "5m")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"\xffa\nb\x00r")
+    assert result.stderr == "periodic: 2 of what the run sent may have been missed\n"
+    job = scripted.asked[0][1][0]
+    assert (job["result_ms"], job["run_max_ms"]) == (3_600_000, 300_000)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_call_says_at_once_when_no_worker_has_the_function(scripted: ScriptedDaemon, run: Run, workers: int) -> None:
+    telling(scripted, NEWS | {"state": "waiting", "attempt": 0, "chunks": []}, DONE)
+    functions = [{"func": "f2", "workers": 1}] + [{"func": "f", "workers": 1}] * workers
+    scripted.answers["status"] = lambda _: {"functions": functions}
+    result = run("call", "f", "n")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"\x00r")
+    assert result.stderr == ("" if workers else "periodic: nobody has subscribed to f; waiting for a worker\n")
+
+
+@pytest.mark.parametrize("command", ["call", "watch"])
+@pytest.mark.parametrize("ending", ["dead", "removed", "replaced", "cancelled", "a later word"])
+def test_a_job_that_ends_otherwise_than_done_is_exit_code_7(
+    scripted: ScriptedDaemon, run: Run, command: str, ending: str
+) -> None:
+    telling(scripted, DONE | {"ending": ending, "reason": "why", "data": None})
+    result = run(command, "f", "n")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert re.fullmatch(r"periodic: f n .*: why\n", result.stderr)
+    telling(scripted, DONE | {"ending": ending, "reason": "why", "data": None})
+    result = run(command, "f", "n", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["ending"]) == (7, ending)
+
+
+def test_call_as_json_is_one_object(scripted: ScriptedDaemon, run: Run) -> None:
+    telling(scripted, NEWS, DONE)
+    result = run("call", "f", "n", "--json")
+    assert json.loads(result.stdout) == {
+        "id": 3, "ending": "done", "reason": None, "attempt": 1, "data_bytes": 2, "data": "\x00r",
+    }  # fmt: skip
+
+
+def test_a_call_without_an_end_in_time_is_exit_code_6(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers |= {"submit": lambda _: CREATED, "watch": raising(Silence())}
+    result = run("call", "f", "n", "--timeout", "100ms")
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert "f n has not ended in 0.1 s" in result.stderr
+
+
+def test_a_call_that_is_refused_or_whose_result_is_lost(scripted: ScriptedDaemon, run: Run) -> None:
+    telling(scripted, DONE | {"data": None, "data_bytes": 70_000})
+    assert run("call", "f", "n").exit_code == 6
+    telling(scripted, DONE)
+    scripted.answers["submit"] = lambda _: {"result": "refused", "id": 2}
+    result = run("call", "f", "n", "--existing", "refuse")
+    assert (result.exit_code, result.stderr) == (1, "periodic: f n exists already, and nothing was put\n")
+
+
+def test_watch_prints_bytes_or_a_line_of_json_for_each_piece_of_news(scripted: ScriptedDaemon, run: Run) -> None:
+    progress = {"progress": {"done": 1, "total": 2, "note": "x"}, "chunks": []}
+    telling(scripted, NEWS, NEWS | progress, DONE)
+    assert run("watch", "f", "n").stdout_bytes == b"\xffa\n\x00r"
+    telling(scripted, NEWS, NEWS | progress, DONE)
+    lines = [json.loads(line) for line in run("watch", "f", "n", "--json").stdout.splitlines()]
+    assert [line["chunks"] for line in lines] == [[{"chunk_base64": "/w=="}, {"chunk": "a\n"}], [], []]
+    assert lines[1]["progress"] == progress["progress"]
+    assert lines[2]["data"] == "\x00r"
+
+
+def test_watch_of_what_is_not_there(scripted: ScriptedDaemon, run: Run) -> None:
+    telling(scripted, NEWS | {"result": "absent", "id": None})
+    result = run("watch", "f", "n")
+    assert (result.exit_code, result.stdout) == (3, "")
+
+
+EVENT = {
+    "at_ms": 1_700_000_000_000, "kind": "failed", "func": "f", "name": "n", "id": 1, "run": 2, "worker": None,
+    "text": "a\tb",
+}  # fmt: skip
+
+
+def test_events_are_shown_to_the_last(scripted: ScriptedDaemon, run: Run) -> None:
+    def answer(params: list[Any]) -> Any:
+        first = params[0]["after"] is None
+        return {"events": [EVENT, EVENT] if first else [], "missed": 0, "next": "e1"}
+
+    scripted.answers["events"] = answer
+    result = run("events", "--kind", "failed", "--kind", "dead", "--func", "f")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"20\d\d-\S* \S*\tfailed\tf\tn\t1\t2\t-\ta\\tb", result.stdout.splitlines()[1])
+    query = {"after": None, "timeout_ms": 0, "kinds": ["failed", "dead"], "func": "f", "limit": None}
+    assert scripted.asked[0] == ("events", [query])
+    assert [json.loads(line) for line in run("events", "--json").stdout.splitlines()] == [EVENT, EVENT]
+
+
+def test_workers_are_shown_with_their_functions(scripted: ScriptedDaemon, run: Run) -> None:
+    worker = {
+        "connection": 1, "client": "resizer", "connected_at_ms": 0, "silent_ms": 5, "silence_ms": 60_000,
+        "credit": 1000, "running": 1, "function_count": 3, "runs": [],
+        "functions": [{"func": "f", "limit": 4, "running": 1}, {"func": "g", "limit": 1, "running": 0}],
+    }  # fmt: skip
+    scripted.answers["workers"] = lambda _: {"workers": [worker], "next": None}
+    result = run("workers", "--func", "f")
+    assert result.stdout.splitlines()[1].split("\t")[-1] == "f 1/4, g 0/1 and 1 more"
+    assert json.loads(run("workers", "--json").stdout) == [worker]
+
+
+CALL = "import sys; from periodic_client.__main__ import main; sys.argv[1:] = ['call', 'f', 'n']; main()"
+
+
+def test_a_terminal_is_shown_how_far_the_job_is(scripted: ScriptedDaemon) -> None:
+    telling(scripted, NEWS | {"progress": {"done": 1, "total": 2, "note": "cutting"}}, DONE)
+    ours, theirs = os.openpty()
+    env = os.environ | {"PERIODIC_URL": scripted.url, "COLUMNS": "80", "TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", CALL], stdout=subprocess.PIPE, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        output = process.stdout.read()
+        messages = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 65536):
+                messages += data
+    os.close(ours)
+    assert output == b"\xffa\n\x00r"
+    assert b"1/2" in messages
+    assert b"cutting" in messages

@@ -10,36 +10,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import periodic_client
-from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, NewJob, Submitted, TimedOut
+from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, Look, NewJob, Submitted, TimedOut
 from periodic_client.wire import Busy, Request, TooLarge
+from tests.client.call import Call
 from tests.client.peer import Daemon, Peer
 
 JOB = NewJob("f", "n")
 JOB_WIRE = {"func": "f", "name": "n"}
 CREATED = {"result": "created", "id": 1}
-
-
-class Call:
-    """A call of the client under way in a task of its own."""
-
-    def __init__(self, nursery: trio.Nursery, call: Awaitable[Any]) -> None:
-        self._done = trio.Event()
-        self._result: Any = None
-        self._error: Exception | None = None
-        nursery.start_soon(self._run, call)
-
-    async def _run(self, call: Awaitable[Any]) -> None:
-        try:
-            self._result = await call
-        except Exception as error:
-            self._error = error
-        self._done.set()
-
-    async def result(self) -> Any:
-        await self._done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result
 
 
 @pytest.mark.parametrize(
@@ -84,6 +62,41 @@ class Call:
             ["f", "n", {"id": None, "workload": True}],
             {"result": "found", "job": {"id": 1, "workload": b"w"}},
             {"id": 1, "workload": b"w"},
+        ),
+        (
+            lambda c: c.cancel("f", "n", id=7, reason="why"),
+            "cancel",
+            ["f", "n", {"id": 7, "reason": "why"}],
+            {"result": "asked"},
+            "asked",
+        ),
+        (
+            lambda c: c.move("f", "n", delay_ms=5, priority=0),
+            "move",
+            ["f", "n", {"id": None, "due_at_ms": None, "delay_ms": 5, "priority": 0}],
+            {"result": "moved"},
+            "moved",
+        ),
+        (
+            lambda c: c.end_run("f", "n", count_as="later", reason="hangs"),
+            "end_run",
+            ["f", "n", {"id": None, "as": "later", "reason": "hangs"}],
+            {"result": "ended"},
+            "ended",
+        ),
+        (
+            lambda c: c.look("f", "n", data=True),
+            "get",
+            ["f", "n", {"id": None, "workload": False, "data": True}],
+            {"result": "absent", "job": None, "worker": None, "last": {"ending": "done", "data": b"r"}},
+            Look(None, None, {"ending": "done", "data": b"r"}),
+        ),
+        (
+            lambda c: anext(c.workers("f")),
+            "workers",
+            [{"func": "f", "after": None, "limit": 1000}],
+            {"workers": [{"connection": 1}], "next": None},
+            {"connection": 1},
         ),
         (
             lambda c: c.list_page(),

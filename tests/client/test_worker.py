@@ -476,7 +476,186 @@ async def test_extend_in_a_thread(daemon: Daemon) -> None:
         assert (await peer.expect_response()).result == {"outcome": "failed", "reason": "LeaseLost: gone"}
 
 
+async def test_what_a_job_tells_of_itself_is_sent_in_parts_of_64_kib(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def telling(job: Job) -> None:
+        await job.send("line")
+        await job.send(b"x" * 70_000)
+        await job.send(b"")
+        await job.progress(1, 2, "cutting")
+        await job.progress(2)
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.serve("data", {}, "h", b"line")
+        await peer.serve("data", {}, "h", b"x" * 65_536)
+        await peer.serve("data", {}, "h", b"x" * 4464)
+        await peer.serve("progress", {}, "h", {"done": 1, "total": 2, "note": "cutting"})
+        await peer.serve("progress", {}, "h", {"done": 2, "total": None, "note": None})
+        assert (await peer.expect_response()).result is None
+
+
+async def test_what_a_job_in_a_thread_tells_of_itself(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    def telling(job: Job) -> None:
+        job.send_sync(b"line")
+        job.progress_sync(1, 2, "cutting")
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.serve("data", {}, "h", b"line")
+        await peer.refuse(
+            await peer.expect("progress", "h", {"done": 1, "total": 2, "note": "cutting"}), "LEASE_LOST: x"
+        )
+        assert (await peer.expect_response()).result == {"outcome": "failed", "reason": "LeaseLost: x"}
+
+
+async def test_what_was_not_answered_is_told_again_over_the_next_connection(
+    daemon: Daemon, autojump_clock: MockClock
+) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def telling(job: Job) -> None:
+        await job.send(b"line")
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.expect("data")
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        methods = set()
+        for _ in range(2):
+            request = await peer.expect_any()
+            methods.add(request.method)
+            await peer.answer(request, EXTENDED)
+        assert methods == {"extend", "data"}
+        await peer.serve("finish", {}, "h", None)
+
+
 # -- notices -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_is_a_flag_unless_it_is_to_interrupt(
+    daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    worker = new_worker(daemon)
+    worker.function("f")(gate.run)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        waits = await peer.perform(name="waits", handle="hw")
+        await wait_all_tasks_blocked()
+        assert not gate.begun[0].cancelled
+        for _ in range(2):
+            await peer.notice("h", "cancel", "not wanted")
+        await peer.notice("hw", "cancel", "")
+        await peer.notice("unheard of", "cancel", "")
+        response = await peer.expect_response()
+        assert (response.msgid, response.result) == (waits, {"outcome": "later"}), "never begun"
+        assert (gate.begun[0].cancelled, gate.begun[0].lost) == (True, False)
+        gate.let_go("n", b"done all the same")
+        assert (await peer.expect_response()).result == b"done all the same"
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("f n: somebody asked to cancel it: not wanted") == 1
+
+
+@pytest.mark.parametrize("kind", ["cancel", "lost"])
+async def test_a_function_that_is_to_be_interrupted_is_cancelled(daemon: Daemon, kind: str) -> None:
+    worker = new_worker(daemon)
+    cleaned_up = []
+
+    @worker.function("f", interrupt=True, limit=2)
+    async def waits(job: Job) -> bytes | None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            cleaned_up.append((job.name, job.cancelled, job.lost))
+            if job.name == "done":
+                return b"done all the same"
+            raise
+
+    async with running(worker, daemon, ("f", 2)) as peer:
+        for name in ("n", "done"):
+            msgid = await peer.perform(name=name, handle=name)
+            await wait_all_tasks_blocked()
+            await peer.notice(name, kind)
+            response = await peer.expect_response()
+            assert response.msgid == msgid, "room comes back"
+            assert response.result == (
+                b"done all the same" if name == "done" else {"outcome": "failed", "reason": "it was interrupted"}
+            )
+    assert cleaned_up == [(name, kind == "cancel", kind == "lost") for name in ("n", "done")]
+
+
+async def test_a_worker_that_is_stopped_at_once_while_it_interrupts_a_job_ends(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f", interrupt=True)
+    async def holds_on(_: Job) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.05)
+        await trio.sleep_forever()
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.notice("h", "cancel")
+        await wait_all_tasks_blocked()
+
+
+async def test_a_sync_function_cannot_be_interrupted(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+    for inline in (False, True):
+        with pytest.raises(ValueError, match="only an async function can be interrupted"):
+            worker.function("f", inline=inline, interrupt=True)(lambda job: None)
+
+
+async def test_a_cancel_that_was_missed_is_told_by_the_next_extend(daemon: Daemon) -> None:
+    worker = new_worker(daemon)
+
+    @worker.function("f")
+    async def extending(job: Job) -> str:
+        await job.extend()
+        return f"cancelled: {job.cancelled}"
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await peer.serve("extend", EXTENDED | {"cancelled": True}, "h", {"lease_ms": None})
+        assert (await peer.expect_response()).result["data"] == "cancelled: True"
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_what_happened_to_a_job_while_its_worker_was_away_interrupts_it_when_it_comes_back(
+    daemon: Daemon, autojump_clock: MockClock, is_cancelled: bool
+) -> None:
+    worker = new_worker(daemon)
+    ended = trio.Event()
+
+    @worker.function("f", interrupt=True)
+    async def waits(_: Job) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.perform(handle="h")
+        await wait_all_tasks_blocked()
+        await peer.close()
+        peer = await daemon.accept()
+        await peer.serve("hello", HELLO)
+        extend = await peer.expect("extend")
+        if is_cancelled:
+            await peer.answer(extend, EXTENDED | {"cancelled": True})
+        else:
+            await peer.refuse(extend, "LEASE_LOST: it was removed")
+        await ended.wait()
 
 
 async def test_lost_reaches_the_running_job(daemon: Daemon, gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
@@ -586,7 +765,6 @@ async def test_it_survives_a_daemon_that_stops_and_comes_back(
 @pytest.mark.parametrize(
     ("method", "params"),
     [
-        ("notice", ["h", "cancel", "somebody asks for it"]),
         ("notice", ["h", "a later kind", "text", {"and": "more"}]),
         ("notice", ["h", None, None]),
         ("notice", ["h"]),

@@ -126,7 +126,7 @@ class Daemon:
         return dict(found["job"])
 
     def gone(self, func: str, name: str) -> bool:
-        return bool(self._get(func, name) == {"result": "absent", "job": None})
+        return bool(self._get(func, name)["result"] == "absent")
 
     def _get(self, func: str, name: str) -> dict[str, Any]:
         peer = self.connect()

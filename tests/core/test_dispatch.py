@@ -155,12 +155,12 @@ def test_nothing_is_given_out_while_draining_and_submits_are_still_kept() -> Non
     daemon.engine.scheduler.drain()
     assert client.submit("b") == "created"
     assert runner.names() == ["a"]
-    assert daemon.engine.scheduler.runs.with_workers
+    assert daemon.engine.scheduler.runs.in_progress.with_workers
     run = runner.take()
     assert runner.notices == [(run.handle, "stop")]
     run.respond()
     assert not runner.runs
-    assert not daemon.engine.scheduler.runs.with_workers
+    assert not daemon.engine.scheduler.runs.in_progress.with_workers
     daemon.start()
     assert worker(daemon).names() == ["b"]
 

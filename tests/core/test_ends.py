@@ -65,12 +65,25 @@ def test_an_end_is_as_the_table_says(what: str) -> None:
     assert ending.end == End(1, "in the store", NOW)
     assert job == before, "the job changes only when the store has done it"
     if isinstance(ending, Release | Bury):
-        assert (ending.handle, ending.history) == (handle, history)
+        assert (ending.handle, ending.history._replace(errors=())) == (handle, history)
+        went_wrong = isinstance(how, ends.RanOut | ends.Lost) or (isinstance(how, Outcome) and how.outcome == "failed")
+        assert [error[:2] for error in ending.history.errors] == ([(2, NOW)] if went_wrong else [])
     if isinstance(ending, Release):
         assert ending.due_at_ms == due_at_ms
         ends.carry_out(job, ending)
-        assert (job.state, job.due_at_ms, job.handle, History.of(job)) == (State.WAITING, due_at_ms, handle, history)
+        past = History.of(job)._replace(errors=())
+        assert (job.state, job.due_at_ms, job.handle, past) == (State.WAITING, due_at_ms, handle, history)
         assert not job.dated
+
+
+@pytest.mark.parametrize("what", TABLE)
+def test_a_job_that_was_cancelled_is_gone_after_any_end(what: str) -> None:
+    job, how, *_ = TABLE[what]
+    job = replace(job)
+    job.cancelled = "why"
+    ending = ends.after(job, how, "in the store", NOW)
+    assert isinstance(ending, Delete)
+    assert ending.ending == ("done" if what == "done" else "cancelled")
 
 
 LATE = {

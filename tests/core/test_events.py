@@ -53,7 +53,7 @@ def test_a_job_dies_at_once_or_late() -> None:
     assert daemon.take_events() == [Died("f", "b", 1, 1, 0)]
 
 
-def test_a_job_that_gives_way_to_its_successor_is_not_dead() -> None:
+def test_a_job_that_gives_way_to_the_one_behind_is_not_dead() -> None:
     daemon = Daemon()
     peer = worker(daemon)
     peer.submit("a")

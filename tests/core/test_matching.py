@@ -127,6 +127,35 @@ def test_only_the_dead_that_match_are_requeued() -> None:
         client.ask("requeue_matching", {"state": "behind"})
 
 
+def test_many_are_cancelled_and_those_that_run_are_asked_to_end() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    runner = worker(daemon, limit=1)
+    for name in ("a1", "a2", "b"):
+        client.submit(name)
+    run = runner.take()
+    assert matching(client, "cancel", {"prefix": "a"}, dry_run=True) == [2]
+    assert matching(client, "cancel", {"prefix": "a"}, reason="not wanted") == [2]
+    assert runner.notices == [(run.handle, "cancel")]
+    assert daemon.job("f", "a1")["cancelled"] == "not wanted"
+    run.fail()
+    assert daemon.gone("f", "a1")
+    assert daemon.gone("f", "a2")
+    assert runner.take().name == "b"
+
+
+def test_many_are_moved_once_each() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    client.ask("submit_batch", [{"func": "f", "name": f"{number:03}", "delay_ms": HOUR_MS} for number in range(150)])
+    assert sum(matching(client, "move", {"func": "f"}, delay_ms=5, priority=-1)) == 150
+    daemon.later(5)
+    runner = worker(daemon, limit=200)
+    assert len(runner.runs) == 150
+    assert {run.job["priority"] for run in runner.runs} == {-1}
+    assert sum(matching(client, "move", {"func": "f"}, delay_ms=5)) == 0, "they run"
+
+
 def test_a_job_that_began_to_run_since_it_was_found_waits_no_more() -> None:
     """Its claim is not even written."""
     daemon = Daemon()

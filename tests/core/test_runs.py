@@ -167,7 +167,7 @@ def test_extend_starts_the_lease_anew() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon, lease_ms=2_000)
     daemon.later(1_500)
-    assert runner.ask("extend", run.handle) == {"lease_until_at_ms": daemon.now.wall_ms + 2_000}
+    assert runner.ask("extend", run.handle) == {"lease_until_at_ms": daemon.now.wall_ms + 2_000, "cancelled": False}
     daemon.later(1_999)
     assert daemon.job("f", "a")["state"] == "running"
     runner.ask("extend", run.handle, {"lease_ms": 9_000})
@@ -435,6 +435,9 @@ def test_a_late_report_on_a_dead_job_is_taken_once_and_leaves_it_dead() -> None:
         with pytest.raises(LeaseLost):
             runner.ask("finish", run.handle, outcome)
         after = daemon.job("f", "a")
+        errors = [each["text"] for each in after.pop("errors")]
+        assert errors == ["its lease ran out", *([outcome["reason"]] if "reason" in outcome else [])]
+        del before["errors"]
         assert after == before | {"reason": outcome.get("reason", "its lease ran out"), "run": None}
         assert daemon.connect().ask("status")["functions"][0]["dead"] == 1
 
@@ -579,7 +582,10 @@ def test_a_worker_that_came_back_says_that_a_run_is_its_own() -> None:
     run = runner.take()
     runner.close()
     again = worker(daemon)
-    assert again.ask("extend", run.handle, {"own": True}) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000}
+    assert again.ask("extend", run.handle, {"own": True}) == {
+        "lease_until_at_ms": daemon.now.wall_ms + 60_000,
+        "cancelled": False,
+    }
     daemon.later(30_000)
     assert daemon.job("f", "a")["state"] == "running"
     again.close()
@@ -777,7 +783,7 @@ def test_an_extend_behind_a_replacing_submit_holds_since_that_waits_behind_the_r
     asked = runner.send("extend", run.handle, {"lease_ms": 60_000})
     daemon.step()
     assert client.answer(submitted)["result"] == "queued_behind"
-    assert runner.answer(asked) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000}
+    assert runner.answer(asked) == {"lease_until_at_ms": daemon.now.wall_ms + 60_000, "cancelled": False}
     assert runner.notices == []
 
 

@@ -10,7 +10,7 @@ from periodicd.store import counts as kept_counts
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Count
 from periodicd.store.sqlite import SqliteStore
-from periodicd.store.tables import COUNT_LOOKS
+from periodicd.store.windows import COUNT_LOOKS
 from tests.core.script import Daemon, worker
 
 

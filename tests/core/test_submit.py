@@ -58,7 +58,7 @@ def test_a_submit_while_running_waits_behind_and_takes_its_place_however_the_run
         assert client.submit("a", workload=b"2") == "queued_behind"
         assert client.submit("a", workload=b"3") == "queued_behind"
         assert not runner.runs
-        assert daemon.job("f", "a")["successor"] is True
+        assert daemon.job("f", "a")["behind"] is True
         run.respond(ending)
         second = runner.take()
         assert second.job["workload"] == b"3"
@@ -67,7 +67,7 @@ def test_a_submit_while_running_waits_behind_and_takes_its_place_however_the_run
         assert daemon.gone("f", "a")
 
 
-def test_a_successor_that_is_due_later_waits_for_its_time() -> None:
+def test_a_job_behind_that_is_due_later_waits_for_its_time() -> None:
     daemon = Daemon()
     client, runner = daemon.connect(), worker(daemon)
     client.submit("a")
@@ -172,9 +172,9 @@ def test_one_acts_on_what_one_saw() -> None:
     assert client.ask("get", "f", "a", {"id": first})["job"]["id"] == first
     behind = client.ask("submit", {"func": "f", "name": "a", "workload": b"2"})["id"]
     shown = client.ask("get", "f", "a", {"id": behind, "workload": True})["job"]
-    assert (shown["state"], shown["workload"], shown["successor"]) == ("behind", b"2", False)
+    assert (shown["state"], shown["workload"], shown["behind"]) == ("behind", b"2", False)
     assert client.ask("remove", "f", "a", {"id": behind}) == {"result": "removed"}
-    assert daemon.job("f", "a")["successor"] is False
+    assert daemon.job("f", "a")["behind"] is False
     runner.take().fail()
     assert client.ask("requeue", "f", "a", {"id": first + 99})["result"] == "changed"
     assert client.ask("requeue", "f", "a", {"id": first})["result"] == "requeued"
@@ -337,7 +337,7 @@ def test_list_pages_through_all_jobs_by_function_and_state() -> None:
     assert len(client.ask("list", {"state": "running"})["jobs"]) == 2
 
 
-def test_list_shows_what_has_a_successor() -> None:
+def test_list_shows_what_has_a_job_behind() -> None:
     daemon = Daemon()
     client = daemon.connect()
     runner = worker(daemon, limit=1)
@@ -345,7 +345,7 @@ def test_list_shows_what_has_a_successor() -> None:
         client.submit(name)
     assert runner.names() == ["a"]
     daemon.later(100)
-    listed = [(job["name"], job["state"], job["successor"]) for job in client.ask("list")["jobs"]]
+    listed = [(job["name"], job["state"], job["behind"]) for job in client.ask("list")["jobs"]]
     assert listed == [("a", "running", True), ("a", "behind", False), ("b", "waiting", False)]
 
 

@@ -11,6 +11,10 @@ What counts as a violation, and why no more than that:
   may have been on its way to its worker at that time (IN_FLIGHT_NS).
 * **kept**: a submit was answered with "kept" or "refused", and yet it runs.
 * **came back**: what was answered as done, superseded or removed is listed at the end, or a removed job starts.
+* **cancelled, runs**: a cancel was answered, and a run starts that is not just under way, or a job of that name is
+  listed at the end.
+* **result gone**: a ``finish`` with "done" was answered of a job that is to have its result kept, or its watcher was
+  told so, and at the end it is not there, or not what the worker said.
 * **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
 """
@@ -26,15 +30,21 @@ from tests.crashloop.record import (
     Asked,
     BatchAcknowledged,
     BatchAsked,
+    Called,
+    CancelAsked,
+    Cancelled,
     Record,
     Refused,
     RemoveAsked,
     Removed,
     Reported,
     Started,
+    Told,
 )
 
-KINDS = ("lost", "run again", "superseded", "kept", "came back", "early", "torn batch")
+KINDS = (
+    "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "result gone", "early", "torn batch",
+)  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
 IN_FLIGHT_NS = 1_000_000_000
@@ -47,6 +57,8 @@ class Listed:
 
     versions: dict[str, int] = field(default_factory=dict)
     batches: dict[str, list[int]] = field(default_factory=dict)
+    results: dict[str, bytes] = field(default_factory=dict)
+    """Of the jobs of which it is kept that they are done."""
 
 
 @dataclass
@@ -57,6 +69,10 @@ class Story:
     acknowledged: dict[int, Acknowledged] = field(default_factory=dict)
     remove_asked: bool = False
     removed_ns: int | None = None
+    cancel: Cancelled | None = None
+    is_called: bool = False
+    told: str | None = None
+    """How it ended."""
     started: list[Started] = field(default_factory=list)
     reported: list[Reported] = field(default_factory=list)
 
@@ -113,6 +129,14 @@ class Records:
                 story.remove_asked = True
             case Removed():
                 story.removed_ns = record.at_ns
+            case CancelAsked():
+                story.remove_asked = True
+            case Cancelled():
+                story.cancel = record
+            case Called():
+                story.is_called = True
+            case Told():
+                story.told = record.ending
             case Started():
                 story.started.append(record)
             case Reported():
@@ -134,7 +158,13 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
     violations = [
         Violation(kind, name, story)
         for name, story in known.stories.items()
-        for kind in sorted(set(_violations(story, known.answered_ns, listed.versions.get(name))))
+        for kind in sorted(
+            {
+                *_violations(story, known.answered_ns, listed.versions.get(name)),
+                *_violations_of_cancel(story, listed.versions.get(name)),
+                *_violations_of_result(name, story, known.answered_ns, listed.results.get(name)),
+            }
+        )
     ]
     strangers = listed.versions.keys() - known.stories.keys()
     violations += [Violation("came back", name, "nobody submitted it") for name in strangers]
@@ -170,6 +200,22 @@ def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -
                     yield "early"
 
 
+def _violations_of_cancel(story: Story, listed: int | None) -> Iterator[str]:
+    """Only what was dead is left alone."""
+    cancel = story.cancel
+    if cancel is None or cancel.result == "not_live":
+        return
+    if listed is not None or any(run.at_ns > cancel.at_ns + IN_FLIGHT_NS for run in story.started):
+        yield "cancelled, runs"
+
+
+def _violations_of_result(name: str, story: Story, answered_ns: dict[str, int], result: bytes | None) -> Iterator[str]:
+    done = any(report.outcome == "done" and report.handle in answered_ns for report in story.reported)
+    is_to_be_kept = (story.is_called and done) or story.told == "done"
+    if is_to_be_kept and result != name.encode():
+        yield "result gone"
+
+
 def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bool:
     """The run was given out later than the reported one, and began after that report was answered."""
     at_ns = answered_ns.get(report.handle)
@@ -202,6 +248,9 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "submits_acknowledged": sum(len(story.acknowledged) for story in stories),
         "submits_unanswered": sum(len(story.asked) - len(story.acknowledged) for story in stories),
         "removes_acknowledged": sum(story.removed_ns is not None for story in stories),
+        "cancels_acknowledged": sum(story.cancel is not None for story in stories),
+        "of_these_running": sum(story.cancel is not None and story.cancel.result == "asked" for story in stories),
+        "results_told": sum(story.told is not None for story in stories),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),
         "runs_cut_short": sum(len(story.started) for story in stories) - len(reports),

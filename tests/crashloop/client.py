@@ -7,6 +7,7 @@ a new version.
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -25,14 +26,20 @@ from tests.crashloop.record import (
     Asked,
     BatchAcknowledged,
     BatchAsked,
+    Called,
+    CancelAsked,
+    Cancelled,
     RecordFile,
     RemoveAsked,
     Removed,
+    Told,
     now_ms,
 )
 
 TASKS = 6
 BATCH_GROUPS = 2
+MOVED_MS = 3000
+"""Longer than any job of the load is delayed."""
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -61,13 +68,59 @@ class Load:
             # Sometimes at once, sometimes when the run before is under way or over.
             await trio.sleep(rng.choice((0, 0.02, 0.3)))
             version += 1
-        if rng.random() < 0.1:
+        end = rng.random()
+        if end < 0.1:
             await self._remove(func, name)
+        elif end < 0.3:
+            await self._cancel(func, name)
+        elif end < 0.4:
+            await self._move(func, name)
+
+    async def _cancel(self, func: str, name: str) -> None:
+        self._records.write(CancelAsked(name))
+        while True:
+            try:
+                answer = await self._client.request("cancel", func, name)
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(Cancelled(name, answer["result"]))
+                return
+
+    async def _move(self, func: str, name: str) -> None:
+        """To a later time, so that a run that begins before its first due time is early still. Answered or not."""
+        with suppress(ConnectionLost, CannotConnect):
+            await self._client.request("move", func, name, {"delay_ms": MOVED_MS, "priority": -1})
+
+    async def calls(self) -> None:
+        rng = Random(f"{self._seed} calls")
+        number = 0
+        while not self.stopping:
+            number += 1
+            await self._call(f"{self._seed}-call-{number}", rng)
+
+    async def _call(self, name: str, rng: Random) -> None:
+        """Submit and watch, again and again, until it is told how the job ended."""
+        job = plan.call(name, rng)
+        self._records.write(Called(name))
+        while not self.stopping:
+            self._records.write(Asked(name, 1, 0))
+            try:
+                submitted = await self._client.request("submit", job)
+                if submitted["result"] != "kept":
+                    self._records.write(Acknowledged(name, 1, submitted["result"]))
+                told = await self._client.request("watch", FUNC, name, {"only_end": True, "timeout_ms": 1_000})
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+                continue
+            if told["ended"]:
+                self._records.write(Told(name, told["ending"]))
+                return
 
     async def _submit(self, func: str, name: str, version: int, rng: Random) -> bool:
         """Whether it was answered."""
         job = plan.new_job(name, plan.workload(rng, version), rng) | {"func": func}
-        delay_ms = FAR_MS if func == FAR_FUNC else rng.choice((0, 0, rng.randrange(1, 300), rng.randrange(1, 3000)))
+        delay_ms = FAR_MS if func == FAR_FUNC else rng.choice((0, 0, rng.randrange(1, 300), rng.randrange(1, MOVED_MS)))
         not_before_at_ms = now_ms() + delay_ms
         job |= {"due_at_ms": not_before_at_ms} if rng.random() < 0.5 else {"delay_ms": delay_ms}
         if version > 1 and rng.random() < 0.3:
@@ -119,6 +172,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
         for task in range(TASKS):
             nursery.start_soon(load.one_name_after_the_other, task)
         nursery.start_soon(load.batches)
+        nursery.start_soon(load.calls)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
                 load.stopping = True

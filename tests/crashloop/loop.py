@@ -20,10 +20,10 @@ import trio
 from periodic_client import Client
 from rig.daemon import Daemon, DidNotStart
 from tests.crashloop.check import Findings, Listed, check
-from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, read
+from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, Called, read
 
 CLIENTS = 2
-WORKERS = ("worker", "worker", "raw_worker")
+WORKERS = ("worker", "worker", "raw_worker", "taker")
 KILLED_WHILE_STARTING = 0.15
 WORKER_KILLED = 0.2
 DRAIN_S = 120.0
@@ -106,7 +106,9 @@ class Loop:
                     program.check()
             for client in clients:
                 client.stop()
-            listed = trio.run(self._drain)
+            records = list(read(self._folder))
+            called = [record.name for record in records if isinstance(record, Called)]
+            listed = trio.run(self._drain, called)
         return check(read(self._folder), listed)
 
     def _start(self, stack: ExitStack, module: str, seed: str) -> Program:
@@ -146,7 +148,7 @@ class Loop:
                 raise LoopError(f"the daemon did not start again: {end}") from end
         killer.join()
 
-    async def _drain(self) -> Listed:
+    async def _drain(self, called: list[str]) -> Listed:
         """Wait until all that is due is done. Returns what is left."""
         listed = Listed()
         async with Client(self.daemon.url) as client:
@@ -163,6 +165,10 @@ class Loop:
                     whole = await client.get(job["func"], name, workload=True)
                     assert whole is not None
                     listed.versions[name] = json.loads(whole["workload"])["version"]
+            for name in called:
+                last = (await client.request("get", FUNC, name, {"data": True}))["last"]
+                if last is not None and last["ending"] == "done":
+                    listed.results[name] = last["data"]
         return listed
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.crashloop.record import FUNC, Reported, now_ms
+from tests.crashloop.record import FUNC, RESULT_MS, Reported, now_ms
 
+CALL = "call"
+"""Its result is its name, so that anybody can tell whether it is the right one."""
 KINDS = ("plain", "plain", "plain", "slow", "later", "retry", "follow", "follow", "dead")
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
@@ -28,6 +30,12 @@ def new_job(name: str, content: bytes, rng: Random) -> dict[str, Any]:
     """A job of protocol.md, due now."""
     retry = {"limit": RETRIES, "backoff": "fixed", "delay_ms": RETRY_MS}
     return {"func": FUNC, "name": name, "workload": content, "lease_ms": rng.choice(LEASES_MS), "retry": retry}
+
+
+def call(name: str, rng: Random) -> dict[str, Any]:
+    """A job whose result is asked for, and kept."""
+    content = json.dumps({"version": 1, "kind": CALL}).encode()
+    return new_job(name, content, rng) | {"existing": "keep", "result_ms": RESULT_MS}
 
 
 def version_of(content: bytes) -> int:
@@ -62,6 +70,8 @@ def end_of(job: dict[str, Any], rng: Random) -> End:
         not_before_at_ms = now_ms() + RETRY_MS
     elif kind == "dead":
         outcome = {"outcome": "failed", "reason": "as planned", "final": True}
+    elif kind == CALL:
+        outcome["data"] = name.encode()
     elif kind == "follow":
         # Each run has a follow-on job of its own: one that was stored without its run's end would show.
         follow_on = f"{name}~{handle}"

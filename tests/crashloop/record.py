@@ -18,6 +18,8 @@ FAR_FUNC = "crash-far"
 """Jobs that are due long after the loop, and stay where they are."""
 BATCH_FUNC = "crash-batch"
 """Jobs that are replaced in batches, all of a batch or none. Their due time is BATCH_DUE_AT_MS plus their version."""
+RESULT_MS = 86_400_000
+"""Longer than the loop."""
 FAR_MS = 86_400_000
 BATCH_DUE_AT_MS = 4_000_000_000_000
 BATCH_JOBS = 500
@@ -58,6 +60,38 @@ class RemoveAsked:
 @dataclass(frozen=True, slots=True)
 class Removed:
     name: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """A cancel is about to be sent. It is sent until it is answered, and is the last that is done with the name."""
+
+    name: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    name: str
+    result: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A job whose result is to be kept for longer than the loop lasts is about to be submitted, by ``keep``."""
+
+    name: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Its watcher was told how it ended."""
+
+    name: str
+    ending: str
     at_ns: int = field(default_factory=time.monotonic_ns)
 
 
@@ -122,8 +156,8 @@ class Refused:
 
 
 Record = (
-    Asked | Acknowledged | RemoveAsked | Removed | BatchAsked | BatchAcknowledged
-    | Started | Reported | Answered | Refused
+    Asked | Acknowledged | RemoveAsked | Removed | CancelAsked | Cancelled | Called | Told
+    | BatchAsked | BatchAcknowledged | Started | Reported | Answered | Refused
 )  # fmt: skip
 KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}
 

@@ -12,12 +12,16 @@ from tests.crashloop.record import (
     Asked,
     BatchAcknowledged,
     BatchAsked,
+    Called,
+    CancelAsked,
+    Cancelled,
     Record,
     RecordFile,
     RemoveAsked,
     Removed,
     Reported,
     Started,
+    Told,
     read,
 )
 
@@ -123,6 +127,32 @@ def test_came_back() -> None:
     assert kinds(removed, STILL_THERE) == ["came back"]
     assert kinds([*removed, started(1, 31 + IN_FLIGHT_NS)]) == ["came back"]
     assert kinds([], STILL_THERE) == ["came back"]
+
+
+@pytest.mark.parametrize("result", ["cancelled", "asked", "absent"])
+def test_cancelled_and_runs(result: str) -> None:
+    cancelled = [*submitted(1, 10), started(1, 20), CancelAsked("a", 30), Cancelled("a", result, 31)]
+    assert kinds([*cancelled, *reported(1, 40, "again")]) == []
+    assert kinds([*cancelled, *reported(1, 40)]) == [], "done stays done"
+    assert kinds(cancelled, STILL_THERE) == ["cancelled, runs"]
+    assert kinds([*cancelled, started(1, 32 + IN_FLIGHT_NS, "1-2-1")]) == ["cancelled, runs"]
+
+
+def test_the_dead_are_not_cancelled() -> None:
+    dead = [*submitted(1, 10), started(1, 20), *reported(1, 30, "dead")]
+    assert kinds([*dead, CancelAsked("a", 40), Cancelled("a", "not_live", 41)], STILL_THERE) == []
+
+
+def test_a_result_that_was_acknowledged_is_kept() -> None:
+    called = [Called("a", 5), *submitted(1, 10), started(1, 20)]
+    done = [*called, *reported(1, 30)]
+    assert kinds(done, Listed(results={"a": b"a"})) == []
+    assert kinds([*done, Told("a", "done", 40)], Listed(results={"a": b"a"})) == []
+    assert kinds(done) == ["result gone"]
+    assert kinds(done, Listed(results={"a": b"other"})) == ["result gone"]
+    unanswered = Reported("a", 1, "1-1-1", "done", 0, None, 30)
+    assert kinds([*called, unanswered]) == []
+    assert kinds([*called, unanswered, Told("a", "done", 40)]) == ["result gone"]
 
 
 def test_early() -> None:

@@ -74,7 +74,8 @@ def _outcome(end: plan.End) -> Outcome:
         return Later(said["delay_ms"])
     if said["outcome"] == "failed":
         return Failed(said["reason"], final=said.get("final", False))
-    return Done(submit=[NewJob(**each | {"retry": Retry(**each["retry"])}) for each in said.get("submit", ())])
+    follow_ons = [NewJob(**each | {"retry": Retry(**each["retry"])}) for each in said.get("submit", ())]
+    return Done(said.get("data", b""), follow_ons)
 
 
 async def main(url: str, folder: Path, seed: str) -> None:

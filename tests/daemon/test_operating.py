@@ -17,7 +17,7 @@ import trio
 
 import image_workers.cli
 from periodic_client import Client, ConnectionLost, NewJob
-from periodic_client.cli import ABSENT, EXIT_CODES, INTERRUPTED, LOST, REFUSED, TIMED_OUT, UNREACHABLE
+from periodic_client.cli_target import ABSENT, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, UNANSWERED, UNREACHABLE
 from periodic_client.streams import EXIT_UNWRITTEN
 from periodicd import cli, notify
 from periodicd.config import FIELDS
@@ -58,7 +58,7 @@ def test_the_exit_codes_of_image_workers_are_those_of_its_help() -> None:
 def test_the_exit_codes_of_periodic_are_those_of_its_help() -> None:
     shown = re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE)
     assert [row[0] for row in rows("`periodic` ends with")] == shown
-    constants = {REFUSED, ABSENT, UNREACHABLE, TIMED_OUT, LOST, EXIT_UNWRITTEN, INTERRUPTED}
+    constants = {REFUSED, ABSENT, UNREACHABLE, UNANSWERED, FAILED, EXIT_UNWRITTEN, INTERRUPTED}
     assert {int(code) for code in shown} == {0, 2} | constants
 
 

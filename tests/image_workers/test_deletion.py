@@ -50,11 +50,11 @@ async def test_jobs_files_and_objects_of_the_picture_go_and_no_others(config: Co
     for file in (*FILES, *OTHERS):
         root.write(file, b"x")
     its = [
-        ("save", "a/x.png"), ("resize-96", "a/x.png"), ("resize-64", "a/x.png"), ("guetzli", FILES[4]),
+        ("save", "a/x.png"), ("resize-96", "a/x.png"), ("resize-64", "a/x.png"), ("compress", FILES[4]),
         *((func, file) for func in ("upload", "upload-next-remove", "remove") for file in FILES),
-        *((func, file) for func in ("upload-next-guetzli", "unpublish") for file in FILES[::2]),
+        *((func, file) for func in ("upload-next-compress", "unpublish") for file in FILES[::2]),
     ]  # fmt: skip
-    others = {(func, file) for func in ("upload", "remove", "upload-next-guetzli", "resize-64") for file in OTHERS}
+    others = {(func, file) for func in ("upload", "remove", "upload-next-compress", "resize-64") for file in OTHERS}
     jobs = Jobs(*its, *others)
     step = await Deletion(config, root, jobs.cancel).delete("a/x.png", b"")
     assert jobs.jobs == others
@@ -71,8 +71,8 @@ async def test_a_job_that_ends_meanwhile_is_seen_as_the_one_that_follows(config:
     """Also when that is of a kind that this round has looked at before."""
     thumbnail, compressed = FILES[2:4]
     jobs = Jobs(("upload-next-remove", compressed))
-    jobs.endings["upload-next-remove", compressed] = ("upload-next-guetzli", thumbnail)
-    jobs.endings["upload-next-guetzli", thumbnail] = ("guetzli", thumbnail)
+    jobs.endings["upload-next-remove", compressed] = ("upload-next-compress", thumbnail)
+    jobs.endings["upload-next-compress", thumbnail] = ("compress", thumbnail)
     await Deletion(config, FolderStore(tmp_path), jobs.cancel).delete("a/x.png", b"")
     assert not jobs.jobs
 

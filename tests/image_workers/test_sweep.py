@@ -24,8 +24,8 @@ resizes: [{func: resize-64, width: 64, suffix: _fw64.jpg}]
 """
 OLD_S = 2 * 24 * 3600
 JOBS = [
-    ("remove", "planned.jpg"), ("upload-next-guetzli", "read.jpg"), ("save", "saved.jpg"), ("resize-64", "resized.jpg"),
-    ("upload-next-remove", "guetzli/compared_fw64.jpg"),
+    ("remove", "planned.jpg"), ("upload-next-compress", "read.jpg"), ("save", "saved.jpg"),
+    ("resize-64", "resized.jpg"), ("upload-next-remove", "guetzli/compared_fw64.jpg"),
 ]  # fmt: skip
 KEPT = ["planned.jpg", "read.jpg", "saved.jpg", "resized.jpg", "resize-image/compared_fw64.jpg", "young.jpg"]
 

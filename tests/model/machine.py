@@ -49,6 +49,8 @@ jobs = st.fixed_dictionaries(
     optional={
         "existing": st.sampled_from(["replace", "keep", "keep_live", "refuse"]),
         "headers": st.just({"a": "ä"}),
+        "result_ms": st.just(3_600_000),
+        "run_max_ms": st.just(86_400_000),
     },
 ).flatmap(
     lambda job: st.sampled_from(
@@ -63,6 +65,7 @@ jobs = st.fixed_dictionaries(
         ]
     )
 )
+moves = st.sampled_from([{"priority": 1}, {"delay_ms": 0}, {"delay_ms": FAR_MS}, {"due_at_ms": 1, "priority": 0}])
 submits = {"submit": st.lists(jobs, max_size=2)}
 outcomes = st.one_of(
     st.none(),
@@ -141,9 +144,9 @@ class Machine(RuleBasedStateMachine):
         there = self.oracle.jobs.get((ours["func"], ours["name"]))
         assert result == self.oracle.submit(ours, moment, job_id)
         if result in ("kept", "refused"):
-            assert there is not None
-            there.id = there.id or job_id
-            assert there.id == job_id
+            kept = there or self.oracle.kept[ours["func"], ours["name"]][-1].job
+            kept.id = kept.id or job_id
+            assert kept.id == job_id
         else:
             assert job_id > self.last_id, "ids grow"
             self.last_id = job_id
@@ -177,13 +180,61 @@ class Machine(RuleBasedStateMachine):
         assert answer["result"] == self.oracle.requeue(self.key(key), job_id, moment, answer["id"])
         self.last_id = answer["id"] or self.last_id
 
+    @rule(key=keys, which=ids)
+    def cancel(self, key: Key, which: str) -> None:
+        job_id = self._id(key, which)
+        answer = self.client.ask("cancel", *self.key(key), {"id": job_id, "reason": "not wanted"})
+        assert answer == {"result": self.oracle.cancel(self.key(key), job_id, "not wanted")}
+
+    @rule(key=keys, which=ids, options=moves)
+    def move(self, key: Key, which: str, options: dict[str, Any]) -> None:
+        job_id = self._id(key, which)
+        answer, moment = self.client.timed("move", *self.key(key), options | {"id": job_id})
+        due = None
+        if "delay_ms" in options:
+            due = moment.plus(options["delay_ms"])
+        elif "due_at_ms" in options:
+            due = Moment(options["due_at_ms"], options["due_at_ms"]).not_before(moment)
+        assert answer == {"result": self.oracle.move(self.key(key), job_id, due, options.get("priority"))}
+
+    @rule(key=keys, which=ids, counts_as=st.sampled_from(["failed", "later"]))
+    def end_run(self, key: Key, which: str, counts_as: str) -> None:
+        job_id = self._id(key, which)
+        options = {"as": counts_as, "reason": "hangs", "id": job_id}
+        answer, moment = self.client.timed("end_run", *self.key(key), options)
+        outcome = {"outcome": counts_as, "reason": "hangs"}
+        assert answer == {"result": self.oracle.end_run(self.key(key), job_id, outcome, moment)}
+
     @rule(key=keys, which=ids, workload=st.booleans())
     def get(self, key: Key, which: str, workload: bool) -> None:
         job_id = self._id(key, which)
-        answer = self.client.ask("get", *self.key(key), {"id": job_id, "workload": workload})
+        answer = self.client.ask("get", *self.key(key), {"id": job_id, "workload": workload, "data": True})
         result, job = self.oracle.find(self.key(key), job_id)
         assert answer["result"] == result
         self._agree(job, answer["job"], workload)
+        ending, last = self.oracle.last(self.key(key), job_id), answer["last"]
+        if ending is None or last is None:
+            assert (ending, last) == (None, None)
+            return
+        ending.job.id = ending.job.id or last["id"]
+        assert last == {
+            "id": ending.job.id, "ending": ending.word, "attempt": ending.job.attempt, "reason": ending.reason,
+            "data_bytes": len(ending.data), "data": ending.data or None, "ended_at_ms": last["ended_at_ms"],
+        }  # fmt: skip
+
+    @rule(key=keys, which=st.sampled_from(["none", "front", "behind"]))
+    def watch(self, key: Key, which: str) -> None:
+        """Of what is there. What is told of a job that is gone depends on who asked before."""
+        job_id = self._id(key, which)
+        _, job = self.oracle.find(self.key(key), job_id)
+        if job is None:
+            return
+        told = self.client.ask("watch", *self.key(key), {"id": job_id, "timeout_ms": 0})
+        is_dead = self.oracle.state(job) == "dead"
+        assert (told["result"], told["ended"]) == ("found", is_dead)
+        assert (told["ending"], told["state"]) == (("dead", None) if is_dead else (None, self.oracle.state(job)))
+        assert told["attempt"] == job.attempt
+        assert (told["chunks"], told["missed"]) == ([], 0)
 
     @invariant()
     def what_is_listed_agrees(self) -> None:
@@ -256,10 +307,20 @@ class Machine(RuleBasedStateMachine):
         assert given["submitted_at_ms"] in job.submitted
         assert given["ended_at_ms"] is None if job.ended is None else given["ended_at_ms"] in job.ended
         job.id = job.id or given["id"]
-        unknown = {key: given[key] for key in ("due_at_ms", "submitted_at_ms", "ended_at_ms")}
+        unknown = {
+            key: given[key]
+            for key in ("due_at_ms", "submitted_at_ms", "ended_at_ms", "errors", "started_at_ms", "lease_until_at_ms")
+        }
+        assert [(error["attempt"], error["text"]) for error in given["errors"]] == job.errors
+        if given["state"] == "running":
+            assert given["started_at_ms"] <= given["lease_until_at_ms"]
+        else:
+            assert given["lease_until_at_ms"] is None
         assert given == unknown | {
+            "result_ms": job.given.get("result_ms", 0), "run_max_ms": job.given.get("run_max_ms"),
+            "cancelled": job.cancelled,
             "id": job.id, "run": None if job.handle is None else int(job.handle.split("-")[1]),
-            "restarts": job.restarts, "headers": job.given.get("headers", {}), "successor": job.behind is not None,
+            "restarts": job.restarts, "headers": job.given.get("headers", {}), "behind": job.behind is not None,
             "workload": None,
             "func": job.key[0], "name": job.key[1], "state": self.oracle.state(job), "priority": job.priority,
             "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
@@ -310,27 +371,31 @@ class Machine(RuleBasedStateMachine):
     def finish(self, choice: int, outcome: Any) -> None:
         run, ours = self._run(choice), self.outcome(outcome)
         begin_ms = now_ms()
-        accepted = self._accepted("finish", run.handle, ours)
+        accepted = self._answer("finish", run.handle, ours) is not None
         assert accepted == self.oracle.finish(run, ours, Moment(begin_ms, now_ms()))
 
     @precondition(lambda self: self.oracle.runs)
     @rule(choice=choices, own=st.booleans())
     def extend(self, choice: int, own: bool) -> None:
         run = self._run(choice)
-        accepted = self._accepted("extend", run.handle, {"lease_ms": 600_000, "own": own})
-        assert accepted == self.oracle.extend(run, own)
+        answer = self._answer("extend", run.handle, {"lease_ms": 600_000, "own": own})
+        job = self.oracle.extend(run, own)
+        assert (answer is None) == (job is None)
+        if answer is not None and job is not None:
+            assert answer["cancelled"] == (job.cancelled is not None)
 
     def _run(self, choice: int) -> Run:
         """Often one of the last."""
         return self.oracle.runs[-1 - choice % len(self.oracle.runs)]
 
-    def _accepted(self, method: str, *params: Any) -> bool:
+    def _answer(self, method: str, *params: Any) -> dict[str, Any] | None:
+        """None: it was refused."""
         try:
-            answer = self.client.ask(method, *params)
-            assert list(answer) == (["lease_until_at_ms"] if method == "extend" else [])
+            answer: dict[str, Any] = self.client.ask(method, *params)
         except LeaseLost:
-            return False
-        return True
+            return None
+        assert list(answer) == (["lease_until_at_ms", "cancelled"] if method == "extend" else [])
+        return answer
 
     # -- faults ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CRASHES_MAX = 5
+ERRORS_KEPT = 5
 
 Key = tuple[str, str]
 
@@ -54,11 +55,17 @@ class Job:
     holder: str | None = None
     """Whose connection's end would end the run: "worker", "client", or None after a restart."""
     restarts: int = 0
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    """Attempt and text, the last few."""
+    cancelled: str | None = None
     behind: "Job | None" = None
 
     @property
     def key(self) -> Key:
         return self.given["func"], self.given["name"]
+
+    def went_wrong(self, text: str) -> None:
+        self.errors = [*self.errors, (self.attempt, text)][-ERRORS_KEPT:]
 
     @property
     def priority(self) -> int:
@@ -68,6 +75,16 @@ class Job:
         """In the order in which due jobs of a function are given out, wherever in their moments they became due."""
         mine = self.priority, self.due.high_ms, self.number
         return mine < (other.priority, other.due.low_ms, other.number)
+
+
+@dataclass
+class Ending:
+    """How a job ended that has a ``result_ms``, which is longer than any example."""
+
+    job: Job
+    word: str
+    reason: str | None
+    data: bytes = b""
 
 
 @dataclass
@@ -101,6 +118,8 @@ class Oracle:
     """By function: runs given out since the daemon's start."""
     notices: list[tuple[str, str, str]] = field(default_factory=list)
     """Whose connection is to hear of which handle, and the kind."""
+    kept: dict[Key, list[Ending]] = field(default_factory=dict)
+    """In the order of their jobs."""
     last_run: int = 0
     _numbers: int = 0
 
@@ -120,35 +139,105 @@ class Oracle:
             return "refused"
         if front is not None and (existing == "keep" or (existing == "keep_live" and front.state != "dead")):
             return "kept"
+        if front is None and existing == "keep" and self.kept.get(job.key):
+            return "kept"
         if front is not None and front.state == "running":
+            if front.behind is not None:
+                self._keep(front.behind, "replaced")
             front.behind = job
             return "queued_behind"
         self.jobs[job.key] = job
+        if front is not None and front.state != "dead":
+            self._keep(front, "replaced")
         return "created" if front is None or front.state == "dead" else "replaced"
+
+    def _keep(self, job: Job, word: str, data: bytes = b"") -> None:
+        """The job has ended so. One that was dead and is done after all has one ending."""
+        if job.given.get("result_ms"):
+            reason = None if word == "done" else job.cancelled if word == "cancelled" else job.reason
+            others = [ending for ending in self.kept.get(job.key, ()) if ending.job is not job]
+            self.kept[job.key] = sorted([*others, Ending(job, word, reason, data)], key=lambda each: each.job.number)
+
+    def last(self, key: Key, job_id: int | None) -> Ending | None:
+        """What ``get`` says: how the job with this id ended, or else the last one."""
+        kept = self.kept.get(key, [])
+        of_job = [ending for ending in kept if job_id is not None and ending.job.id == job_id]
+        return (of_job or kept)[-1] if kept else None
 
     def remove(self, key: Key, job_id: int | None, moment: Moment) -> str:
         job = self.jobs.get(key)
         if job is None:
             return "absent"
         if job_id is not None and job.behind is not None and job_id == job.behind.id:
+            self._keep(job.behind, "removed")
             job.behind = None
             return "removed"
         if job_id not in (None, job.id):
             return "changed"
-        if job_id is None:
+        if job_id is None and job.behind is not None:
+            self._keep(job.behind, "removed")
             job.behind = None
         del self.jobs[key]
+        if job.state != "dead":
+            self._keep(job, "removed")
         self._promote(job, moment)
         if job.state == "running":
             self._tell_lost(job)
         return "removed"
 
+    def cancel(self, key: Key, job_id: int | None, reason: str) -> str:
+        job = self.jobs.get(key)
+        if job is None:
+            return "absent"
+        behind = job.behind
+        if job_id is not None and job_id not in (job.id, None if behind is None else behind.id):
+            return "changed"
+        if job.state == "dead":
+            return "not_live"
+        if behind is not None and job_id in (None, behind.id):
+            behind.cancelled = reason
+            self._keep(behind, "cancelled")
+            job.behind = None
+        if job_id not in (None, job.id):
+            return "cancelled"
+        job.cancelled = reason
+        if job.state == "running":
+            self._notice(job, "cancel")
+            return "asked"
+        self._keep(job, "cancelled")
+        del self.jobs[key]
+        return "cancelled"
+
+    def move(self, key: Key, job_id: int | None, due: Moment | None, priority: int | None) -> str:
+        result, job = self.find(key, job_id)
+        if job is None:
+            return result
+        if self.state(job) not in ("waiting", "behind"):
+            return "not_waiting"
+        job.due = job.due if due is None else due
+        if priority is not None:
+            job.given = job.given | {"priority": priority}
+        return "moved"
+
+    def end_run(self, key: Key, job_id: int | None, outcome: dict[str, Any], moment: Moment) -> str:
+        result, job = self.find(key, job_id)
+        if job is None:
+            return result
+        if self.state(job) != "running":
+            return "not_running"
+        self._tell_lost(job)
+        self._end(job, outcome, moment)
+        return "ended"
+
     def _tell_lost(self, job: Job) -> None:
-        assert job.handle is not None
-        if job.holder is not None:
-            self.notices.append((job.holder, job.handle, "lost"))
+        self._notice(job, "lost")
         for run in self.runs:
             run.settled = run.settled or run.handle == job.handle
+
+    def _notice(self, job: Job, kind: str) -> None:
+        assert job.handle is not None
+        if job.holder is not None:
+            self.notices.append((job.holder, job.handle, kind))
 
     def requeue(self, key: Key, job_id: int | None, moment: Moment, new_id: int | None) -> str:
         dead = self.jobs.get(key)
@@ -214,12 +303,12 @@ class Oracle:
             self._end_late(job, outcome, moment)
         return True
 
-    def extend(self, run: Run, own: bool) -> bool:
-        """A client extends. Whether it is accepted."""
+    def extend(self, run: Run, own: bool) -> Job | None:
+        """A client extends. The job, if it is accepted."""
         job = self._running(run.handle)
         if job is not None and own:
             job.holder = "client"
-        return job is not None
+        return job
 
     def _running(self, handle: str) -> Job | None:
         return next((job for job in self.jobs.values() if job.state == "running" and job.handle == handle), None)
@@ -229,16 +318,23 @@ class Oracle:
         word, how = _read(outcome)
         if word == "done":
             del self.jobs[job.key]
+            self._keep(job, "done", how.get("data", b""))
+        elif job.cancelled is not None:
+            del self.jobs[job.key]
+            self._keep(job, "cancelled")
         elif word == "later":
             job.state, job.due = "waiting", moment.plus(how.get("delay_ms", 0))
         else:
             job.reason = how.get("reason", "")
+            job.went_wrong(how.get("reason", ""))
             again = job.failures < job.given["retry"]["limit"] and not how.get("final")
             job.failures += 1
             wait_ms = how.get("delay_ms") or job.given["retry"]["delay_ms"]
             job.state, job.due, job.ended = (
                 ("waiting", moment.plus(wait_ms), None) if again else ("dead", job.due, moment)
             )
+            if not again:
+                self._keep(job, "dead")
         given_way = self._promote(job, moment)
         for given in how.get("submit", ()):
             if not given_way or (given["func"], given["name"]) != job.key:
@@ -250,11 +346,16 @@ class Oracle:
         word, how = _read(outcome)
         if word == "failed":
             job.reason = how.get("reason", "")
+            job.went_wrong(how.get("reason", ""))
         if word == "done":
             del self.jobs[job.key]
+            self._keep(job, "done", how.get("data", b""))
+        elif job.state == "dead":
+            self._keep(job, "dead")
         elif job.state == "waiting":
             if word == "failed" and how.get("final"):
                 job.state, job.ended = "dead", moment
+                self._keep(job, "dead")
             elif word == "later" or how.get("delay_ms"):
                 job.due = moment.plus(how.get("delay_ms", 0))
         for given in how.get("submit", ()):
@@ -264,6 +365,8 @@ class Oracle:
         """However a run ended, the job behind it takes its place, if there is one."""
         if ended.behind is None:
             return False
+        if self.jobs.get(ended.key) is ended and ended.state != "dead":
+            self._keep(ended, "replaced")
         self.jobs[ended.key] = ended.behind
         ended.behind.due = ended.behind.due.not_before(moment)
         return True
@@ -311,7 +414,10 @@ class Oracle:
         lost = [job for job in self.jobs.values() if job.state == "running" and job.holder == "worker"]
         for job in lost:
             job.state, job.due = "waiting", moment
-            if not goodbye:
+            if job.cancelled is not None:
+                del self.jobs[job.key]
+                self._keep(job, "cancelled")
+            elif not goodbye:
                 self._crash(job, len(lost) == 1, moment)
             self._promote(job, moment)
         self._links_lost()
@@ -320,9 +426,11 @@ class Oracle:
         if alone or job.suspect:
             job.crashes += 1
         job.suspect = True
+        job.went_wrong("its worker's connection was lost")
         if job.crashes >= CRASHES_MAX:
             job.state, job.ended = "dead", moment
             job.reason = f"its worker's connection was lost {CRASHES_MAX} times while it ran"
+            self._keep(job, "dead")
 
     def restarted(self) -> None:
         """Runs go on: their workers have a while to report."""
@@ -347,5 +455,5 @@ class Oracle:
 def _read(outcome: Any) -> tuple[str, dict[str, Any]]:
     """The outcome's word and the map that it stands for."""
     if outcome is None or isinstance(outcome, bytes):
-        return "done", {}
+        return "done", {"data": outcome or b""}
     return outcome["outcome"], outcome

@@ -1,5 +1,6 @@
 """``make mutants``: plants one bug after the other in a scratch copy, and reports how soon the simulation finds it.
 
+``python -m tests.mutants WORDS...``: only those whose name has one of these words.
 Exit code 1 if one is not found, or if a mutant no longer fits the source.
 """
 
@@ -22,7 +23,7 @@ def find(scratch: Path) -> str | None:
     ended = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
     if not ended.returncode:
         return None
-    broken = re.findall(r"^(?:tests\.sim\.promises\.)?(\w+(?:: .*)?)$", ended.stderr, re.MULTILINE)
+    broken = re.findall(r"^(?:tests\.sim\.book\.)?(\w+(?:: .*)?)$", ended.stderr, re.MULTILINE)
     steps = re.search(r"SEED=(\d+) STEPS=(\d+)", ended.stdout)
     where = f"seed {steps[1]}, {steps[2]} steps" if steps else "?"
     return f"{where}: {broken[-1][:110] if broken else ended.stderr.strip().splitlines()[-1][:110]}"
@@ -30,6 +31,8 @@ def find(scratch: Path) -> str | None:
 
 def main() -> int:
     mutants = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text())["mutant"]
+    words = sys.argv[1:] or [""]
+    mutants = [mutant for mutant in mutants if any(word in mutant["name"] for word in words)]
     missed = 0
     for mutant in mutants:
         with tempfile.TemporaryDirectory() as name:

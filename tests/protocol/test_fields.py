@@ -62,7 +62,7 @@ def test_every_text_of_limited_length_is_measured_in_bytes() -> None:
     """msgspec counts characters, so a type with such a text looks at it once more."""
     for said, each in EVERY:
         if isinstance(each.kind, inspect.StrType) and each.kind.max_length:
-            assert "__post_init__" in vars(said), (said, each.name)
+            assert hasattr(said, "__post_init__"), (said, each.name)
 
 
 def test_a_default_that_the_page_shows_is_what_is_used() -> None:
@@ -71,14 +71,27 @@ def test_a_default_that_the_page_shows_is_what_is_used() -> None:
     (submission,) = METHODS["submit"].check([{"func": "f", "name": "n"}], rules)
     used = {
         fields.Job: {
-            **{name: getattr(submission.job, name) for name in ("priority", "lease_ms")},
+            **{name: getattr(submission.job, name) for name in ("priority", "lease_ms", "result_ms")},
             "existing": "replace",
         },
         fields.Retry: submission.job.retry.as_map(),
         fields.ListQuery: {"limit": METHODS["list"].check([], rules)[0].limit},
+        fields.EventsQuery: {
+            key: getattr(METHODS["events"].check([], rules)[0], key) for key in ("timeout_ms", "limit")
+        },
+        fields.WorkersQuery: {"limit": METHODS["workers"].check([], rules)[0].limit},
         fields.StatusQuery: {"limit": METHODS["status"].check([], rules)[0].limit},
         fields.SubscribeOptions: {"limit": METHODS["subscribe"].check(["f"], rules)[1]},
-        fields.GetOptions: {"workload": METHODS["get"].check(["f", "n"], rules)[3]},
+        fields.GetOptions: {
+            key: getattr(METHODS["get"].check(["f", "n"], rules)[0], key) for key in ("workload", "data")
+        },
+        fields.WatchOptions: {
+            key: getattr(METHODS["watch"].check(["f", "n"], rules)[0], key) for key in ("timeout_ms", "only_end")
+        },
+        fields.TakeOptions: {
+            key: getattr(METHODS["take"].check([{"funcs": ["f"]}], rules)[0], key) for key in ("max", "wait_ms")
+        },
+        fields.EndRunOptions: {"as": METHODS["end_run"].check(["f", "n"], rules)[0].how.outcome},
         fields.ExtendOptions: {"own": METHODS["extend"].check(["h"], rules)[2]},
         fields.Outcome: {
             key: getattr(METHODS["finish"].check(["h", {"outcome": "failed"}], rules)[1], key)

@@ -9,7 +9,7 @@ from periodic_client.wire import Invalid
 from periodicd.job import State
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
-from periodicd.store.ops import Listing, Place
+from periodicd.store.ops import Get, Listing, Place
 
 NOW_MS = 1_700_000_000_000
 RULES = requests.Rules(NOW_MS, workload_bytes_max=1000)
@@ -50,13 +50,27 @@ def at(path: str, what: str) -> str:
         ("remove", 2, 3, "[func, name] or [func, name, options]"),
         ("requeue", 2, 3, "[func, name] or [func, name, options]"),
         ("get", 2, 3, "[func, name] or [func, name, options]"),
+        ("cancel", 2, 3, "[func, name] or [func, name, options]"),
+        ("move", 3, 3, "[func, name, options]"),
+        ("end_run", 2, 3, "[func, name] or [func, name, options]"),
+        ("watch", 2, 3, "[func, name] or [func, name, options]"),
+        ("unwait", 1, 1, "[msgid]"),
         ("list", 0, 1, "[] or [query]"),
+        ("events", 0, 1, "[] or [query]"),
+        ("workers", 0, 1, "[] or [query]"),
         ("status", 0, 1, "[] or [query]"),
+        ("remove_matching", 1, 2, "[query] or [query, options]"),
+        ("requeue_matching", 1, 2, "[query] or [query, options]"),
+        ("cancel_matching", 1, 2, "[query] or [query, options]"),
+        ("move_matching", 2, 2, "[query, options]"),
         ("shutdown", 0, 0, "[]"),
         ("subscribe", 1, 2, "[func] or [func, options]"),
         ("unsubscribe", 1, 1, "[func]; for all functions there is unsubscribe_all"),
         ("unsubscribe_all", 0, 0, "[]"),
+        ("take", 1, 1, "[options]"),
         ("finish", 1, 2, "[handle] or [handle, outcome]"),
+        ("data", 2, 2, "[handle, data]"),
+        ("progress", 2, 2, "[handle, progress]"),
         ("extend", 1, 2, "[handle] or [handle, options]"),
     ],
 )
@@ -68,7 +82,7 @@ def test_the_wrong_number_of_params_is_told_with_their_form(method: str, least: 
 
 def test_nil_at_the_end_is_what_was_left_out() -> None:
     for params in (["f", "n"], ["f", "n", None], ["f", "n", None, None]):
-        assert METHODS["get"].check(params, RULES) == ("f", "n", None, False)
+        assert METHODS["get"].check(params, RULES) == (Get("f", "n", None, False, NOW_MS),)
     assert METHODS["ping"].check([None], RULES) == ()
     assert METHODS["list"].check([None, None], RULES) == METHODS["list"].check([], RULES)
     assert METHODS["finish"].check(["1-1-1"], RULES) == ("1-1-1", requests.DONE)
@@ -308,7 +322,7 @@ def test_a_cursor_is_one_that_was_given() -> None:
     ],
 )
 def test_a_request_on_many_says_which(query: Any, path: str, what: str) -> None:
-    for method in ("remove_matching", "requeue_matching"):
+    for method in ("remove_matching", "requeue_matching", "cancel_matching"):
         assert refusal(method, query) == at(path, what)
 
 
@@ -372,7 +386,7 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
          "a retry rule; they are limit, backoff, delay_ms, cap_ms, jitter_percent"),
         ("submit_batch", "jobs[2]", lambda value: [[JOB, JOB, JOB | value]], "a job; did you mean name?"),
         ("remove", "options", lambda value: ["f", "a", value], "these options; they are id"),
-        ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload"),
+        ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload, data"),
         ("list", "query", lambda value: [value],
          "a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, after, limit"),
         ("status", "query", lambda value: [value], "these options; they are prefix, after, limit"),
@@ -401,7 +415,9 @@ def test_the_key_that_was_meant_is_guessed() -> None:
 
 def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> None:
     """What stands before the colon has neither blank nor colon."""
-    keys = "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, existing"
+    keys = (
+        "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, result_ms, existing"
+    )
     for key in ("a b", "a: b", "ä", "x\n"):
         said = refusal("submit", JOB | {key: 1})
         assert said == at(f"job.{key}", f"is not a key of a job; they are {keys}") if key == "ä" else (
@@ -512,9 +528,19 @@ def test_only_a_point_in_time_that_is_still_to_come_is_a_date() -> None:
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [None, b"", b"x", "x", {"outcome": "done"}, {"outcome": "done", "data": "x"}])
-def test_done_is_said_in_many_ways(value: Any) -> None:
-    assert requests.outcome(value, RULES) == requests.Outcome("done")
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (None, b""),
+        (b"", b""),
+        (b"x", b"x"),
+        ("x", b"x"),
+        ({"outcome": "done"}, b""),
+        ({"outcome": "done", "data": "x"}, b"x"),
+    ],
+)
+def test_done_is_said_in_many_ways(value: Any, data: bytes) -> None:
+    assert requests.outcome(value, RULES) == requests.Outcome("done", data=data)
 
 
 def test_what_belongs_to_another_outcome_is_not_looked_at() -> None:
@@ -556,7 +582,7 @@ def test_a_response_that_cannot_be_read_is_a_failure_that_says_so() -> None:
 def test_options_are_what_the_scheduler_is_given() -> None:
     check = {name: (lambda *params, check=method.check: check(list(params), RULES)) for name, method in METHODS.items()}
     assert check["remove"]("f", "a", {"id": 7}) == ("f", "a", 7)
-    assert check["get"]("f", "a", {"id": None, "workload": True}) == ("f", "a", None, True)
+    assert check["get"]("f", "a", {"id": None, "workload": True}) == (Get("f", "a", None, True, NOW_MS),)
     assert check["list"]()[0] == Listing()
     query = {"func": "f", "state": "dead", "prefix": "p", "due_from_at_ms": 1, "due_before_at_ms": 2, "reason": "r"}
     assert check["list"](query | {"after": "jff-a", "limit": 3})[0] == Listing(

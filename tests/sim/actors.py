@@ -11,11 +11,12 @@ from random import Random
 from typing import Any
 
 from periodic_client.wire import Notification, Request, Response
+from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
 from periodicd.protocol import fields
 from periodicd.protocol.words import Said
+from tests.sim.book import Book, Version, job_of, token
 from tests.sim.network import Link
-from tests.sim.promises import Book, Version, token
 from tests.sim.ranges import ends, longest, words
 
 FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
@@ -24,6 +25,7 @@ NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"))
 AT_AN_END = 0.05
 """How likely a number is the least or the most that it may be."""
 OUTLIVED_MS_MAX = 120_000
+WAITS_MS = (0, 100, 5_000, 60_000)
 RICH = ("final", "delay_ms", "submit")
 """What an error that is only a text cannot say."""
 
@@ -70,20 +72,22 @@ class Actor:
         self._flights += flights
         self.ask(method, *params, memo=(versions, flights))
 
-    def _remove(self, key: tuple[str, str], options: dict[str, Any] | None) -> None:
-        self.book.excuse(*key, "a remove was sent")
+    def _take_away(self, method: str, key: tuple[str, str], options: dict[str, Any] | None) -> None:
+        """By ``remove`` or ``cancel``."""
+        self.book.excuse(*key, f"a {method} was sent")
+        self.book.sent[method, key] += 1
         self.book.removed.add(key)
-        self._change("remove", *key, options, about=[key])
+        self._change(method, *key, options, about=[key])
 
     def hear(self, message: Request | Response | Notification, now: Now) -> None:
         if isinstance(message, Response) and message.msgid is not None:
             assert self.link is not None
-            method, memo = self.link.asked.pop(message.msgid)
+            method, _, memo = self.link.asked.pop(message.msgid)
             assert message.error is not None or type(message.result) is dict, "every answer is a map"
             self.book.answers[method, message.error is None] += 1
-            self.answered(method, memo, message.error, message.result)
+            self.answered(method, memo, message.error, message.result, now)
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         """A request of this actor was answered."""
 
 
@@ -92,6 +96,8 @@ class Submitter(Actor):
         super().__init__(rng, book)
         self._ids: dict[tuple[str, str], int] = {}
         """As they were last answered."""
+        self._cursors: dict[tuple[str, str], str] = {}
+        """The last of each that was watched."""
 
     def act(self, now: Now) -> None:
         self.choose(SUBMITTER_ACTS, now)
@@ -107,7 +113,53 @@ class Submitter(Actor):
 
     def remove(self, now: Now) -> None:
         key = self._key()
-        self._remove(key, self._maybe_id(key))
+        self._take_away("remove", key, self._maybe_id(key))
+
+    def cancel(self, now: Now) -> None:
+        key = self._key()
+        self._take_away("cancel", key, {**(self._maybe_id(key) or {}), "reason": "not wanted"})
+
+    def move(self, now: Now) -> None:
+        key = self._key()
+        options = self._maybe_id(key) or {}
+        moved = self.rng.choice(("priority", "delay_ms", "due_at_ms"))
+        options[moved] = {"priority": 3, "delay_ms": 2_000, "due_at_ms": now.wall_ms + 5_000}[moved]
+        self.ask("move", *key, options)
+
+    def end_run(self, now: Now) -> None:
+        key = self._key()
+        counts_as = self.rng.choice(("failed", "later"))
+        self.book.sent["end_run", key] += 1
+        self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"})
+
+    def watch(self, now: Now) -> None:
+        """Mostly what was submitted."""
+        key = self.rng.choice(list(self._ids)) if self._ids and self.rng.random() < 0.8 else self._key()
+        options = self._maybe_id(key) or {}
+        if self.rng.random() < 0.7:
+            options["after"] = self._cursors.get(key)
+        self._watch(key, options | {"only_end": self.rng.random() < 0.3})
+
+    def call(self, now: Now) -> None:
+        """Run and wait: a lost answer is asked for again by the same."""
+        job, version = self._job(now, existing="keep")
+        job["result_ms"] = 600_000
+        self._change("submit", job, versions=[version], about=[version.key])
+        self._watch(version.key, {"only_end": True})
+
+    def unwait(self, now: Now) -> None:
+        assert self.link is not None
+        waiting = [msgid for msgid, asked in self.link.asked.items() if asked.method in ("watch", "events")]
+        self.ask("unwait", self.rng.choice(waiting) if waiting else MSGID_MAX)
+
+    def _watch(self, key: tuple[str, str], options: dict[str, Any]) -> None:
+        self.ask("watch", *key, options | {"timeout_ms": self.rng.choice(WAITS_MS)}, memo=key)
+
+    def watch_and_unwait(self, now: Now) -> None:
+        """The same in one write, if this is one."""
+        assert self.link is not None
+        self.watch(now)
+        self.ask("unwait", max(self.link.asked))
 
     def requeue(self, now: Now) -> None:
         key = self._key()
@@ -115,33 +167,59 @@ class Submitter(Actor):
 
     def remove_matching(self, now: Now) -> None:
         """Of what does not run; perhaps only of what was there before a job that was answered, or only counted."""
+        self.take_away_many("remove_matching", ("waiting", "waiting", "behind", "dead"))
+
+    def take_away_many(self, method: str, states: Sequence[str]) -> None:
         rng = self.rng
-        (func, prefix), state = self._key(), rng.choice(("waiting", "waiting", "behind", "dead"))
+        func, prefix = key = self._key()
+        state = rng.choice(states)
         query = {"func": rng.choice((func, None)), "prefix": prefix, "state": state}
-        before_id = rng.choice((None, self._ids.get(self._key())))
+        before_id = rng.choice((None, self._ids.get(key)))
         options = {
             "after": None if before_id is None else f"j0.{before_id:x}-", "dry_run": rng.choice((None, False, True)),
         }  # fmt: skip
-        keys = [(each, prefix) for each in FUNCS if query["func"] in (None, each)]
+        keys = [
+            (each, name)
+            for each in FUNCS
+            for name in NAMES
+            if query["func"] in (None, each) and name.startswith(prefix)
+        ]
         for key in keys if not options["dry_run"] else ():
             self.book.excuse_many(*key, state, before_id)
-        self._change("remove_matching", query, options, about=keys)
+            self.book.sent[method.removesuffix("_matching"), key] += 1
+        self._change(method, query, options, about=keys)
+
+    def cancel_matching(self, now: Now) -> None:
+        """As ``remove_matching``; the dead are left alone."""
+        self.take_away_many("cancel_matching", ("waiting", "waiting", "behind"))
+
+    def move_matching(self, now: Now) -> None:
+        due = self.rng.choice(({"delay_ms": 0}, {"delay_ms": 5_000}, {"due_at_ms": now.wall_ms + 100}, {"priority": 3}))
+        self.ask("move_matching", {"prefix": self.rng.choice(NAMES)}, due | {"dry_run": self.rng.choice((None, True))})
 
     def requeue_matching(self, now: Now) -> None:
         query = self.rng.choice(({"all": True}, {"reason": "simulated"}, {"func": "f"}, {"prefix": "a", "func": "g"}))
         self.ask("requeue_matching", query, {"dry_run": self.rng.choice((None, True))})
 
     def get(self, now: Now) -> None:
-        self.ask("get", *self._key())
+        self.ask("get", *self._key(), {"data": self.rng.random() < 0.5})
 
     def get_what_was_seen(self, now: Now) -> None:
         key = self._key()
-        self.ask("get", *key, {"workload": True, "id": self._ids.get(key)})
+        self.ask("get", *key, {"workload": True, "id": self._ids.get(key), "data": True})
 
     def list(self, now: Now) -> None:
         query = {"prefix": self.rng.choice((None, "a")), "func": self.rng.choice((None, "f"))}
         limit = self.number(fields.ListQuery, "limit", 3)
         self.ask("list", query | {"limit": limit, "after": self.rng.choice((None, "j3"))})
+
+    def events(self, now: Now) -> None:
+        self.ask(
+            "events", {"timeout_ms": self.rng.choice(WAITS_MS), "kinds": self.rng.choice((None, ["done", "lost"]))}
+        )
+
+    def workers(self, now: Now) -> None:
+        self.ask("workers", {"limit": self.number(fields.WorkersQuery, "limit", 1, None)})
 
     def status(self, now: Now) -> None:
         limit = self.number(fields.StatusQuery, "limit", 1, None)
@@ -163,9 +241,9 @@ class Submitter(Actor):
         """The id that was seen last, perhaps an old one, or none."""
         return {"id": self._ids.get(key)} if self.rng.random() < 0.5 else None
 
-    def _job(self, now: Now) -> tuple[dict[str, Any], Version]:
+    def _job(self, now: Now, existing: str | None = None) -> tuple[dict[str, Any], Version]:
         rng = self.rng
-        existing = rng.choice(EXISTING)
+        existing = existing or rng.choice(EXISTING)
         version = self.book.submit(rng.choice(FUNCS), rng.choice(NAMES), existing)
         job = {
             "func": version.func,
@@ -182,6 +260,8 @@ class Submitter(Actor):
             },
             "existing": existing,
             "headers": rng.choice((None, {}, {"a": "b"})),
+            "result_ms": rng.choice((None, 0, 60_000, 600_000)),
+            "run_max_ms": rng.choice((None, None, 1_000, 5_000)),
         }
         if rng.random() < 0.5:
             job["delay_ms"] = self.number(fields.Job, "delay_ms", 0, 1, 50, 2_000, 20_000)
@@ -189,13 +269,17 @@ class Submitter(Actor):
             job["due_at_ms"] = self.number(fields.Job, "due_at_ms", 0, now.wall_ms + rng.randrange(-5_000, 5_000))
         return job, version
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
-        if memo is None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
+        if method == "watch" and error is None and result["next"] is not None:
+            self._cursors[memo] = result["next"]
+            if not result["ended"] and self.rng.random() < 0.7:
+                self._watch(memo, {"after": result["next"], "only_end": False})
+        if method not in ("submit", "submit_batch", "remove", "cancel", "remove_matching", "cancel_matching"):
             return
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
-        if error is not None or method in ("remove", "remove_matching"):
+        if error is not None or method in ("remove", "cancel", "remove_matching", "cancel_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
@@ -211,8 +295,19 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.submit_batch),
     (60, Submitter.remove),
     (50, Submitter.requeue),
+    (60, Submitter.cancel),
+    (60, Submitter.move),
+    (30, Submitter.end_run),
+    (200, Submitter.watch),
+    (100, Submitter.call),
+    (50, Submitter.unwait),
     (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
+    (30, Submitter.cancel_matching),
+    (20, Submitter.move_matching),
+    (30, Submitter.watch_and_unwait),
+    (20, Submitter.events),
+    (20, Submitter.workers),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
@@ -225,6 +320,9 @@ SUBMITTER_ACTS: Acts = (
 
 class Worker(Actor):
     """``manners``: honest, slow (outlives its leases), dying (cuts its connection), rude (says what it likes)."""
+
+    owns = 0.8
+    """How often it takes its runs over when it has connected again."""
 
     def __init__(self, rng: Random, book: Book, manners: str) -> None:
         super().__init__(rng, book)
@@ -252,9 +350,13 @@ class Worker(Actor):
             self._finish(job, outcome)
         self.unreported = []
         for _, _, job in self.runs:
-            self._extend(job, own=rng.random() < 0.8)
-        for func in rng.sample(FUNCS, rng.randrange(1, 4)):
-            link.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
+            self._extend(job, own=rng.random() < self.owns)
+        self.ask_for_work()
+
+    def ask_for_work(self) -> None:
+        """Of several functions, or all."""
+        for func in self.rng.sample(FUNCS, self.rng.randrange(1, 4)):
+            self.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
 
     def act(self, now: Now) -> None:
         self.ask("ping")
@@ -287,10 +389,30 @@ class Worker(Actor):
     def extend_what_it_removes(self, now: Now) -> None:
         if self.runs:
             _, _, job = self.rng.choice(self.runs)
-            self._remove((job["func"], job["name"]), None)
+            self._take_away("remove", (job["func"], job["name"]), None)
             self._extend(job)
 
+    def data(self, now: Now) -> None:
+        """Each chunk differs from all others."""
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self.tell(job)
+
+    def tell(self, job: dict[str, Any]) -> None:
+        """Some chunks of its result."""
+        for _ in range(self.rng.randrange(1, 5)):
+            self.book.chunks += 1
+            chunk = b"%d.%s" % (self.book.chunks, b"x" * self.rng.choice((0, 0, 10, 20_000)))
+            self.ask("data", job["handle"], chunk)
+
+    def progress(self, now: Now) -> None:
+        if self.runs:
+            _, _, job = self.rng.choice(self.runs)
+            self.ask("progress", job["handle"], {"done": now.mono_ms, "note": self.rng.choice((None, "half"))})
+
     def _extend(self, job: dict[str, Any], own: bool = False, lease_ms: int | None = None) -> None:
+        if own:
+            self.book.taken.pop(job["run"], None)
         self.ask("extend", job["handle"], {"own": own, "lease_ms": lease_ms}, memo=job["run"])
 
     def respond_to_nothing(self, now: Now) -> None:
@@ -326,7 +448,11 @@ class Worker(Actor):
         choice = rng.random()
         if choice < 0.6:
             self._version(job).excuses.append("was reported done")
-            return rng.choice((None, b"result", {"outcome": "done", "submit": self._follow_ons(job)}))
+            data = b"of run %d" % job["run"]
+            rich = {"outcome": "done", "data": data, "submit": self._follow_ons(job)}
+            outcome = rng.choice((None, data, rich, rich))
+            self.book.done_sent.setdefault(job_of(job["handle"]), set()).add(None if outcome is None else data)
+            return outcome
         if choice < 0.75:
             return {
                 "outcome": "later",
@@ -353,7 +479,8 @@ class Worker(Actor):
         if rng.random() < 0.2:
             versions.append(self.book.follow_on(job["func"], job["name"], self._version(job)))
         return [
-            {"func": version.func, "name": version.name, "workload": b"%d." % version.number} for version in versions
+            {"func": version.func, "name": version.name, "workload": b"%d." % version.number, "result_ms": 60_000}
+            for version in versions
         ]
 
     def _report(self, msgid: int | None, job: dict[str, Any], outcome: Any) -> None:
@@ -384,8 +511,10 @@ class Worker(Actor):
             slow = self.manners == "slow" and self.rng.random() < 0.5
             took_ms = min(job["lease_ms"] * 2, OUTLIVED_MS_MAX) if slow else self.rng.choice((0, 1, 20, 500))
             self.runs.append((now.mono_ms + took_ms, message.msgid, job))
+            if self.rng.random() < 0.2:
+                self.tell(job)
 
-    def answered(self, method: str, memo: Any, error: str | None, result: Any) -> None:
+    def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
         if method == "remove":
             _, flights = memo
             for flight in flights:
@@ -410,6 +539,8 @@ WORKER_ACTS: Acts = (
     (100, Worker.subscribe),
     (60, Worker.extend),
     (10, Worker.extend_what_it_removes),
+    (80, Worker.data),
+    (40, Worker.progress),
     (25, Worker.unsubscribe),
     (25, Worker.unsubscribe_all),
 )

@@ -3,10 +3,19 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from periodic_client.wire import Decoder, Message, encode_error, encode_request, encode_response
 from periodicd.scheduler.peers import Peer
+
+
+class Asked(NamedTuple):
+    """A request of an actor."""
+
+    method: str
+    params: tuple[Any, ...]
+    memo: Any
+    """What the actor wants to remember of it."""
 
 
 class Link:
@@ -20,8 +29,14 @@ class Link:
         """On the way to the daemon: each is what one write sent."""
         self.down: deque[bytes] = deque()
         """On the way to the actor."""
-        self.asked: dict[int, tuple[str, Any]] = {}
-        """The actor's unanswered requests: method, and what the actor wants to remember of it."""
+        self.asked: dict[int, Asked] = {}
+        """The actor's requests whose answer it has not heard."""
+        self.arrived: set[int] = set()
+        """Those that the daemon has, and has not answered."""
+        self.unwaited: set[int] = set()
+        """Those that are to wait no longer, says an answer."""
+        self.waits: dict[int, int] = {}
+        """Since when those of them wait that were found waiting; by the monotonic clock."""
         self.performing: dict[int, int] = {}
         """Runs by the number of the ``perform`` that left for here."""
         self._to_daemon, self._to_actor = Decoder(), Decoder()
@@ -42,7 +57,7 @@ class Link:
 
     def ask(self, method: str, *params: Any, memo: Any = None) -> None:
         self._msgid += 1
-        self.asked[self._msgid] = (method, memo)
+        self.asked[self._msgid] = Asked(method, params, memo)
         self._send(encode_request(self._msgid, method, params))
 
     def respond(self, msgid: int, result: Any) -> None:

@@ -1,11 +1,5 @@
-"""What the daemon promises, checked from outside at every step. To add a promise, add a method and call it.
+"""What the daemon promises, checked from outside at every step. To add a promise, add a method and call it."""
 
-The book notes what was said to whom: each submit has a version of its own as its workload, so that every run, record
-and report can be traced to the submit that it came from.
-"""
-
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from periodicd.clock import Now
@@ -13,123 +7,12 @@ from periodicd.engine import Engine
 from periodicd.job import Job, State, run_of
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
+from tests.sim.book import Book, Broken, token
 from tests.sim.store import FaultyStore
 
 TIME_TO_RUN_MS = 60_000
 ADJUSTED_MS = 1_000
 """By less the wall clock is being adjusted, not stepped."""
-
-
-class Broken(AssertionError):
-    """A promise was broken."""
-
-
-@dataclass
-class Version:
-    """One submit."""
-
-    func: str
-    name: str
-    number: int
-    acknowledged: bool = False
-    excuses: list[str] = field(default_factory=list)
-    """What may have made it disappear: it was reported done, or a remove or a later submit of its name was sent."""
-    finished: bool = False
-    """A ``finish`` with done was answered: it must never run again."""
-    unwanted: bool = False
-    """It was answered "kept" or "refused", or is the follow-on of a report that was refused: it must not exist."""
-    id: int | None = None
-    """As it was answered."""
-    may_be_removed_dead: bool = False
-    """A request on many was sent that takes it away if it is dead."""
-    was_given: bool = False
-    """A ``perform`` left; before that it is not dead."""
-    runs: int = 0
-    fails_sent: int = 0
-    ran_out: int = 0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.func, self.name
-
-
-class Book:
-    def __init__(self) -> None:
-        self.versions: dict[int, Version] = {}
-        self.latest: dict[tuple[str, str], list[Version]] = {}
-        self._flying: dict[int, tuple[str, str]] = {}
-        """Submits and removes on their way, which may arrive after what is sent later over another link."""
-        self._flights = 0
-        self.answers: Counter[tuple[str, bool]] = Counter()
-        """By method, and whether it was done."""
-        self.orphans = 0
-        """Reports that were refused."""
-        self.reports_sent: Counter[str] = Counter()
-        """By handle: how often an outcome of the run was sent."""
-        self.accepted: set[str] = set()
-        """Handles whose ``finish`` was answered."""
-        self.runs: dict[int, Version] = {}
-        """By the number of the run."""
-        self.removed: set[tuple[str, str]] = set()
-        """For which a ``remove`` was sent, which takes away what runs too."""
-        self.heard: set[int] = set()
-        """Runs whose response has arrived at the daemon."""
-
-    def submit(self, func: str, name: str, existing: str | None) -> Version:
-        version = self._version(func, name)
-        if (func, name) in self._flying.values():
-            version.excuses.append("something sent before it may arrive after it")
-        if existing in ("replace", "keep_live", None):
-            self.excuse(func, name, f"version {version.number} was submitted", but=version)
-        return version
-
-    def follow_on(self, func: str, name: str, of: Version | None) -> Version:
-        """A job that comes with a run's end. Of its name it takes the place of that run's job only."""
-        version = self._version(func, name)
-        if of is not None:
-            of.excuses.append(f"version {version.number} follows on it")
-        return version
-
-    def _version(self, func: str, name: str) -> Version:
-        version = self.versions[len(self.versions) + 1] = Version(func, name, len(self.versions) + 1)
-        self.latest.setdefault((func, name), []).append(version)
-        return version
-
-    def is_accepted(self, handle: str) -> None:
-        """A ``finish`` was answered."""
-        if handle in self.accepted:
-            raise Broken(f"two reports of {handle} were accepted")
-        self.accepted.add(handle)
-
-    def takes_off(self, func: str, name: str) -> int:
-        """A submit or remove of this name is sent; returns its flight."""
-        self._flights += 1
-        self._flying[self._flights] = func, name
-        return self._flights
-
-    def lands(self, flight: int) -> None:
-        """It was answered, or its link is gone: it will not arrive any more."""
-        self._flying.pop(flight, None)
-
-    def excuse_many(self, func: str, name: str, state: str, before_id: int | None) -> None:
-        """A ``remove_matching`` was sent that means the jobs of this name, in this state and with smaller ids."""
-        for version in self.latest.get((func, name), ()):
-            if before_id is None or version.id is None or version.id < before_id:
-                if state == "dead":
-                    version.may_be_removed_dead = True
-                else:
-                    version.excuses.append("a remove_matching was sent")
-
-    def excuse(self, func: str, name: str, why: str, but: Version | None = None) -> None:
-        for version in self.latest.get((func, name), ()):
-            if version is not but:
-                version.excuses.append(why)
-
-
-def token(workload: bytes | None) -> int:
-    """The version that a workload stands for."""
-    assert workload is not None
-    return int(workload.split(b".")[0])
 
 
 class Wait(NamedTuple):
@@ -191,7 +74,10 @@ class Promises:
     def only_workers_and_leases_make_failures(self, store: FaultyStore) -> None:
         for job in store.on_disk().values():
             version = self.book.versions[token(job.workload)]
-            if job.failures > version.fails_sent + version.ran_out:
+            ended_by_others = self.book.sent["end_run", version.key]
+            if job.run_max_ms is not None:
+                ended_by_others += job.attempt
+            if job.failures > min(job.attempt, version.fails_sent + version.ran_out + ended_by_others):
                 raise Broken(f"{job.failures} failures of {version}")
 
     def failures_have_an_end(self, store: FaultyStore) -> None:
@@ -255,6 +141,7 @@ class Promises:
         """A lease did, says the daemon. ``heard``: its worker's messages do not wait."""
         assert run is not None
         self._ran_out.add(run)
+        self.book.ran_out.add(run)
         if mono_ms < self._leases.get(run, 0):
             raise Broken(f"the lease of run {run} ran out {self._leases[run] - mono_ms} ms early")
         if heard and run in self.book.heard:
@@ -263,13 +150,14 @@ class Promises:
         if run in self.book.runs:
             self.book.runs[run].ran_out += 1
 
-    def leaves(self, job: dict[str, Any]) -> None:
-        """A ``perform`` is sent."""
-        if job["run"] <= self._last_run:
-            raise Broken(f"run {job['run']} after run {self._last_run}")
-        self._last_run = job["run"]
-        version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
-        version.was_given = True
+    def leave(self, jobs: list[dict[str, Any]]) -> None:
+        """So many runs are given out by a step."""
+        for job in sorted(jobs, key=lambda job: int(job["run"])):
+            if job["run"] <= self._last_run:
+                raise Broken(f"run {job['run']} after run {self._last_run}")
+            self._last_run = job["run"]
+            version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+            version.was_given = True
 
     def is_told(self, handle: str, kind: str) -> None:
         """A ``notice`` arrived."""
@@ -277,11 +165,11 @@ class Promises:
             raise Broken(f"{handle} is told lost, although its report was accepted")
 
     def one_run_a_job(self, scheduler: Scheduler, store: FaultyStore) -> None:
-        keys = [run.job.key for run in scheduler.runs]
+        keys = [run.job.key for run in scheduler.runs.in_progress]
         if len(keys) != len(set(keys)):
             raise Broken(f"two runs of one job: {keys}")
         running = {job.id for job in store.on_disk().values() if job.state is State.RUNNING}
-        if not running <= {run.job.id for run in scheduler.runs}:
+        if not running <= {run.job.id for run in scheduler.runs.in_progress}:
             raise Broken("the store says of a job that it runs, and nobody runs it")
 
     def memory_is_a_part_of_the_store(self, scheduler: Scheduler, windows: list[Window], store: FaultyStore) -> None:
@@ -294,7 +182,7 @@ class Promises:
             kept = disk.get(job.id)
             if kept is None or kept.state is not State.WAITING or kept.due_at_ms != job.due_at_ms:
                 raise Broken(f"memory has {job}, the store {kept}")
-        for run in scheduler.runs:
+        for run in scheduler.runs.in_progress:
             kept = disk.get(run.job.id)
             if kept is None or kept.state not in (State.WAITING, State.RUNNING):
                 raise Broken(f"a run of {run.job}, but the store has {kept}")
@@ -305,7 +193,7 @@ class Promises:
         queues = scheduler.dispatch.queues
         window_of = {(window.func, window.priority): window for window in windows}
         for job in store.on_disk().values():
-            if job.state is not State.WAITING or scheduler.runs.is_running(job.id):
+            if job.state is not State.WAITING or job.id in scheduler.runs.in_progress:
                 continue
             if not queues.is_open(job.func) or queues.get(job.id) is not None:
                 continue
@@ -343,6 +231,8 @@ class Promises:
 
     def all_is_done(self, store: FaultyStore, wall_ms: int) -> None:
         """Once the faults have stopped and honest workers had time. What came due only now has had none."""
+        # Only its lease brings back what a taker lost, and a clock that was set back before a restart prolongs that.
+        taken = {job.key for job in store.on_disk().values() if job.taken_ms and (job.lease_until_at_ms or 0) > wall_ms}
         for job in store.on_disk().values():
-            if job.state is not State.DEAD and job.due_at_ms <= wall_ms - TIME_TO_RUN_MS:
+            if job.key not in taken and job.state is not State.DEAD and job.due_at_ms <= wall_ms - TIME_TO_RUN_MS:
                 raise Broken(f"{job} is still there, though everything healed")

@@ -5,18 +5,28 @@
 """
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from periodicd.job import Job
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
-from periodicd.store.ops import Op
+from periodicd.store.ops import Kept, Op
 
 Fault = Literal["full", "before_commit", "after_commit"]
 
 
 class Ended(Exception):
     """The disk has failed, or the process was killed: the daemon ends here either way."""
+
+
+class Image(NamedTuple):
+    """All that a store holds."""
+
+    jobs: dict[int, Job]
+    endings: dict[int, Kept]
+    """Values, so they need not be copied."""
+    boot: int
+    next_id: int
 
 
 class FaultyStore(MemoryStore):
@@ -27,10 +37,12 @@ class FaultyStore(MemoryStore):
         """Versions of follow-on jobs whose run's end was not found, and which were nowhere then."""
         self._refused: set[int] = set()
         """The same, not committed yet."""
-        self._disk = self._image()
+        self.disk = self._image()
+        """What would be found after a crash now. Replaced as a whole by each commit."""
 
-    def _image(self) -> tuple[dict[int, Job], int, int]:
-        return {job_id: copy.copy(job) for job_id, job in self._jobs.items()}, self._boot, self._next_id
+    def _image(self) -> "Image":
+        jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
+        return Image(jobs, self._endings.copy(), self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
@@ -46,7 +58,7 @@ class FaultyStore(MemoryStore):
     def commit(self) -> None:
         self._fail_if("before_commit")
         super().commit()
-        self._disk = self._image()
+        self.disk = self._image()
         self.refused |= self._refused
         self._refused = set()
         self._fail_if("after_commit")
@@ -58,14 +70,15 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, self._boot, self._next_id = self._disk
+        jobs, endings, self._boot, self._next_id = self.disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
+        self._endings = endings.copy()
         self.fault = None
         self._refused = set()
 
     def on_disk(self) -> dict[int, Job]:
-        """What would be found after a crash now."""
-        return self._disk[0]
+        """Of ``disk`` the jobs."""
+        return self.disk.jobs
 
 
 def _version(job: Job) -> int:

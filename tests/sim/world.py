@@ -6,6 +6,7 @@ hashes or on trio, so the same seed gives the same trace. To add a fault, add a 
 
 import hashlib
 from random import Random
+from typing import Any
 
 from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
@@ -16,11 +17,15 @@ from periodicd.scheduler import Said, Settings
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
 from periodicd.scheduler.queues import Budget
-from tests.sim.actors import FUNCS, Actor, Submitter, Worker
-from tests.sim.network import Link
-from tests.sim.promises import Book, Broken, Promises
+from tests.sim.actors import Actor, Submitter, Worker
+from tests.sim.book import Book, Broken
+from tests.sim.network import Asked, Link
+from tests.sim.promises import Promises
 from tests.sim.ranges import ends
-from tests.sim.store import Ended, FaultyStore
+from tests.sim.store import Ended, FaultyStore, Image
+from tests.sim.takers import Taker
+from tests.sim.told import Told
+from tests.sim.watchers import Watchers
 
 HEALING_MS = ends(fields.Hello, "disconnect_grace_ms")[1] + 120_000
 """So long a job may wait for the connection that it ran on."""
@@ -33,6 +38,9 @@ class World:
         self.rng = Random(seed)
         self.book = Book()
         self.promises = Promises(self.book)
+        self.told = Told(self.book)
+        tails_bytes = self.rng.choice((100_000, 10_000_000))
+        self.watchers = Watchers(tails_bytes)
         self.store = FaultyStore()
         self.now = Now(1_700_000_000_000, 1_000)
         self.steps = 0
@@ -45,10 +53,14 @@ class World:
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
+        self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
             restart_grace_ms=5_000,
             dead_kept=1_000,
+            results_kept=30,
+            results_bytes=400,
+            tails_bytes=tails_bytes,
         )
         self._start()
 
@@ -85,11 +97,10 @@ class World:
         rushed_until_ms = self.now.mono_ms + RUSH_MS
         until_ms = self.now.mono_ms + HEALING_MS
         while self.now.mono_ms < until_ms:
-            for actor in self._actors:
+            for actor in workers:
                 self._act(actor)
                 if actor.link is not None and actor.link.is_up and self.rng.random() < 0.1:
-                    for func in FUNCS:
-                        actor.link.ask("subscribe", func, {"limit": 10})
+                    actor.ask_for_work()
             for _ in range(3):
                 for link in list(self._links):
                     while link.up:
@@ -110,9 +121,12 @@ class World:
         self.lives += 1
         self.engine = start(self.store, self.now, self.rng.randbytes, self._settings)
         self.promises.new_life()
+        self.told.new_life(self.store.disk)
+        self.watchers.new_life()
         self._link_of = {}
 
     def _engine_steps(self) -> None:
+        before = self.store.disk
         try:
             said = drive(self.engine.step(self.now), self.store, took_us=300)
         except Ended as end:
@@ -121,9 +135,11 @@ class World:
             self._note_events(self.engine.scheduler.step.said())
             self._restart()
             return
-        self._judge_said(said)
+        self._judge_said(said, before)
         self._note_events(said)
         self.promises.check(self.engine, self.store)
+        self.told.check(self.engine.scheduler)
+        self.watchers.check(self.engine.scheduler, self._links, self.store.on_disk())
         for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
             if link is not None:
@@ -137,8 +153,13 @@ class World:
                 if link.peer is peer:
                     self._cut(link)
 
-    def _judge_said(self, said: Said) -> None:
-        """What a step says, whether or not it arrives."""
+    def _judge_said(self, said: Said, before: Image) -> None:
+        """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
+        self.told.begin(self.now, before, self.store.disk)
+        results = self._results(said)
+        performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
+        taken = [job for asked, result in results if asked.method == "take" for job in result["jobs"]]
+        self.watchers.begin(results, performed + taken)
         ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
         methods = []
         lost: set[int] = set()
@@ -146,11 +167,14 @@ class World:
             link = self._link_of[peer]
             if isinstance(message, Response):
                 assert message.msgid is not None
-                method, memo = link.asked[message.msgid]
-                if method == "extend" and message.error is None and memo is not None:
-                    self.promises.is_extended(memo, lost)
-                    lease_ms = message.result["lease_until_at_ms"] - self.now.wall_ms
-                    self.promises.lease_begins(memo, self.now.mono_ms + lease_ms)
+                link.arrived.remove(message.msgid)
+                asked = link.asked[message.msgid]
+                method = asked.method
+                if method == "unwait":
+                    link.unwaited.add(asked.params[0])
+                if message.error is None:
+                    assert message.result is not None
+                    self._judge_result(asked, message.result, lost)
             else:
                 method = message.method
                 if isinstance(message, Request):
@@ -164,6 +188,29 @@ class World:
                         lost.add(run_of(handle))
             methods.append((link.number, method))
         self.promises.pings_are_answered_last(methods)
+        self.book.taken.update((job["run"], job["handle"]) for job in taken)
+        self.promises.leave(performed + taken)
+        self.told.given(performed + taken)
+
+    def _judge_result(self, asked: Asked, result: dict[str, Any], lost: set[int]) -> None:
+        if asked.method == "extend" and asked.memo is not None:
+            self.promises.is_extended(asked.memo, lost)
+            lease_ms = result["lease_until_at_ms"] - self.now.wall_ms
+            self.promises.lease_begins(asked.memo, self.now.mono_ms + lease_ms)
+        elif asked.method == "take":
+            for job in result["jobs"]:
+                self.promises.lease_begins(job["run"], self.now.mono_ms + job["lease_ms"])
+        elif asked.method == "watch":
+            self.watchers.told(asked, result)
+        self.told.answered(asked, result)
+
+    def _results(self, said: Said) -> list[tuple[Asked, dict[str, Any]]]:
+        """What a step answers without an error, in order."""
+        return [
+            (self._link_of[peer].asked[message.msgid or 0], message.result or {})
+            for peer, message in said.messages
+            if isinstance(message, Response) and message.error is None
+        ]
 
     def _note_events(self, said: Said) -> None:
         for event in said.events:
@@ -177,7 +224,6 @@ class World:
     def _note_perform(self, link: Link, message: Message) -> None:
         if isinstance(message, Request):
             (job,) = message.params
-            self.promises.leaves(job)
             link.performing[message.msgid] = job["run"]
 
     def _restart(self) -> None:
@@ -225,7 +271,9 @@ class World:
     def _receive(self, link: Link) -> None:
         self.engine.tell(link.peer, Heard(self.now.mono_ms))
         for message in link.next_up():
-            if isinstance(message, Response):
+            if isinstance(message, Request):
+                link.arrived.add(message.msgid)
+            elif isinstance(message, Response):
                 self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
             self.engine.receive(link.peer, message)
 
@@ -242,19 +290,23 @@ class World:
         was_reading = link.peer.is_reading
         for message in link.next_down():
             self._note(repr(message))
-            self._judge(message)
+            self._judge(message, link)
             actor.hear(message, self.now)
         link.peer.note_outbox(sum(map(len, link.down)))
         if not was_reading and link.peer.is_reading:
             self.engine.tell(link.peer, ReadsAgain())
 
-    def _judge(self, message: Message) -> None:
+    def _judge(self, message: Message, link: Link) -> None:
         if isinstance(message, Request) and message.method == "perform":
             # Time may have passed on the way, which only makes it later; a stepped clock makes its own allowance.
             self.promises.starts(message.params[0], self.now.wall_ms)
         elif isinstance(message, Notification):
             assert message.method == "notice"
             self.promises.is_told(message.params[0], message.params[1])
+        elif isinstance(message, Response) and link.asked[message.msgid or 0].method == "take" and not message.error:
+            assert message.result is not None
+            for job in message.result["jobs"]:
+                self.promises.starts(job, self.now.wall_ms)
 
     # -- the actors ----------------------------------------------------------------------------------------------------
 

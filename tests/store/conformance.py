@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from periodicd.job import Job, State
+from periodicd.job import Error, Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, ops
 from periodicd.store.ops import Key, Op
@@ -52,7 +52,7 @@ def ended_by(how: ops.Delete | ops.Release | ops.Bury, handle: str | None, *foll
 
 
 def claim(job_id: int) -> ops.Claim:
-    return ops.Claim(job_id, f"1-{job_id}-{job_id}", 1, 9_000)
+    return ops.Claim(job_id, f"1-{job_id}-{job_id}", 1, 9_000, 100)
 
 
 @contextmanager
@@ -104,20 +104,23 @@ class Conformance:
         assert self.do(store, ops.Put(put)) == ops.PutResult("created", 7)
         assert self.fetch(store, 7) == put
         assert self.do(store, ops.Get("fünc", "näme\x00")) == ops.GetResult("found", ops.Shown(put, False))
-        self.do(store, ops.Claim(7, "2-3-7", 1, 9_000))
+        self.do(store, ops.Claim(7, "2-3-7", 1, 9_000, 100))
         assert self.fetch(store, 7) == replace(
-            put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_at_ms=9_000
+            put, state=State.RUNNING, handle="2-3-7", attempt=1, lease_until_at_ms=9_000, started_at_ms=100
         )
-        self.do(store, ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why")))
+        self.do(
+            store,
+            ops.Release(end(7), 2**53 + 1, "2-3-7", ops.History(1, 2, 3, 4, True, "why", (Error(1, 5, "why"),), 150)),
+        )
         released = replace(
             put, due_at_ms=2**53 + 1, handle="2-3-7", attempt=1, failures=2, crashes=3, restarts=4, suspect=True,
-            reason="why", dated=False,
+            reason="why", dated=False, errors=(Error(1, 5, "why"),), started_at_ms=150,
         )  # fmt: skip
         assert self.fetch(store, 7) == released
-        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende")))
+        self.do(store, ops.Bury(end(7), 400, "2-4-7", ops.History(2, 3, 3, 5, True, "ende", (), 160)))
         assert self.fetch(store, 7) == replace(
             released, state=State.DEAD, handle="2-4-7", attempt=2, failures=3, restarts=5, reason="ende",
-            ended_at_ms=400,
+            ended_at_ms=400, errors=(), started_at_ms=160,
         )  # fmt: skip
 
     @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 100_000])
@@ -143,14 +146,14 @@ class Conformance:
         assert self.do(store, ops.Fetch(1)) is None
         self.do(store, claim(3))
         assert self.do(store, ops.Put(job(4))) == ops.PutResult("queued_behind", 4)
-        assert self.do(store, ops.Put(job(5))) == ops.PutResult("queued_behind", 5)
+        assert self.do(store, ops.Put(job(5))) == ops.PutResult("queued_behind", 5, 4)
         assert self.do(store, ops.Put(job(6), "keep_live")) == ops.PutResult("kept", 3)
         assert self.do(store, ops.Fetch(4)) is None
         assert self.fetch(store, 5).state is State.BEHIND
         front = self.do(store, ops.Get("f", "a"))
-        assert (front.shown.job.id, front.shown.successor) == (3, True)
+        assert (front.shown.job.id, front.shown.behind) == (3, True)
         behind = self.do(store, ops.Get("f", "a", 5, workload=False))
-        assert (behind.shown.job.id, behind.shown.job.workload, behind.shown.successor) == (5, None, False)
+        assert (behind.shown.job.id, behind.shown.job.workload, behind.shown.behind) == (5, None, False)
         assert self.do(store, ops.Get("f", "a", 4)) == ops.GetResult("changed")
         assert self.do(store, ops.Get("f", "b", 4)) == ops.GetResult("absent")
 
@@ -173,22 +176,129 @@ class Conformance:
         self.do(store, claim(1))
         self.do(store, ops.Put(job(1)), claim(1))
         first = self.fetch(store, 1)
-        self.do(store, ops.Claim(1, "another", 9, 9))
+        self.do(store, ops.Claim(1, "another", 9, 9, 8))
         assert self.fetch(store, 1) == first
         assert self.do(store, ops.Extend(1, 10_000)) is True
         assert self.fetch(store, 1).lease_until_at_ms == 10_000
         self.do(store, release(1))
         assert self.do(store, ops.Extend(1, 11_000)) is False
 
+    def kept(self, job_id: int = 1, until_at_ms: int = 500, data: bytes = b"result") -> ops.Kept:
+        return ops.Kept("f", "a", ops.JobEnd(job_id, "done", 250, 1, None, data, len(data)), until_at_ms)
+
+    def last(self, store: Store, at_ms: int = 0, job_id: int | None = None) -> ops.JobEnd | None:
+        found: ops.GetResult = self.do(store, ops.Get("f", "a", job_id, at_ms=at_ms, data=True))
+        return found.last
+
+    def end_kept(self, store: Store, job_id: int, until_at_ms: int = 500, data: bytes = b"result") -> None:
+        kept = self.kept(job_id, until_at_ms, data)
+        self.do(store, ops.Put(job(job_id)), ops.Delete(msgspec.structs.replace(end(job_id), kept=kept)))
+
+    def test_an_ending_is_kept_until_its_time_is_over(self, store: Store) -> None:
+        assert self.last(store) is None
+        self.end_kept(store, 1)
+        assert self.last(store, 499) == self.kept().end
+        assert self.last(store, 500) is None
+        assert self.do(store, ops.FetchEnd(1)) == self.kept().end
+        without_data = self.kept().end._replace(data=None)
+        assert self.do(store, ops.Get("f", "a")) == ops.GetResult("absent", None, without_data)
+
+    def test_the_newest_ending_is_the_last_and_one_is_found_by_its_id(self, store: Store) -> None:
+        self.end_kept(store, 1)
+        self.end_kept(store, 2)
+        self.do(store, ops.Put(job(3)))
+        assert self.last(store) == self.kept(2).end
+        assert self.last(store, job_id=1) == self.kept(1).end
+        assert self.last(store, job_id=9) == self.kept(2).end
+
+    def test_an_end_of_a_run_that_is_not_found_keeps_nothing(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Delete(ops.End(1, "another", 250, (), self.kept())))
+        assert self.last(store) is None
+
+    def test_a_job_that_waits_again_has_not_ended_unless_another_takes_its_place(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1))
+        again = ended_by(release(1), "1-1-1")
+        again = msgspec.structs.replace(again, end=msgspec.structs.replace(end(1), kept=self.kept()))
+        self.do(store, again)
+        assert self.last(store) is None
+        self.do(store, claim(1), ops.Put(job(2)), again)
+        assert self.last(store) == self.kept().end
+
+    def test_whatever_takes_a_record_away_keeps_its_ending_if_that_was_asked_for(self, store: Store) -> None:
+        for number, (ask, ending) in enumerate(
+            [
+                (ops.Put(job(90)), "replaced"),
+                (remove(), "removed"),
+                (ops.Cancel("f", "a", 250, "why"), "cancelled"),
+            ],
+            1,
+        ):
+            self.do(store, ops.Put(job(number, result_ms=1_000)), ask)
+            last = self.last(store, job_id=number)
+            assert last is not None
+            assert (last.id, last.ending, last.data_bytes) == (number, ending, 0)
+            self.do(store, remove())
+        self.do(store, ops.Put(job(10)), remove())
+        assert self.do(store, ops.FetchEnd(10)) is None
+
+    def test_keep_keeps_a_remembered_ending_too(self, store: Store) -> None:
+        self.end_kept(store, 1)
+        again = job(2)
+        again.submitted_at_ms = 499
+        assert self.do(store, ops.Put(again, "keep")) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(again, "keep_live")) == ops.PutResult("created", 2)
+        assert self.do(store, ops.Put(job(3), "keep")) == ops.PutResult("kept", 2)
+        self.do(store, remove())
+        later = job(4)
+        later.submitted_at_ms = 500
+        assert self.do(store, ops.Put(later, "keep")) == ops.PutResult("created", 4)
+
+    def test_endings_past_their_budget_are_forgotten_those_that_end_soonest_first(self, store: Store) -> None:
+        for number, until_at_ms in enumerate((900, 300, 600), 1):
+            self.end_kept(store, number, until_at_ms, bytes(10))
+        assert self.do(store, ops.Forget(299, 3, 30, 10)) == 0
+        assert self.do(store, ops.Forget(299, 3, 29, 10)) == 1
+        assert self.do(store, ops.FetchEnd(2)) is None
+        assert self.do(store, ops.Forget(299, 1, 99, 10)) == 1
+        assert self.do(store, ops.FetchEnd(3)) is None
+        assert self.do(store, ops.Forget(900, 9, 99, 10)) == 1
+        for number in (4, 5):
+            self.end_kept(store, number)
+        assert self.do(store, ops.Forget(500, 9, 99, 1)) == 1
+
+    def test_cancel_takes_what_waits_and_marks_what_runs(self, store: Store) -> None:
+        cancel = ops.Cancel("f", "a", 250, "why")
+        assert self.do(store, cancel) == ops.CancelResult("absent")
+        self.do(store, ops.Put(job(1)))
+        assert self.do(store, cancel) == ops.CancelResult("cancelled", (1,))
+        self.do(store, ops.Put(job(2)), claim(2), ops.Put(job(3)))
+        assert self.do(store, cancel) == ops.CancelResult("asked", (3,), 2)
+        assert self.fetch(store, 2).cancelled == "why"
+        assert self.count(store) == ops.FunctionCount(1, 0, 0, None)
+        self.do(store, bury(2))
+        assert self.do(store, cancel) == ops.CancelResult("not_live")
+
+    def test_move_changes_when_and_in_which_lane_a_job_waits(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, dated=True)))
+        result: ops.MoveResult = self.do(store, ops.Move("f", "a", None, False, 5))
+        assert result == ops.MoveResult("moved", replace(job(1, priority=5, dated=True), workload=None))
+        result = self.do(store, ops.Move("f", "a", 900, False, None, 1))
+        assert result.job is not None
+        assert (result.job.due_at_ms, result.job.dated) == (900, False)
+        page: ops.PageResult = self.do(store, ops.Page("f", 5, None, 9, 9_999, 9_999))
+        assert [each.id for each in page.jobs] == [1]
+        self.do(store, claim(1))
+        assert self.do(store, ops.Move("f", "a", 900, False, None)) == ops.MoveResult("not_waiting")
+
     @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
     def test_a_run_s_end_hands_over_to_the_job_behind(self, store: Store, how: Any) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=700, priority=4)))
         ended = self.do(store, how)
         assert ended.found
-        assert ended.successor == replace(job(2, due_at_ms=700, priority=4), workload=None)
+        assert ended.behind == replace(job(2, due_at_ms=700, priority=4), workload=None)
         assert self.do(store, ops.Fetch(1)) is None
         assert self.fetch(store, 2).state is State.WAITING
-        assert self.do(store, ops.Get("f", "a")).shown.successor is False
+        assert self.do(store, ops.Get("f", "a")).shown.behind is False
         assert self.count(store) == ops.FunctionCount(1, 0, 0, 700)
 
     @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
@@ -203,11 +313,11 @@ class Conformance:
     def test_remove_takes_any_state_and_what_is_behind(self, store: Store) -> None:
         assert self.do(store, remove()) == ops.RemoveResult("absent")
         self.do(store, ops.Put(job(1)))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 1)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (1,))
         self.do(store, ops.Put(job(2)), claim(2), ops.Put(job(3)))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 2)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (3, 2))
         self.do(store, ops.Put(job(4)), bury(4))
-        assert self.do(store, remove()) == ops.RemoveResult("removed", 4)
+        assert self.do(store, remove()) == ops.RemoveResult("removed", (4,))
         assert self.count(store) == ops.FunctionCount()
         assert store.list_jobs(ops.Listing()).jobs == []
 
@@ -217,12 +327,12 @@ class Conformance:
         assert self.do(store, remove("b", 2)) == ops.RemoveResult("absent")
         assert self.count(store) == ops.FunctionCount(2, 1, 0, None)
         waits = replace(job(3, due_at_ms=900), workload=None)
-        assert self.do(store, remove(job_id=1)) == ops.RemoveResult("removed", 1, waits)
+        assert self.do(store, remove(job_id=1)) == ops.RemoveResult("removed", (1,), waits)
         assert self.count(store) == ops.FunctionCount(1, 0, 0, 900)
         self.do(store, claim(3), ops.Put(job(4)))
-        assert self.do(store, remove(job_id=4)) == ops.RemoveResult("removed")
+        assert self.do(store, remove(job_id=4)) == ops.RemoveResult("removed", (4,))
         assert self.fetch(store, 3).state is State.RUNNING
-        assert self.do(store, remove(job_id=3)) == ops.RemoveResult("removed", 3)
+        assert self.do(store, remove(job_id=3)) == ops.RemoveResult("removed", (3,))
         assert self.count(store) == ops.FunctionCount()
 
     @pytest.mark.parametrize("how", [delete(1), release(1), bury(1)])
@@ -257,14 +367,14 @@ class Conformance:
     def test_a_follow_on_of_the_run_s_name_gives_way_to_the_job_behind(self, store: Store, how: Any) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)))
         ended = self.do(store, ended_by(how, "1-1-1", ops.Put(job(8)), ops.Put(job(9, "x"))))
-        assert ended.successor.id == 2
+        assert ended.behind.id == 2
         assert ended.follow_ons == (None, ops.PutResult("created", 9))
         assert self.do(store, ops.Fetch(8)) is None
         assert self.count(store) == ops.FunctionCount(2, 0, 0, 100)
 
     def test_what_takes_a_place_is_due_at_the_earliest_when_it_takes_it(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=100)))
-        assert self.do(store, delete(1)).successor.due_at_ms == 250
+        assert self.do(store, delete(1)).behind.due_at_ms == 250
         assert self.fetch(store, 2).due_at_ms == 250
 
     def test_a_shift_moves_what_waits_for_no_date(self, store: Store) -> None:
@@ -278,9 +388,9 @@ class Conformance:
 
     def test_who_takes_a_place_after_its_date_waits_for_it_no_more(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, due_at_ms=200, dated=True)))
-        assert not self.do(store, delete(1)).successor.dated
+        assert not self.do(store, delete(1)).behind.dated
         self.do(store, ops.Put(job(3, "b")), claim(3), ops.Put(job(4, "b", due_at_ms=700, dated=True)))
-        assert self.do(store, delete(3)).successor.dated
+        assert self.do(store, delete(3)).behind.dated
         self.do(store, claim(4), bury(4), ops.Requeue("f", "b", 5, 800))
         assert not self.fetch(store, 5).dated
 
@@ -394,8 +504,8 @@ class Conformance:
             for other in State:
                 if other is not state:
                     assert self.do(store, ops.Remove("f", "a", 250, job_id, other)) == ops.RemoveResult("changed")
-        assert self.do(store, ops.Remove("f", "a", 250, 2, State.BEHIND)) == ops.RemoveResult("removed")
-        assert self.do(store, ops.Remove("f", "a", 250, 1, State.RUNNING)) == ops.RemoveResult("removed", 1)
+        assert self.do(store, ops.Remove("f", "a", 250, 2, State.BEHIND)) == ops.RemoveResult("removed", (2,))
+        assert self.do(store, ops.Remove("f", "a", 250, 1, State.RUNNING)) == ops.RemoveResult("removed", (1,))
 
     def test_a_listing_beside_changes_sees_each_whole(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)))
@@ -416,9 +526,9 @@ class Conformance:
             looking.result()
         assert found <= {(1, State.WAITING, 0), (1, State.RUNNING, 1)}
 
-    def test_listings_show_who_has_a_successor(self, store: Store) -> None:
+    def test_listings_show_who_has_a_job_behind(self, store: Store) -> None:
         self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2)), ops.Put(job(3, "b")), claim(3))
-        listed = [(found.job.id, found.successor) for found in store.list_jobs(ops.Listing()).jobs]
+        listed = [(found.job.id, found.behind) for found in store.list_jobs(ops.Listing()).jobs]
         assert listed == [(1, True), (2, False), (3, False)]
 
     def test_counts_come_in_pages_by_name(self, store: Store) -> None:

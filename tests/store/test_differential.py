@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from periodicd.job import State
+from periodicd.job import Error, State
 from periodicd.retry import Retry
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
@@ -35,6 +35,8 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "priority": draw(st.integers(-2, 2)),
         "lease_ms": draw(st.integers(1_000, 2_000)),
         "dated": draw(st.booleans()),
+        "result_ms": draw(st.sampled_from([0, 0, 20, 2**31])),
+        "run_max_ms": draw(st.none() | st.integers(1_000, 2_000)),
         "headers": draw(st.none() | st.just({"a": "ä"})),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
     }
@@ -45,10 +47,11 @@ identities = st.tuples(st.sampled_from(FUNCS), st.sampled_from(NAMES))
 handles = st.sampled_from(["1-1-1", "2-2-2"])
 kept_handles = st.none() | handles
 counts = st.integers(0, 9)
-ends = st.builds(
-    ops.End, ids, st.none() | handles, millis, st.lists(puts(), max_size=2).map(tuple)
-)  # fmt: skip
-histories = st.builds(ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5))
+ends = st.builds(ops.End, ids, st.none() | handles, millis, st.lists(puts(), max_size=2).map(tuple))
+errors = st.lists(st.builds(Error, counts, millis, st.text(max_size=5)), max_size=2).map(tuple)
+histories = st.builds(
+    ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5), errors, st.none() | millis
+)
 steps = st.lists(
     puts()
     | st.builds(
@@ -56,15 +59,29 @@ steps = st.lists(
         st.none() | ids, st.none() | st.sampled_from(State),
     )
     | st.builds(lambda key, due, i: ops.Requeue(key[0], key[1], 0, due, i), identities, millis, st.none() | ids)
-    | st.builds(ops.Claim, ids, handles, counts, int64)
+    | st.builds(ops.Claim, ids, handles, counts, int64, millis, millis)
+    | st.builds(
+        lambda key, at_ms, why, i, state: ops.Cancel(key[0], key[1], at_ms, why, i, i and state),
+        identities, millis, st.text(max_size=3), st.none() | ids, st.none() | st.sampled_from(State),
+    )
+    | st.builds(
+        lambda key, due, dated, priority, i, state: ops.Move(key[0], key[1], due, dated, priority, i, i and state),
+        identities, st.none() | millis, st.booleans(), st.none() | st.integers(-2, 2), st.none() | ids,
+        st.none() | st.sampled_from(State),
+    )
     | st.builds(ops.Extend, ids, int64)
-    | st.builds(ops.Delete, ends)
+    | st.builds(ops.Delete, ends, st.sampled_from(["done", "cancelled"]))
     | st.builds(ops.Release, ends, millis, kept_handles, histories)
     | st.builds(ops.Bury, ends, millis, kept_handles, histories)
     | st.builds(ops.Purge, millis, counts, counts)
+    | st.builds(ops.Forget, millis, counts, st.integers(0, 20), counts)
+    | st.builds(ops.FetchEnd, ids)
     | st.builds(ops.Shift, millis)
     | st.just(ops.Boot())
-    | st.builds(lambda key, i, work: ops.Get(key[0], key[1], i, work), identities, st.none() | ids, st.booleans())
+    | st.builds(
+        lambda key, i, work, at_ms, data: ops.Get(key[0], key[1], i, work, at_ms, data),
+        identities, st.none() | ids, st.booleans(), millis, st.booleans(),
+    )
     | st.builds(ops.Fetch, ids)
     | st.builds(ops.Lanes, st.sampled_from(FUNCS))
     | st.builds(
@@ -88,6 +105,10 @@ def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[An
             return [], next_id
         for put in op.end.follow_ons:
             put.job.id, next_id = next_id, next_id + 1
+        if found is not None and found.result_ms:
+            end = ops.JobEnd(found.id, "done", op.end.at_ms, 1, None, b"abc", 3)
+            kept = ops.Kept(found.func, found.name, end, op.end.at_ms + found.result_ms)
+            op = msgspec.structs.replace(op, end=msgspec.structs.replace(op.end, kept=kept))
     return [op], next_id
 
 
@@ -168,7 +189,7 @@ def test_the_stores_agree_on_many_equal_ops_at_once(names: list[str], data: st.D
         ]
         if wrong:
             ends.append(ends[0])
-        for step in (puts, [ops.Claim(number, f"1-{number}", 1, 9) for number in claimed], behind, ends):
+        for step in (puts, [ops.Claim(number, f"1-{number}", 1, 9, 8) for number in claimed], behind, ends):
             assert model.apply(list(step)) == real.apply(list(step))
             model.commit()
             real.commit()

@@ -47,11 +47,11 @@ def test_what_was_committed_is_there_after_a_reopen_and_the_rest_is_not(path: Pa
     (front,) = store.apply([ops.Get("f", "a")])
     assert isinstance(front, ops.GetResult)
     assert front.shown is not None
-    assert front.shown.successor, "what waits behind is known again"
+    assert front.shown.behind, "what waits behind is known again"
     assert store.apply([EVERYTHING]) == [ops.CountResult({"f": ops.FunctionCount(3, 1, 0, 100)}, False)]
     (ended,) = store.apply([delete(1)])
     assert isinstance(ended, ops.Ended)
-    assert ended.successor is not None
+    assert ended.behind is not None
     store.close()
 
 
@@ -122,7 +122,7 @@ def test_a_file_of_the_first_version_becomes_one_of_today(path: Path) -> None:
         Retry(limit=3, backoff="quadratic", jitter_percent=7), dated=True,
     )  # fmt: skip
     assert runs.retry == Retry(jitter_percent=0), "what was submitted under another default keeps it"
-    assert (runs.handle, runs.lease_until_at_ms, listed[2].successor) == ("1-1-2", 1_700_000_600_000, True)
+    assert (runs.handle, runs.lease_until_at_ms, listed[2].behind) == ("1-1-2", 1_700_000_600_000, True)
     assert (behind.name, behind.state) == ("runs", State.BEHIND)
     assert (dead.ended_at_ms, dead.reason, dead.failures) == (1_700_000_050_000, "not a picture", 1)
     assert (again.due_at_ms, again.crashes, again.suspect, again.restarts) == (1_700_000_200_000, 2, True, 0)
@@ -152,6 +152,18 @@ def test_a_checkpoint_falls_due_and_lets_the_wal_start_again(path: Path) -> None
         sizes.append(wal.stat().st_size)
     assert CHECKPOINT_WEIGHT > 0
     assert sizes[0] == sizes[1] == sizes[2]
+    store.close()
+
+
+def test_large_workloads_make_a_checkpoint_fall_due_by_their_pages(path: Path) -> None:
+    store = SqliteStore(path, "relaxed")
+    for job_id in range(1, 20):
+        store.apply([ops.Put(job(job_id, str(job_id), workload=bytes(1_000_000)))])
+        store.commit()
+        if store.wants_tending:
+            break
+    assert job_id == 17, "4,000 pages of 4 KB"
+    store.tend()
     store.close()
 
 

@@ -1,0 +1,43 @@
+"""Kinds of values that a peer may send: their ranges, from the protocol's constants. Types only."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from periodic_client.wire import limits
+from periodicd.protocol.words import BYTES, CURSOR
+
+Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_BYTES_MAX)]
+Text = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX)]
+Cursor = Annotated[str, Meta(max_length=limits.CURSOR_BYTES_MAX), CURSOR]
+Bytes = Annotated[Any, BYTES]
+Headers = Annotated[dict[str, str], Meta(max_length=limits.HEADERS_MAX)]
+Features = Annotated[tuple[Text, ...], Meta(max_length=limits.FEATURES_MAX)]
+
+Id = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
+Version = Annotated[int, Meta(ge=1, le=limits.INTEGER_MAX)]
+Time = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
+Wait = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
+Priority = Annotated[int, Meta(ge=limits.PRIORITY[0], le=limits.PRIORITY[1])]
+Lease = Annotated[int, Meta(ge=limits.LEASE_MS[0], le=limits.LEASE_MS[1])]
+Grace = Annotated[int, Meta(ge=0, le=limits.GRACE_MS_MAX)]
+Silence = Annotated[int, Meta(ge=limits.SILENCE_MS[0], le=limits.SILENCE_MS[1])]
+Retries = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["limit"][1])]
+RetryWait = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["delay_ms"][1])]
+RetryCap = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["cap_ms"][1])]
+Keeping = Annotated[int, Meta(ge=0, le=limits.RESULT_MS_MAX)]
+Percent = Annotated[int, Meta(ge=0, le=limits.RETRY_INTEGERS["jitter_percent"][1])]
+Room = Annotated[int, Meta(ge=1, le=limits.CONNECTION_JOBS_MAX)]
+Page = Annotated[int, Meta(ge=1, le=limits.LISTING_MAX)]
+Patience = Annotated[int, Meta(ge=0, le=limits.WAIT_MS_MAX)]
+Msgid = Annotated[int, Meta(ge=0, le=limits.MSGID_MAX)]
+Amount = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX)]
+Kinds = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=limits.KINDS_MAX)]
+Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
+
+StateWord = Literal["waiting", "running", "dead", "behind"]
+EndWord = Literal["failed", "later"]
+OutcomeWord = Literal["done", "failed", "later"]
+
+CHARACTERS_THAT_FIT = limits.NAME_BYTES_MAX // 4
+"""Without counting: UTF-8 has 4 bytes a character at the most."""

@@ -1,0 +1,100 @@
+"""The runs in progress: what a run is, and which there are. Decides nothing about them."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from periodicd.job import Job
+from periodicd.scheduler.peers import Peer
+
+
+class Run:
+    """The job's own record holds the counters as of this run."""
+
+    __slots__ = (
+        "alone",
+        "begun_ms",
+        "ended",
+        "former",
+        "handle",
+        "job",
+        "lease_ms",
+        "lost",
+        "number",
+        "peer",
+        "reported",
+        "until_ms",
+    )
+
+    def __init__(self, number: int, handle: str, job: Job, peer: Peer | None, begun_ms: int) -> None:
+        self.begun_ms = begun_ms
+        """By the monotonic clock; of one of the life before, when this life began."""
+        self.number = number
+        """By which it is shown: the handle is for its worker only."""
+        self.handle = handle
+        self.job = job
+        self.lease_ms = job.lease_ms
+        self.until_ms: int | None = None
+        """When it ends, whatever its lease; by the monotonic clock."""
+        self.peer = peer
+        """None: the connection is gone, was one of the daemon's life before, or never was: the run was taken."""
+        self.former = False
+        """It began in the daemon's life before, and nobody has taken it over."""
+        self.alone = False
+        """No other run was on its connection when that was lost."""
+        self.ended = False
+        """The job waits again or is dead, but its worker may still be busy with it, and its report may still count."""
+        self.reported = False
+        """Its worker reported with ``finish``; the response that follows needs no answer."""
+        self.lost = False
+        """Its worker was told that it no longer counts."""
+
+
+class InProgress:
+    """The runs that count, by their handle, their job, and its identity."""
+
+    def __init__(self) -> None:
+        self.by_func: Counter[str] = Counter()
+        """How many, zeros left out."""
+        self._by_handle: dict[str, Run] = {}
+        self._by_key: dict[tuple[str, str], Run] = {}
+        self._by_id: dict[int, Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_handle)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._by_handle.values())
+
+    def __contains__(self, job_id: int) -> bool:
+        """Whether the job runs, though its row may not say so yet."""
+        return job_id in self._by_id
+
+    @property
+    def with_workers(self) -> bool:
+        """Whether a connected worker is busy with one."""
+        return any(run.peer is not None for run in self)
+
+    def by_handle(self, handle: str) -> Run | None:
+        return self._by_handle.get(handle)
+
+    def of_job(self, job_id: int) -> Run | None:
+        return self._by_id.get(job_id)
+
+    def of_key(self, key: tuple[str, str]) -> Run | None:
+        return self._by_key.get(key)
+
+    def add(self, run: Run) -> None:
+        self._by_handle[run.handle] = run
+        self._by_key[run.job.key] = run
+        self._by_id[run.job.id] = run
+        self.by_func[run.job.func] += 1
+
+    def remove(self, run: Run) -> None:
+        func = run.job.func
+        del self._by_handle[run.handle]
+        del self._by_key[run.job.key]
+        del self._by_id[run.job.id]
+        if self.by_func[func] == 1:
+            del self.by_func[func]
+        else:
+            self.by_func[func] -= 1

@@ -1,0 +1,103 @@
+"""What workers say of their runs: how they ended, that they go on, how far they are. Decides nothing about jobs.
+
+A run's end is carried out by ``Runs``; here is who is answered what about it.
+"""
+
+from typing import Any
+
+from periodic_client.wire import LeaseLost
+from periodicd.protocol import answers, requests
+from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.in_progress import Run
+from periodicd.scheduler.jobs import Jobs
+from periodicd.scheduler.peers import Peer
+from periodicd.scheduler.runs import Runs, job_of
+from periodicd.scheduler.step import Step
+from periodicd.scheduler.watches import Watches
+from periodicd.store import ops
+
+
+class Reports:
+    def __init__(self, step: Step, runs: Runs, dispatch: Dispatch, jobs: Jobs, watches: Watches) -> None:
+        self._step = step
+        self._runs = runs
+        self._dispatch = dispatch
+        self._jobs = jobs
+        self._watches = watches
+
+    def respond(self, peer: Peer, msgid: int | None, error: str | None, result: Any, rules: requests.Rules) -> None:
+        """The response to a ``perform``: the end of the run, and room for another."""
+        run = self._runs.answered(peer, msgid) if msgid is not None else None
+        if run is None or msgid is None:
+            return  # to a request that was never made
+        self._dispatch.give_room(peer, msgid)
+        if run.lost or run.reported:
+            return
+        outcome, is_readable = requests.response(error, result, rules)
+        if not is_readable:
+            self._step.notice(run.peer, run.handle, "refused", outcome.reason)
+
+        def on_ended(ended: ops.Ended) -> None:
+            if not ended.found:
+                self._runs.tell_lost(run, "its job was removed, replaced or given out again")
+
+        self._runs.report(run, outcome, self._jobs.follow_ons(outcome), on_ended)
+
+    def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
+        run, job_id = self._runs.find(handle), job_of(handle)
+
+        def on_ended(ended: ops.Ended) -> None:
+            if ended.found:
+                self._step.reply(peer, msgid)
+                return
+            text = "this is not the latest run of a job, or it was reported already"
+            self._step.refuse(peer, msgid, LeaseLost(text))
+            if run is not None:
+                self._runs.not_counted(run, peer, "its job was removed or replaced")
+
+        if run is not None:
+            run.reported = True
+            self._runs.report(run, outcome, self._jobs.follow_ons(outcome), on_ended)
+        elif job_id is None:
+            on_ended(ops.Ended(False))
+        else:
+            self._runs.report_late(job_id, handle, outcome, self._jobs.follow_ons(outcome), on_ended)
+
+    def extend(self, peer: Peer, msgid: int, handle: str, lease_ms: int | None, own: bool) -> None:
+        """The lease starts anew. A worker that has connected again says that the run is its own."""
+        run = self._in_progress(peer, msgid, handle)
+        if run is None:
+            return
+        if own and run.peer is not peer:
+            self._runs.take_over(run, peer)
+
+        def on_extended(found: bool) -> None:
+            if not found:
+                self._step.refuse(peer, msgid, LeaseLost("its job was removed or replaced"))
+                return
+            answer: answers.ExtendAnswer = {
+                "lease_until_at_ms": until_at_ms,
+                "cancelled": run.job.cancelled is not None,
+            }
+            self._step.reply(peer, msgid, answer)
+
+        until_at_ms = self._runs.extend(run, lease_ms or run.lease_ms, on_extended)
+
+    def data(self, peer: Peer, msgid: int, handle: str, data: bytes) -> None:
+        run = self._in_progress(peer, msgid, handle)
+        if run is not None:
+            self._watches.add(run.job, data)
+            self._step.reply(peer, msgid)
+
+    def progress(self, peer: Peer, msgid: int, handle: str, progress: requests.Progress) -> None:
+        run = self._in_progress(peer, msgid, handle)
+        if run is not None:
+            self._watches.progress(run.job, progress)
+            self._step.reply(peer, msgid)
+
+    def _in_progress(self, peer: Peer, msgid: int, handle: str) -> Run | None:
+        """None if it is not; then the request was refused."""
+        run = self._runs.in_progress.by_handle(handle)
+        if run is None:
+            self._step.refuse(peer, msgid, LeaseLost("this run is not in progress"))
+        return run
