@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stores.servers import FOLDER, Server, started, write_key
+from tests.stores.servers import FOLDER, Server, started, webdav_server, write_key
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +20,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def webdav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("webdav")
     (folder / "files").mkdir()
-    for said in started(FOLDER / "dav_server.py", folder / "files", "worker", "a-password"):
-        keys = write_key(folder / "key", username="worker", password="a-password")  # noqa: S106
-        yield Server("webdav", "webdav:///photos?endpoint={}", said.strip(), keys)
+    yield from webdav_server(folder / "files", folder / "key")
 
 
 @pytest.fixture(params=["s3", "webdav"])

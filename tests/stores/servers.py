@@ -40,6 +40,13 @@ def write_key(path: Path, **keys: str) -> Path:
     return newer.replace(path)
 
 
+def webdav_server(folder: Path, key_file: Path) -> Iterator[Server]:
+    """One of `folder`, which asks for the user and the password that are written to `key_file`."""
+    for said in started(FOLDER / "dav_server.py", folder, "worker", "a-password"):
+        write_key(key_file, username="worker", password="a-password")  # noqa: S106
+        yield Server("webdav", "webdav:///photos?endpoint={}", said.strip(), key_file)
+
+
 def started(*command: str | Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, *command],
