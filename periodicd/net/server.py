@@ -76,7 +76,7 @@ class Server:
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
         self._pace = Pace()
-        self._counted = Steps()
+        self._counted = Steps(self._pace)
         self._sockets: dict[Path, tuple[int, int] | None] = {}
         """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
