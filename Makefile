@@ -86,10 +86,11 @@ storm: setup  ## pictures of all kinds through the chain while workers are kille
 sidedata: setup  ## pictures with broken side data, which must open all the same: MUTATIONS=10000 of each format, SEED=
 	$(BIN)/python -m tests.side_data --mutations $(or $(MUTATIONS),10000) $(if $(SEED),--seed $(SEED))
 
-power: setup  ## the same with power cuts, on a file system that forgets what was not synced: CUTS=50 SEED= (needs FUSE)
+power: setup  ## the same with power cuts, on a file system that forgets what was not synced, and one that is slow: CUTS=50 SEED= (needs FUSE)
 	@$(BIN)/python -c 'import pyfuse3' 2>/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends \
 		libfuse3-dev fuse3 pkg-config gcc python3-dev && $(BIN)/pip install -q pyfuse3; }
 	$(BIN)/python -m tests.power --cuts $(or $(CUTS),50) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.power --slow-ms 100
 
 check: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from periodic_client.wire import Busy, ClosingError, Decoder, Limits, Message, e
 from periodicd.clock import system_now
 from periodicd.engine import Ended, Engine, Heard, ReadsAgain
 from periodicd.logs import about
+from periodicd.net.pings import Pings, Steps
 from periodicd.scheduler.peers import Peer
 
 log = logging.getLogger("periodicd.connection")
@@ -46,12 +47,14 @@ class Connection:
         wake: Callable[[], None],
         call_after_step: Callable[["Connection"], None],
         turn: trio.Lock,
+        steps: Steps,
         sock: socket.socket | None = None,
     ) -> None:
         """``sock`` is that of the stream, if it has one: it does not block."""
         self.peer = peer
         self._sock = sock
         self._turn = turn
+        self._pings = Pings(steps, peer)
         self._stream = stream
         self._engine = engine
         self._wake = wake
@@ -166,7 +169,12 @@ class Connection:
         before = self._decoder.pending_bytes
         try:
             for message in self._decoder.feed(data):
-                self._engine.receive(peer, message)
+                answer = self._pings.answer(message)
+                if answer is None:
+                    self._engine.receive(peer, message)
+                else:
+                    self.queue(answer)
+                    self.send()
         finally:
             self._waiting_bytes += max(0, before + len(data) - self._decoder.pending_bytes)
             self._note_inbox()

@@ -18,7 +18,12 @@ class Pace:
 
     def on_loop(self, ops: int) -> bool:
         """Whether a commit of so many ops is to be made on the loop."""
-        return ops <= OPS_MAX and self._mean_us < QUICK_US
+        return ops <= OPS_MAX and not self.is_slow
+
+    @property
+    def is_slow(self) -> bool:
+        """Commits take long, as far as is known."""
+        return self._mean_us >= QUICK_US
 
     def note(self, took_us: int, on_loop: bool) -> None:
         """A commit was made, there or in the thread."""

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -25,6 +25,7 @@ from periodicd.net.accept import accept
 from periodicd.net.addresses import Address, file_at, listen
 from periodicd.net.connection import Connection
 from periodicd.net.pace import Pace
+from periodicd.net.pings import Steps
 from periodicd.scheduler import Said
 from periodicd.scheduler.peers import Peer
 from periodicd.store import LOCK_WAIT_MS, Locked, Store, StoreFailed
@@ -32,6 +33,7 @@ from periodicd.store.ops import Listing, ListingResult
 
 log = logging.getLogger("periodicd.server")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 CLOSED_MANY = 200
 """After so many connections were closed their memory is given back, once in GIVE_BACK_MS at the most."""
@@ -74,6 +76,7 @@ class Server:
         self._listing_limiter = trio.CapacityLimiter(1)
         self._turn = trio.Lock()
         self._pace = Pace()
+        self._counted = Steps(self._pace)
         self._sockets: dict[Path, tuple[int, int] | None] = {}
         """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
@@ -135,7 +138,15 @@ class Server:
         keep_alive(sock)
         peer = self._engine.attach(system_now())
         connection = self._connections[peer] = Connection(
-            stream, self._engine, peer, self._limits, self._wake, self._after_step.append, self._turn, sock
+            stream,
+            self._engine,
+            peer,
+            self._limits,
+            self._wake,
+            self._after_step.append,
+            self._turn,
+            self._counted,
+            sock,
         )
         log.debug("connected", extra=about(peer))
         try:
@@ -167,11 +178,13 @@ class Server:
         while True:
             self._mark_second(nursery)
             waiting, self._after_step[:] = self._after_step[:], []
+            self._counted.begun += 1
             self._deliver(await self._carry_out(engine.step(system_now())), nursery)
+            self._counted.over += 1
             for connection in waiting:
                 connection.step_done()
             if store.wants_tending:
-                await trio.to_thread.run_sync(store.tend, limiter=self._store_limiter)
+                await self._off_the_loop(store.tend)
             if self._stopping or engine.scheduler.shutdown_asked:
                 if drain_began_s is None:
                     drain_began_s = trio.current_time()
@@ -231,7 +244,7 @@ class Server:
         if on_loop:
             self._store.commit()
         else:
-            await trio.to_thread.run_sync(self._store.commit, limiter=self._store_limiter)
+            await self._off_the_loop(self._store.commit)
         took_us = (time.perf_counter_ns() - begin_ns) // 1000
         self._pace.note(took_us, on_loop)
         return took_us
@@ -239,11 +252,19 @@ class Server:
     async def _lock(self) -> None:
         """Raises Locked."""
         try:
-            await trio.to_thread.run_sync(self._store.lock, LOCK_SAID_MS, limiter=self._store_limiter)
+            await self._off_the_loop(self._store.lock, LOCK_SAID_MS)
         except Locked as error:
             log.warning("waiting up to %d s: %s", LOCK_WAIT_MS // 1000, error)
             rest_ms = LOCK_WAIT_MS - LOCK_SAID_MS
-            await trio.to_thread.run_sync(self._store.lock, rest_ms, limiter=self._store_limiter)
+            await self._off_the_loop(self._store.lock, rest_ms)
+
+    async def _off_the_loop(self, asked: Callable[[*Ts], None], *arguments: *Ts) -> None:
+        """What may wait for the disk: meanwhile the loop reads, and answers the pings that have nothing to wait for."""
+        self._counted.disk_is_busy = True
+        try:
+            await trio.to_thread.run_sync(asked, *arguments, limiter=self._store_limiter)
+        finally:
+            self._counted.disk_is_busy = False
 
     def _deliver(self, said: Said, nursery: trio.Nursery) -> None:
         connections = self._connections

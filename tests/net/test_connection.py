@@ -13,6 +13,8 @@ from periodic_client.wire import Limits
 from periodicd.clock import Now
 from periodicd.engine import Apply, Calls, Detached, drive, start
 from periodicd.net.connection import HALF_S, STALL_S, TURN_S, Connection
+from periodicd.net.pace import Pace
+from periodicd.net.pings import Steps
 from periodicd.scheduler import Said, Settings
 from periodicd.store.memory import MemoryStore
 
@@ -35,7 +37,7 @@ class Ends:
         peer = self.engine.attach(Now(0, 0))
         stream: Any = pair[1]
         self.connections[peer] = Connection(
-            stream, self.engine, peer, Limits(), self.step, self.after_step.append, self.turn
+            stream, self.engine, peer, Limits(), self.step, self.after_step.append, self.turn, Steps(Pace())
         )
         self._nursery.start_soon(self._run, peer)
         return pair[0]

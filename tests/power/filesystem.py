@@ -1,7 +1,7 @@
 """The disk of disk.py as a file system: ``python -m tests.power.filesystem FOLDER``, which takes orders on its stdin.
 
-``cut SEED``: the power goes, and comes back. ``fail_syncs N``: so many of the next syncs of a file fail. Each order,
-and the first mount, is answered with a line. Whatever has files open must be dead before a cut.
+``cut SEED``: the power goes, and comes back. The other orders say how the syncs of files go; syncs.py. Each order, and
+the first mount, is answered with a line. Whatever has files open must be dead before a cut.
 
 The kernel hands each write over before write(2) returns (no write-back cache), so nothing is kept back that a sync does
 not know of; the pages that SQLite maps (-shm) arrive when they are unmapped, and may be lost: they are rebuilt.
@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from tests.power.disk import Disk, File
+from tests.power.syncs import Syncs
 
 CACHED_S = 300.0
 """Nobody but the kernel changes anything, so it may believe for long what it knows."""
@@ -30,7 +31,7 @@ class Filesystem(pyfuse3.Operations):
     def __init__(self) -> None:
         super().__init__()
         self.disk = Disk()
-        self.syncs_to_fail = 0
+        self.syncs = Syncs()
         self.forget_inodes()
 
     def forget_inodes(self) -> None:
@@ -124,8 +125,7 @@ class Filesystem(pyfuse3.Operations):
 
     async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         file = self._files[fh]
-        if self.syncs_to_fail:
-            self.syncs_to_fail -= 1
+        if not await self.syncs.goes_well():
             file.fail_to_sync()
             raise pyfuse3.FUSEError(errno.EIO)
         self.disk.sync(file)
@@ -168,13 +168,15 @@ async def serve(folder: Path) -> None:
 
 async def _obey(filesystem: Filesystem, order: str) -> str:
     """Answer the order that led to this mount, and obey until one needs another mount. Returns that."""
+    answer = ""
     while True:
-        sys.stdout.write(f"done: {order}\n")
+        sys.stdout.write(f"done: {order}{answer}\n")
         sys.stdout.flush()
         order = (await trio.to_thread.run_sync(sys.stdin.readline)).strip()
-        if not order.startswith("fail_syncs"):
+        if not order or order.startswith("cut"):
+            filesystem.syncs.release()
             return order
-        filesystem.syncs_to_fail = int(order.split()[1])
+        answer = await filesystem.syncs.obey(order)
 
 
 if __name__ == "__main__":

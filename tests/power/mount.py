@@ -33,14 +33,35 @@ class PowerDisk:
         """So many of the next syncs fail, and what they were to write is not on the disk though it can be read."""
         self._order(f"fail_syncs {count}")
 
-    def _order(self, order: str) -> None:
+    def slow_syncs(self, ms: int) -> None:
+        """From now on each takes so long."""
+        self._order(f"slow_syncs {ms}")
+
+    def hold_syncs(self) -> None:
+        """Those that begin from now on do not end before ``release_syncs``."""
+        self._order("hold_syncs")
+
+    def until_held(self) -> None:
+        """One is."""
+        self._order("until_held")
+
+    def release_syncs(self) -> None:
+        self._order("release_syncs")
+
+    def count_syncs(self) -> int:
+        """How many have begun so far."""
+        return int(self._order("count_syncs"))
+
+    def _order(self, order: str) -> str:
         assert self._process.stdin is not None
         self._process.stdin.write(order + "\n")
         self._process.stdin.flush()
-        self._wait_until(order)
+        return self._wait_until(order)
 
-    def _wait_until(self, order: str) -> None:
+    def _wait_until(self, order: str) -> str:
+        """Returns what is answered beside that it is done."""
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
-        if answer != f"done: {order}\n":
+        if not answer.startswith(f"done: {order}"):
             raise AssertionError(f"the file system answered {answer!r} to {order}; what it said is on stderr")
+        return answer.removeprefix(f"done: {order}").strip()
