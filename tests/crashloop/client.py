@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import trio
 
@@ -60,7 +61,11 @@ class Load:
         self._client = client
         self._seed = seed
         self._records = RecordFile(folder, "client")
-        self.stopping = False
+        self.stop = trio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop.is_set()
 
     async def one_name_after_the_other(self, task: int) -> None:
         rng = Random(f"{self._seed} {task}")
@@ -183,7 +188,8 @@ class Load:
             number += 1
             await self._crowd(f"{self._seed}-crowd-{number}", rng)
             # A crowd is many at once: without a pause it would leave the workers no time for the other names.
-            await trio.sleep(rng.uniform(1, 4))
+            with trio.move_on_after(rng.uniform(4, 12)):
+                await self.stop.wait()
 
     async def _crowd(self, group: str, rng: Random) -> None:
         method = rng.choice(list(MATCHING))
@@ -194,11 +200,7 @@ class Load:
             job = plan.new_job(f"{group}-{number}", plan.workload(rng, 1, plan.CROWD_KINDS), rng)
             batch.append(job | {"func": func, "due_at_ms": not_before_at_ms + number * CROWD_STEP_MS})
         self._records.write(CrowdAsked(group, not_before_at_ms))
-        try:
-            await self._client.request("submit_batch", batch)
-        except (ConnectionLost, CannotConnect):
-            await trio.sleep(AGAIN_S)
-        else:
+        if await self._put_crowd(batch):
             self._records.write(CrowdAcknowledged(group))
         # Sometimes nothing of it has run, sometimes about half or all.
         await trio.sleep(rng.choice((0, 1, 3)))
@@ -212,6 +214,18 @@ class Load:
                 self._records.write(MatchingAnswered(group, method))
                 return
 
+    async def _put_crowd(self, batch: list[dict[str, Any]]) -> bool:
+        """Whether it was answered. Nothing happened as long as there was no daemon."""
+        while True:
+            try:
+                await self._client.request("submit_batch", batch)
+            except CannotConnect:
+                await trio.sleep(AGAIN_S)
+            except ConnectionLost:
+                return False
+            else:
+                return True
+
 
 async def main(url: str, folder: Path, seed: str) -> None:
     async with Client(url) as client, trio.open_nursery() as nursery:
@@ -223,7 +237,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
         nursery.start_soon(load.crowds)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
-                load.stopping = True
+                load.stop.set()
                 break
 
 
