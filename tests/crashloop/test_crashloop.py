@@ -12,3 +12,4 @@ def test_three_kills(tmp_path: Path) -> None:
     assert findings.figures["batches_acknowledged"] > 5
     assert findings.figures["cancels_acknowledged"] > 5
     assert findings.figures["results_told"] > 5
+    assert findings.figures["requests_on_many"] > 1
