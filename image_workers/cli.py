@@ -39,7 +39,7 @@ SAVE_BYTES_MAX = 16 * 2**20
 
 EXIT_CODES = """\b
 Exit codes:
-  0   stopped by SIGTERM or SIGINT
+  0   stopped by SIGTERM or SIGINT; sweep has left nothing
   1   a bug, or the daemon refused a function: there is a traceback
   2   the command line or the configuration is wrong, or what it
       asks for cannot be used; to start again does not help
@@ -93,11 +93,11 @@ _config = click.argument("config", default="config.yml", type=click.Path(path_ty
 def command() -> None:
     """Save, upload, resize and compress pictures, as a configuration file says.
 
-    Without a command: run.
+    `image-workers CONFIG` is `image-workers run CONFIG`.
     """
 
 
-@command.command()
+@command.command(short_help="Perform the jobs, until a signal.")
 @_config
 def run(config: Path) -> None:
     """Perform the jobs, as CONFIG says (default: config.yml), until SIGTERM or SIGINT."""
@@ -110,7 +110,7 @@ def run(config: Path) -> None:
         trio.run(serve, settings, prepared)
 
 
-@command.command()
+@command.command(short_help="List what a crash orphaned.")
 @_config
 @click.option("--remove", is_flag=True, help="Remove what is listed.")
 def sweep(config: Path, remove: bool) -> None:
@@ -123,7 +123,12 @@ def sweep(config: Path, remove: bool) -> None:
     with _errors_end_it():
         settings = load(config)
         root, bucket = stores(settings)
-        left = trio.run(_sweep, settings, root, bucket, remove)
+        try:
+            left = trio.run(_sweep, settings, root, bucket, remove)
+        except CannotConnect:
+            raise
+        except OSError as error:
+            raise Unavailable(f"what was not listed yet is not known: {error}") from error
     sys.exit(_LEFT if left else 0)
 
 
@@ -252,6 +257,8 @@ async def _stop_on_signal(signals: AsyncIterator[int], worker: Worker) -> None:
 
 
 def _warn(config: Config) -> None:
+    if config.upload == "elsewhere" and config.bucket != Config().bucket:
+        _log.info("bucket is not used: uploads are left to another worker (enable-upload: elsewhere)")
     if config.save == "here" and config.max_bytes > SAVE_BYTES_MAX:
         _log.info(
             "max-megabytes %d is for files that are put into root by hand; save takes %d bytes, as any job does",

@@ -154,7 +154,9 @@ class FolderStore(Store):
                 break
             except FileNotFoundError:  # a removal took away the folder, which was empty
                 if not scratch.exists():
-                    raise FileNotFoundError(errno.ENOENT, "a later write of the same name came first", path) from None
+                    raise FileNotFoundError(
+                        errno.ENOENT, "a later write or removal of the same name came first", path
+                    ) from None
                 if attempt == _MOVE_ATTEMPTS - 1:
                     raise
         for folder in unsynced:

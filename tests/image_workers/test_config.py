@@ -295,7 +295,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {url: 'webdav://u:p@host/a'}", "bucket.url: a password belongs into the file that key-file names"),
         ("bucket: {url: pictures}", "bucket.url: must be a url as in s3://BUCKET/FOLDER?region=eu-central-1"),
         ("bucket: {url: 's3://b', object-acl: private}", "bucket.url: is given, so remove object-acl"),
-        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d?region=x'}", "must not be inside one another"),
+        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d'}", "must not be inside one another"),
         (
             "bucket: {access_id: a, key-file: b, name: abc, endpoint: host}",
             "bucket.key-file: holds the key, so remove access_id",

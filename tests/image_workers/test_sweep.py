@@ -6,10 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
+from click.testing import CliRunner
 
+from image_workers.cli import command
+from image_workers.stores.folder import FolderStore
 from periodic_client import Client, NewJob
 from rig.daemon import Daemon
 
@@ -94,6 +98,21 @@ def test_where_nobody_removes_files_they_are_no_orphans(tmp_path: Path, daemon: 
     listed = sweep(tmp_path, daemon.url, config=CONFIG.replace("elsewhere", "false"))
     assert listed.stdout.count("never got its name") == 2
     assert "2 orphans" in listed.stdout
+
+
+def test_a_disk_that_fails_meanwhile_ends_it_with_75(
+    tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> NoReturn:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "config.yml").write_text(CONFIG.replace("images", str(tmp_path / "images")))
+    monkeypatch.setenv("PERIODIC_URL", daemon.url)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(FolderStore, "listed", failing)
+    ended = CliRunner().invoke(command, ["sweep", "--remove"])
+    assert ended.exit_code == 75
+    assert "image-workers: what was not listed yet is not known: [Errno 5] Input/output error" in ended.output
 
 
 def test_without_a_daemon_nothing_is_called_an_orphan(tmp_path: Path) -> None:

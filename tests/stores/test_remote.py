@@ -6,7 +6,9 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import trio
 
@@ -107,7 +109,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold("PUT" if at == "content" else names_it)
+            gate.hold("PUT" if at == "content" else names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             assert gate.is_held.is_set()
@@ -123,7 +125,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold(names_it)
+            gate.hold(names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             quick.remove("x.jpg")
@@ -198,16 +200,35 @@ def test_a_key_is_exchanged_while_the_worker_runs(s3: Server, tmp_path: Path) ->
     put(store, "x.jpg")
 
 
-def test_objects_get_their_type_and_how_long_they_may_be_kept(s3: Server) -> None:
-    import boto3
-
-    put(s3.store(), "x.jpg")
-    keys = json.loads(s3.key_file.read_text())
-    client = boto3.client(
-        "s3", endpoint_url=s3.address, region_name="us-east-1",
+def aws(server: Server, service: str) -> Any:
+    """The vendor's own client, with the key of the server."""
+    keys = json.loads(server.key_file.read_text())
+    return boto3.client(
+        service, endpoint_url=server.address, region_name="us-east-1",
         aws_access_key_id=keys["access_key_id"], aws_secret_access_key=keys["secret_access_key"],
     )  # fmt: skip
-    head = client.head_object(Bucket="pictures", Key="photos/x.jpg")
+
+
+def test_a_lent_key_goes_with_its_token(s3: Server, tmp_path: Path) -> None:
+    iam = aws(s3, "iam")
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName="lent", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    may_all = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName="lent", PolicyName="all", PolicyDocument=json.dumps(may_all))
+    lent = aws(s3, "sts").assume_role(RoleArn=role, RoleSessionName="worker")["Credentials"]
+    keys = {"access_key_id": lent["AccessKeyId"], "secret_access_key": lent["SecretAccessKey"]}
+    file = write_key(tmp_path / "key", **keys, session_token=lent["SessionToken"])
+    store = RemoteStore(UrlConfig(s3.config().url, file, None, 1), "bucket", SCRATCH, 20)
+    put(store, "x.jpg")
+    write_key(tmp_path / "key", **keys, session_token="another")  # noqa: S106
+    with pytest.raises(OSError, match="Token"):
+        put(store, "x.jpg")
+
+
+def test_objects_get_their_type_and_how_long_they_may_be_kept(s3: Server) -> None:
+    put(s3.store(), "x.jpg")
+    head = aws(s3, "s3").head_object(Bucket="pictures", Key="photos/x.jpg")
     assert (head["ContentType"], head["CacheControl"]) == ("image/jpeg", "max-age=60")
 
 

@@ -28,7 +28,7 @@ def cloud(webdav: Server) -> RemoteStore:
 def test_another_cloud_is_an_upload_worker_of_sixty_lines_and_that_is_all(
     webdav: Server, cloud: RemoteStore, tmp_path: Path
 ) -> None:
-    assert len(UPLOAD.read_text().splitlines()) <= 60
+    assert sum(bool(line) for line in UPLOAD.read_text().splitlines()) <= 60
     text = (ROOT / "demo" / "config.yml").read_text().replace("bucket: {directory: bucket}", "enable-upload: elsewhere")
     (tmp_path / "config.yml").write_text(text + "\nenable-delete: true\n")
 
