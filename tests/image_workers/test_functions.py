@@ -401,9 +401,14 @@ async def test_jobs_of_both_names_together_run_no_more_at_once_than_the_lock_cou
     place.root.write("x.jpg", picture("photo.webp"))
     for func in ("resize-96", "resize-64"):
         await place.resize(func, "x.jpg")
+
+    async def perform_one(func: str, suffix: str) -> None:
+        outcome = await calls[func](StandInJob(f"resize-image/x{suffix}", b"", func))  # type: ignore[arg-type]
+        assert isinstance(outcome, Done)
+
     async with trio.open_nursery() as nursery:
-        for func, suffix in (("compress", "_fw96.jpg"), ("guetzli", "_fw64.jpg")):
-            nursery.start_soon(calls[func], StandInJob(f"resize-image/x{suffix}", b"", func))  # type: ignore[arg-type]
+        nursery.start_soon(perform_one, "compress", "_fw96.jpg")
+        nursery.start_soon(perform_one, "guetzli", "_fw64.jpg")
     assert at_once == 0
 
 
