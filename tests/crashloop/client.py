@@ -198,7 +198,9 @@ class Load:
         batch = []
         for number in range(CROWD_JOBS):
             job = plan.new_job(f"{group}-{number}", plan.workload(rng, 1, plan.CROWD_KINDS), rng)
-            batch.append(job | {"func": func, "due_at_ms": not_before_at_ms + number * CROWD_STEP_MS})
+            # After all other jobs, whose runs would have to wait for so many.
+            due_at_ms = not_before_at_ms + number * CROWD_STEP_MS
+            batch.append(job | {"func": func, "due_at_ms": due_at_ms, "priority": 1})
         self._records.write(CrowdAsked(group, not_before_at_ms))
         if await self._put_crowd(batch):
             self._records.write(CrowdAcknowledged(group))

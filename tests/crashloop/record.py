@@ -25,7 +25,7 @@ BATCH_DUE_AT_MS = 4_000_000_000_000
 BATCH_JOBS = 500
 CROWD_JOBS = 120
 """More than a request on many changes, so that there are several, and a kill in between."""
-CROWD_STEP_MS = 20
+CROWD_STEP_MS = 40
 """So much later than the one before is each job of a crowd due: when it is changed some have run, some run, some wait.
 """
 
