@@ -62,12 +62,13 @@ def _kept(job: Job, how: How, ending: ops.Ending) -> ops.Ending:
 
 
 def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:
-    end, history = End(job.id, handle, now_ms, follow_ons), History.of(job)
+    end = End(job.id, handle, now_ms, follow_ons)
+    if isinstance(how, Outcome) and how.outcome == "done":
+        return Delete(end)
+    if job.cancelled is not None:
+        return Delete(end, "cancelled")
+    history = History.of(job)
     match how:
-        case Outcome(outcome="done"):
-            return Delete(end)
-        case _ if job.cancelled is not None:
-            return Delete(end, "cancelled")
         case Outcome(outcome="later"):
             return Release(end, now_ms + how.delay_ms, None, history)
         case Outcome():

@@ -159,7 +159,7 @@ class Jobs:
             self._step.tell(Died(job.func, job.name, history.attempt, history.failures, history.crashes))
         if ending.end.kept is not None:
             self._purges.note(ending.end.kept.end.data_bytes)
-        if job.id in self._watches:
+        if job.id in self._watches.tails:
             if isinstance(ending, ops.Release) and ended.behind is None:
                 self._watches.waits_again(job)
             else:

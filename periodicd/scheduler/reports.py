@@ -41,7 +41,8 @@ class Reports:
             if not ended.found:
                 self._runs.tell_lost(run, "its job was removed, replaced or given out again")
 
-        self._runs.report(run, outcome, self._jobs.follow_ons(outcome), on_ended)
+        follow_ons = self._jobs.follow_ons(outcome) if outcome.submit else ()
+        self._runs.report(run, outcome, follow_ons, on_ended)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
         run, job_id = self._runs.find(handle), job_of(handle)

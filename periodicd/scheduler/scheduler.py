@@ -324,7 +324,8 @@ class Scheduler:
                 self.runs.begin(subscription, job)
             else:
                 self.takes.give(subscription, job)
-            self.watches.began(job)
+            if self.watches.tails:
+                self.watches.began(job)
             if self.ring.is_on:
                 worker = None if subscription.take is not None else subscription.peer.shown
                 self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)

@@ -90,8 +90,8 @@ class Watches:
         self._bytes_max = bytes_max
         self._waits = waits
         self._boot = boot
-        self._tails: OrderedDict[int, Tail] = OrderedDict()
-        """By job, the one that was touched longest ago first."""
+        self.tails: OrderedDict[int, Tail] = OrderedDict()
+        """By job, the one that was touched longest ago first. Not to be changed elsewhere."""
         self._ended: dict[tuple[str, str], int] = {}
         """By identity: the job that ended last, of those with a tail."""
         self._lingering: Deadlines[int] = Deadlines()
@@ -101,10 +101,10 @@ class Watches:
         self._news = 0
 
     def __len__(self) -> int:
-        return len(self._tails)
+        return len(self.tails)
 
     def __contains__(self, job_id: int) -> bool:
-        return job_id in self._tails
+        return job_id in self.tails
 
     @property
     def held_bytes(self) -> int:
@@ -133,7 +133,7 @@ class Watches:
                 self._end(there, JobEnd(job.id, "dead", job.ended_at_ms or 0, job.attempt, job.reason))
             return there
         job_id = query.job_id if query.job_id is not None else self._ended.get((query.func, query.name))
-        tail = self._tails.get(job_id) if job_id is not None else None
+        tail = self.tails.get(job_id) if job_id is not None else None
         if tail is not None and tail.job.key == (query.func, query.name):
             return tail
         last = found.last
@@ -189,7 +189,7 @@ class Watches:
 
     def began(self, job: Job) -> None:
         """A run of the job did. What the one before it told is forgotten."""
-        tail = self._tails.get(job.id)
+        tail = self.tails.get(job.id)
         if tail is not None:
             tail.job, tail.progress = job, None
             self._bytes -= tail.chunks_bytes
@@ -198,20 +198,20 @@ class Watches:
 
     def waits_again(self, job: Job) -> None:
         """The run ended, and another is to follow."""
-        tail = self._tails.get(job.id)
+        tail = self.tails.get(job.id)
         if tail is not None:
             tail.job = job
             self._tell(tail)
 
     def gone(self, job_id: int, how: EndingWord, reason: str | None) -> None:
         """The job's record is; or it was dead, which is told already."""
-        tail = self._tails.get(job_id)
+        tail = self.tails.get(job_id)
         if tail is not None and tail.end is None:
             self._end(tail, JobEnd(job_id, how, self._step.now.wall_ms, tail.job.attempt, reason or tail.job.reason))
 
     def ended(self, end: JobEnd) -> None:
         """The job did, for good."""
-        tail = self._tails.get(end.id)
+        tail = self.tails.get(end.id)
         # One that died may yet turn out to have been done.
         if tail is not None and (tail.end is None or end.ending == "done"):
             self._end(tail, end)
@@ -221,7 +221,7 @@ class Watches:
         self._bytes += len(tail.end.data or b"")
         self._ended[tail.job.key] = max(end.id, self._ended.get(tail.job.key, 0))
         self._lingering.set(end.id, self._step.now.mono_ms + LINGER_MS)
-        self._tails.move_to_end(end.id)
+        self.tails.move_to_end(end.id)
         self._tell(tail)
         self._keep_to_limits()
 
@@ -238,13 +238,13 @@ class Watches:
     # -- remembering ---------------------------------------------------------------------------------------------------
 
     def _touched(self, job: Job) -> Tail:
-        tail = self._tails.get(job.id)
+        tail = self.tails.get(job.id)
         if tail is None:
             self._news += 1
-            tail = self._tails[job.id] = Tail(job, self._news)
+            tail = self.tails[job.id] = Tail(job, self._news)
             self._keep_to_limits()
         else:
-            self._tails.move_to_end(job.id)
+            self.tails.move_to_end(job.id)
             if tail.end is None:
                 tail.job = job
         return tail
@@ -254,17 +254,17 @@ class Watches:
 
         So do, for bytes, those of jobs that go on. Of one that has ended nobody waits for more.
         """
-        while len(self._tails) > TAILS_MAX or self._bytes > self._bytes_max:
-            job_id, tail = next(iter(self._tails.items()))
-            if tail.watchers or (tail.end is None and len(self._tails) <= TAILS_MAX):
+        while len(self.tails) > TAILS_MAX or self._bytes > self._bytes_max:
+            job_id, tail = next(iter(self.tails.items()))
+            if tail.watchers or (tail.end is None and len(self.tails) <= TAILS_MAX):
                 self._bytes -= tail.chunks_bytes
                 tail.forget_chunks()
-                self._tails.move_to_end(job_id)
+                self.tails.move_to_end(job_id)
             else:
                 self._forget(job_id)
 
     def _forget(self, job_id: int) -> None:
-        tail = self._tails.pop(job_id)
+        tail = self.tails.pop(job_id)
         self._bytes -= tail.held_bytes
         # Answers that wait for their peer to read hold the tail, but no longer what is in it.
         tail.forget_chunks()
@@ -293,4 +293,4 @@ class Watches:
 
     def snapshot(self) -> dict[int, tuple[int, int]]:
         """By job: how many bytes are remembered, and how many watch."""
-        return {job_id: (tail.held_bytes, len(tail.watchers)) for job_id, tail in self._tails.items()}
+        return {job_id: (tail.held_bytes, len(tail.watchers)) for job_id, tail in self.tails.items()}

@@ -53,12 +53,10 @@ class Groups:
 
     def put(self, group: Sequence[ops.Put]) -> list[ops.PutResult] | None:
         """The answers to GROUP ops, or None if they are to be carried out one by one."""
-        if any(op.job.workload_bytes > INLINE_BYTES for op in group):
-            return None
-        if self._endings.count and any(op.existing == "keep" for op in group):
-            return None
         row: list[Any] = []
         for op in group:
+            if op.job.workload_bytes > INLINE_BYTES or (op.existing == "keep" and self._endings.count):
+                return None
             row += row_of(op.job, State.WAITING)
         if not self._try(_INSERT_MANY, row):
             return None
@@ -69,12 +67,16 @@ class Groups:
 
     def delete(self, group: Sequence[ops.Delete]) -> list[ops.Ended] | None:
         """As ``put``."""
+        if self._behind:
+            return None
         ends = [op.end for op in group]
         funcs = [self._funcs.get(end.id) for end in ends]
-        if self._behind or any(end.follow_ons or end.kept is not None for end in ends):
-            return None
-        if any(func is None or self._counts.dead(func) for func in funcs):
-            return None
+        for end in ends:
+            if end.follow_ons or end.kept is not None:
+                return None
+        for func in set(funcs):
+            if func is None or self._counts.dead(func):
+                return None
         ids, handles = [end.id for end in ends], [end.handle for end in ends]
         if not any(handles):
             found = self._try(_DELETE_ANY, ids)

@@ -23,7 +23,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
 
 
-ME = f"is locked by process {os.getpid()} (python), which writes to it"
+ME = f"is locked by process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()}), which writes to it"
 
 
 def wait_for(daemon: Daemon, text: str) -> None:
