@@ -80,8 +80,8 @@ mutants: setup  ## plant bugs by hand, one at a time, and see the simulation fin
 crashloop: setup  ## kill the real daemon again and again under load: KILLS=300 SEED=
 	$(BIN)/python -m tests.crashloop --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED))
 
-storm: setup  ## pictures of all kinds through the chain while workers are killed: PICTURES=2000 SEED=
-	$(BIN)/python -m tests.storm --pictures $(or $(PICTURES),2000) $(if $(SEED),--seed $(SEED))
+storm: setup  ## pictures of all kinds through the chain while workers are killed: PICTURES=2000 SEED= WEBDAV=1
+	$(BIN)/python -m tests.storm --pictures $(or $(PICTURES),2000) $(if $(SEED),--seed $(SEED)) $(if $(WEBDAV),--webdav)
 
 sidedata: setup  ## pictures with broken side data, which must open all the same: MUTATIONS=10000 of each format, SEED=
 	$(BIN)/python -m tests.side_data --mutations $(or $(MUTATIONS),10000) $(if $(SEED),--seed $(SEED))

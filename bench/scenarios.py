@@ -172,6 +172,21 @@ async def pickup(running: Daemon) -> Figures:
     return {"pickup_p50_ms": machine.percentile(took_ms, 50), "pickup_p99_ms": machine.percentile(took_ms, 99)}
 
 
+async def call(running: Daemon) -> Figures:
+    """A job that does nothing, from before ``client.call`` to its result, one after the other; all in this process."""
+    took_ms: list[float] = []
+    called = Worker(running.url)
+    called.function("bench", limit=10, inline=True)(lambda job: None)
+    async with Client(running.url) as client, trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: called.run(task_status=task_status))
+        for job in jobs("bench", 500):
+            begin = time.perf_counter()
+            await client.call(job)
+            took_ms.append((time.perf_counter() - begin) * 1000)
+        nursery.cancel_scope.cancel()
+    return {"call_p50_ms": machine.percentile(took_ms, 50), "call_p99_ms": machine.percentile(took_ms, 99)}
+
+
 async def lateness(running: Daemon) -> Figures:
     """10,000 jobs due at random in 20 s: when the worker's function began, less when the job was due."""
     late_ms: list[float] = []
@@ -207,6 +222,7 @@ SCENARIOS: list[Scenario] = [
     end_to_end,
     end_to_end_20ms,
     pickup,
+    call,
     lateness,
 ]
 

@@ -6,8 +6,8 @@ worker = Worker(name="example")
 
 
 def say(text: str) -> None:
-    """At once, whoever reads it."""
-    print(text, flush=True)
+    """At once, whoever reads it, and in one piece: several threads speak."""
+    print(f"{text}\n", end="", flush=True)
 
 
 @worker.function("remind", limit=10)

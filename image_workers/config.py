@@ -34,7 +34,7 @@ Encoder = Literal["jpegli", "guetzli", "pillow"]
 
 _FIXED_FUNCTIONS = (
     "save", "upload", "upload-next-compress", "upload-next-guetzli", "compress", "guetzli", "upload-next-remove",
-    "remove",
+    "remove", "unpublish", "delete",
 )  # fmt: skip
 _ORIGINALS_KEYS = ("enable-guetzli", "guetzli")
 _RESIZE = "resize"
@@ -179,6 +179,7 @@ class Config(
     kw_only=True,
     rename={
         "url": "periodic", "save": "enable-save", "upload": "enable-upload", "remove": "enable-remove",
+        "delete": "enable-delete",
         "compress": "enable-compress", "original_compress": "enable-guetzli", "encoder_said": "encoder",
         "guetzli_run": "guetzli", "root_section": "root", "bucket_section": "bucket",
         "cache_ms": "cache", "upload_limit_ms": "upload-limit",
@@ -195,6 +196,7 @@ class Config(
     save: Annotated[Enabled, Read(_save)] = "off"
     upload: Annotated[Enabled, Read(_upload)] = "here"
     remove: Annotated[Enabled, Read(_enabled)] = "off"
+    delete: bool = False
     compress: Annotated[Enabled, Read(_enabled)] = "off"
     original_compress: Annotated[Enabled | None, Read(_enabled)] = None
     """The original's name for the same; `compress` is what counts."""

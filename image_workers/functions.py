@@ -59,7 +59,7 @@ _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
 _OLDER_NAMES = {"upload-next-guetzli": "upload-next-compress", "guetzli": "compress"}
 """Of steps whose jobs may still be in the store of a daemon."""
-_COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compress")
+COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compress")
 """In the order of the chain."""
 _WAITS_FOR = "waits-for"
 """The header of a removal that says for what."""
@@ -125,8 +125,43 @@ def _failed(func: str, name: str, error: Exception) -> Failed:
     return Failed(f"{type(error).__name__}: {error}")
 
 
-def _function(func: str, limit: int, step: AsyncStep) -> Function:
+def function(func: str, limit: int, step: AsyncStep) -> Function:
+    """The function that takes this step."""
     return Function(func, limit, partial(perform, step))
+
+
+def job(
+    func: str,
+    name: str,
+    workload: bytes = b"",
+    delay_ms: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> NewJob:
+    """A job as all that follow are: with the one lease and the one retry rule."""
+    return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
+
+
+async def reader(config: Config, look: Look, name: str) -> str | None:
+    """A job that writes the file, reads it or compares with it, in words.
+
+    They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
+    """
+    jobs = [(func, name) for func in ("save", "upload", *config.groups)]
+    jobs += [(func, each) for each in (name, *_made_of(config, name)) for func in COMPRESSING]
+    jobs.append(("upload-next-remove", name))
+    with suppress(Refused):
+        jobs.append(("upload-next-remove", config.layout.compressed(name)))
+    for func, of in jobs:
+        if found := await look(func, of):
+            return f"{func} {of}, which is {found['state']}"
+    return None
+
+
+def _made_of(config: Config, name: str) -> list[str]:
+    """The thumbnails whose compression reads this file, which it does if they are guetzli's."""
+    if config.compress == "off" or config.encoder != "guetzli" or not config.layout.is_original(name):
+        return []
+    return [config.layout.thumbnail(name, resize.suffix) for resize in config.resizes]
 
 
 class ImageFunctions:
@@ -159,19 +194,17 @@ class ImageFunctions:
         }
         functions = []
         if config.upload == "here":
-            functions += [
-                _function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()
-            ]
+            functions += [function(func, config.thread, partial(self._limited, step)) for func, step in uploads.items()]
         if config.save == "here":
-            functions.append(_function("save", config.thread, partial(self._in_thread, self.save)))
+            functions.append(function("save", config.thread, partial(self._in_thread, self.save)))
         for func, resizes in config.groups.items():
-            functions.append(_function(func, config.thread, partial(self.resize, resizes)))
+            functions.append(function(func, config.thread, partial(self.resize, resizes)))
         if config.remove == "here":
-            functions.append(_function("remove", config.thread, self.remove))
+            functions.append(function("remove", config.thread, self.remove))
         if config.compress == "here":
             at_once = config.guetzli_run.lock_count if self._guetzli else config.thread
-            functions.append(_function("compress", at_once, self.compress))
-        by_name = {function.func: function for function in functions}
+            functions.append(function("compress", at_once, self.compress))
+        by_name = {each.func: each for each in functions}
         older = (replace(by_name[new], func=old) for old, new in _OLDER_NAMES.items() if new in by_name)
         return [*functions, *older]
 
@@ -181,7 +214,7 @@ class ImageFunctions:
             raise Refused("the workload is empty; it must be the content of the file")
         _picture_type(name, workload)
         version = self._root.write(name, workload, progress)
-        resizes = (self._job(func, name) for func in self._config.groups)
+        resizes = (job(func, name) for func in self._config.groups)
         return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
 
     async def resize(
@@ -208,7 +241,7 @@ class ImageFunctions:
         self._layout.compressed(name)  # refuses a name that compress would
         put = self._put(name, progress)
         compresses = self._config.compress != "off" and self._may_compress(name) and put.kind == "image/jpeg"
-        return Step(f"{put.size} bytes", (self._job("compress", name),) if compresses else ())
+        return Step(f"{put.size} bytes", (job("compress", name),) if compresses else ())
 
     async def compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
@@ -242,8 +275,8 @@ class ImageFunctions:
         version = await self._in_thread(self._root.version, name)
         if version is not None and workload and version.encode() != workload:
             return Step("left: it was written anew; removed later", self._removal(name, version))
-        if version is not None and (reader := await self._reader(name)):
-            return Step(f"left: it waits for {reader}", (self._removal_after(name, workload, reader),))
+        if version is not None and (found := await reader(self._config, self._look, name)):
+            return Step(f"left: it waits for {found}", (self._removal_after(name, workload, found),))
         # Also if there is none: its empty folder may have been left.
         removed = await self._in_thread(self._root.remove, name, version)
         return Step("removed" if removed else "there is no such file")
@@ -262,27 +295,6 @@ class ImageFunctions:
             reason = f"the upload took more than {limit_s:g} s (upload-limit), {progress.bytes} bytes were moved"
             progress.stop(reason)
             raise TimeoutError(reason) from None
-
-    async def _reader(self, name: str) -> str | None:
-        """A job that reads the file or compares with it, in words.
-
-        They are looked at in the order of the chain, so that one that ends meanwhile is seen as the next one.
-        """
-        jobs = [(func, name) for func in ("upload", *self._config.groups)]
-        jobs += [(func, each) for each in (name, *self._made_of(name)) for func in _COMPRESSING]
-        jobs.append(("upload-next-remove", name))
-        with suppress(Refused):
-            jobs.append(("upload-next-remove", self._layout.compressed(name)))
-        for func, of in jobs:
-            if job := await self._look(func, of):
-                return f"{func} {of}, which is {job['state']}"
-        return None
-
-    def _made_of(self, name: str) -> list[str]:
-        """The thumbnails whose compression reads this file, which it does if they are guetzli's."""
-        if self._config.compress == "off" or self._config.encoder != "guetzli" or not self._layout.is_original(name):
-            return []
-        return [self._layout.thumbnail(name, resize.suffix) for resize in self._config.resizes]
 
     def _put(self, name: str, progress: Progress) -> "_Put":
         assert self._bucket is not None
@@ -364,7 +376,7 @@ class ImageFunctions:
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
         headers = {_KEY: self._layout.key(name), _SOURCE: name}
-        upload = self._job("upload-next-remove", compressed, source.version.encode(), headers=headers)
+        upload = job("upload-next-remove", compressed, source.version.encode(), headers=headers)
         return Step(
             f"{size} -> {len(result)} bytes",
             (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
@@ -382,26 +394,16 @@ class ImageFunctions:
         headers = {_KEY: self._layout.key(name)}
         if self._config.compress != "off" and self._may_compress(name):
             headers[_THEN] = "compress"
-        return self._job("upload-next-compress", name, headers=headers)
+        return job("upload-next-compress", name, headers=headers)
 
     def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":
             return ()
-        return (self._job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
+        return (job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
 
     def _removal_after(self, name: str, version: bytes, reader: str) -> NewJob:
         delay_ms = min(_LOOK_AGAIN_MS, self._config.cache_ms)
-        return self._job("remove", name, version, delay_ms=delay_ms, headers={_WAITS_FOR: reader})
-
-    def _job(
-        self,
-        func: str,
-        name: str,
-        workload: bytes = b"",
-        delay_ms: int | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> NewJob:
-        return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
+        return job("remove", name, version, delay_ms=delay_ms, headers={_WAITS_FOR: reader})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,34 +5,33 @@ from typing import Any
 
 import click
 
-from periodic_client.cli_many import as_json, only_id
+from periodic_client.cli_many import as_json, change_many, one_or_many, only_id
 from periodic_client.cli_target import Target, for_each_name
 from periodic_client.cli_values import Duration, Time
 from periodic_client.client import Client
 
-func = click.argument("func")
-names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 reason = click.option("--reason", metavar="TEXT", help="Why, for the worker and for who looks.")
 
 
 @click.command()
-@func
-@names
-@only_id
+@one_or_many
 @reason
-@as_json
 @click.pass_obj
 def cancel(
-    target: Target, func: str, names: tuple[str, ...], id_: int | None, reason: str | None, as_json: bool
+    target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, reason: str | None, **many: Any
 ) -> None:
-    """Nobody needs these jobs any more. One that waits is gone; one that runs is asked to end, and not run again."""
-    for_each_name(target, partial(Client.cancel, reason=reason), func, names, id_, as_json)
+    """Nobody needs these jobs any more: FUNC NAME..., or many with --where.
+
+    One that waits is gone; one that runs is asked to end, and not run again; one that is dead is left alone.
+    """
+    if not change_many(
+        target.ask, partial(Client.cancel_matching, cancel_reason=reason), "cancelled", func, id_, **many
+    ):
+        for_each_name(target, partial(Client.cancel, reason=reason), func, names, id_, many["as_json"])
 
 
 @click.command()
-@func
-@names
-@only_id
+@one_or_many
 @click.option("--in", "delay_ms", type=Duration(), help="When they are due, from now.")
 @click.option(
     "--at",
@@ -42,20 +41,31 @@ def cancel(
     help="When they are due, as in 2030-01-31T18:00; without a zone it is local time.",
 )
 @click.option("--priority", type=int, help="Of the due jobs the smallest runs first, -100 to 100.")
-@as_json
 @click.pass_obj
-def move(target: Target, /, func: str, names: tuple[str, ...], id_: int | None, as_json: bool, **where: Any) -> None:
-    """Give waiting jobs another due time or priority."""
-    if where["delay_ms"] is not None and where["due_at_ms"] is not None:
+def move(
+    target: Target,
+    /,
+    func: str | None,
+    names: tuple[str, ...],
+    id_: int | None,
+    delay_ms: int | None,
+    due_at_ms: int | None,
+    priority: int | None,
+    **many: Any,
+) -> None:
+    """Give waiting jobs another due time or priority: FUNC NAME..., or many with --where."""
+    if delay_ms is not None and due_at_ms is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
-    if all(value is None for value in where.values()):
+    to: dict[str, Any] = {"delay_ms": delay_ms, "due_at_ms": due_at_ms, "priority": priority}
+    if all(value is None for value in to.values()):
         raise click.UsageError("say where to: --in, --at or --priority")
-    for_each_name(target, partial(Client.move, **where), func, names, id_, as_json)
+    if not change_many(target.ask, partial(Client.move_matching, **to), "moved", func, id_, **many):
+        for_each_name(target, partial(Client.move, **to), func, names, id_, many["as_json"])
 
 
 @click.command("end-run")
-@func
-@names
+@click.argument("func")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @only_id
 @click.option(
     "--as", "count_as", type=click.Choice(["failed", "later"]), help="What the runs count as.  [default: failed]"

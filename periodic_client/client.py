@@ -2,20 +2,21 @@
 
 Every method here is one request of protocol.md under the same name; an option that was not given is sent as nil, which
 there means absent. The client connects when a request needs it, and never sends a request twice by itself: whether to
-submit again is for the caller to say, who is told when an answer was lost. What waits for jobs is in waiting.py.
+submit again is for the caller to say, who is told when an answer was lost. What changes many jobs is in matching.py,
+what waits for jobs in waiting.py.
 """
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Self, Unpack
 
 import trio
 
+from periodic_client.matching import Matching, More
 from periodic_client.outcomes import NewJob
 from periodic_client.session import ConnectionLost, Session
-from periodic_client.waiting import Waiting
-from periodic_client.wire import Busy, PeriodicError, limits
+from periodic_client.wire import PeriodicError, limits
 
 JobMap = dict[str, Any]
 """A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
@@ -24,26 +25,6 @@ FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
 WorkerMap = dict[str, Any]
 """A connection as ``workers`` shows it; the keys are in protocol.md."""
-
-
-class More(TypedDict, total=False):
-    """Which jobs, beside function and state; the keys are those of ``list`` in protocol.md. All of it applies."""
-
-    prefix: str | None
-    """How the job's name begins."""
-    due_from_at_ms: int | None
-    due_before_at_ms: int | None
-    reason: str | None
-    """A text that occurs in the reason of its last failure."""
-
-
-class Query(More, total=False):
-    """Which jobs a request on many is about."""
-
-    func: str | None
-    state: str | None
-    all: bool
-    """Every job: needed if nothing else is said."""
 
 
 class Submitted(NamedTuple):
@@ -66,7 +47,7 @@ class Look(NamedTuple):
     """How it, or else the last job of its name, ended, if that is kept (``result_ms``)."""
 
 
-class Client(Waiting):
+class Client(Matching):
     """One connection to a daemon, for any number of tasks at once.
 
         async with Client("tcp://127.0.0.1:5000") as client:
@@ -245,57 +226,6 @@ class Client(Waiting):
             return answer["jobs"], answer.get("next")
 
         return _Pages(page)
-
-    async def remove_matching(
-        self,
-        *,
-        dry_run: bool = False,
-        progress: Callable[[int], object] | None = None,
-        **query: Unpack[Query],
-    ) -> int:
-        """Take away all jobs that a query means, as ``remove`` does, and return how many; ``dry_run`` only counts them.
-
-        ``progress`` is told how many it were so far, also before an error comes. Jobs that are submitted meanwhile
-        are left alone. Raises Invalid if nothing says which jobs, so that a slip does not mean all.
-        """
-        return await self._matching("remove_matching", query, dry_run, progress)
-
-    async def requeue_matching(
-        self,
-        *,
-        dry_run: bool = False,
-        progress: Callable[[int], object] | None = None,
-        **query: Unpack[Query],
-    ) -> int:
-        """Give all dead jobs that a query means a new life, due now; otherwise as ``remove_matching``."""
-        return await self._matching("requeue_matching", query, dry_run, progress)
-
-    async def _matching(
-        self, method: str, query: Query, dry_run: bool, progress: Callable[[int], object] | None
-    ) -> int:
-        count = 0
-        after: str | None = None
-        while True:
-            answer: dict[str, Any] = await self._in_turn(method, query, {"dry_run": dry_run, "after": after})
-            count += int(answer["count"])
-            if progress is not None:
-                progress(count)
-            after = answer.get("next")
-            if after is None:
-                return count
-
-    async def _in_turn(self, method: str, *params: Any) -> Any:
-        """A request for which the daemon may have too much to do at the moment; it says when to ask again."""
-        with self._time_limit(method):
-            while True:
-                try:
-                    return await self.request(method, *params)
-                except Busy as error:
-                    # Nothing was begun, so to ask again costs nothing.
-                    wait_ms = error.details.get("retry_after_ms", "")
-                    if not wait_ms.isdecimal():
-                        raise
-                    await trio.sleep(int(wait_ms) / 1000)
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 

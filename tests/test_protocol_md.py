@@ -24,7 +24,7 @@ from periodicd.scheduler import Settings
 from periodicd.scheduler.figures import FUNCTIONS_MAX
 from periodicd.scheduler.listings import LISTINGS_MAX
 from periodicd.store import ops
-from periodicd.store.windows import COUNT_LOOKS
+from periodicd.store.reads import COUNT_LOOKS
 from rig.daemon import Daemon
 from tests.page import PAGE, VECTORS, examples, played, value_of, vectors
 

@@ -55,8 +55,8 @@ def guetzli_of(content: bytes, quality: int) -> bytes:
 
 
 ENCODERS: tuple[tuple[str, Encode, tuple[int, ...]], ...] = (
-    ("pillow", ours("pillow"), (75, 80, 85, 88)),
-    ("jpegli with the lossless pass", ours("jpegli"), (70, 75, 80, 84, 88, 92, 95)),
+    ("pillow", ours("pillow"), (75, 80, 85, 88, 92, 95)),
+    ("jpegli with the lossless pass", ours("jpegli"), (70, 75, 80, 84, 88, 92, 95, 97)),
     ("webp", ours("pillow", "webp"), (75, 84)),
     ("avif", ours("pillow", "avif"), (55, 65)),
     ("guetzli", guetzli, GUETZLI),
@@ -104,9 +104,7 @@ def _mean(made: Iterable[Made], what: str) -> float:
 
 
 def _compared(found: dict[str, dict[int, list[Made]]], count: int) -> list[tuple[str, bool, str]]:
-    print(
-        "\nBytes that each needs for the quality of guetzli, relative to it (between its own qualities: interpolated)"
-    )
+    print("\nBytes that each needs for the quality of guetzli, relative to it (interpolated; of how many pictures)")
     print(f"  {'encoder':32} {'guetzli':>7} {'by ssimulacra2':>15} {'by butteraugli 2017':>20}")
     bars = []
     for name in ("pillow", "jpegli with the lossless pass"):
@@ -122,7 +120,9 @@ def _compared(found: dict[str, dict[int, list[Made]]], count: int) -> list[tuple
                 for what in ("ssimulacra2", "butteraugli")
             }
             means = {what: _geometric(shares) for what, shares in needs.items()}
-            print(f"  {name:32} {quality:7} {_told(means['ssimulacra2']):>15} {_told(means['butteraugli']):>20}")
+            reached = {what: sum(not math.isnan(share) for share in shares) for what, shares in needs.items()}
+            seen, worst = (f"{_told(means[what])} ({reached[what]})" for what in ("ssimulacra2", "butteraugli"))
+            print(f"  {name:32} {quality:7} {seen:>15} {worst:>20}")
             if name != "pillow":
                 share = means["ssimulacra2"]
                 bars.append(

@@ -86,18 +86,20 @@ class Round:
 
 
 def measure(processes: int, pool: ProcessPoolExecutor, seconds: float, count: int) -> Round:
-    """All of it one after the other, so that what else the machine does falls on all; twice the bare functions."""
+    """All of it one after the other, so that what else the machine does falls on all; the bare functions twice, the
+    second time in the opposite order.
+    """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in MAKERS}
 
-    def bare() -> None:
-        for name, made in found.items():
+    def bare(names: Iterable[str]) -> None:
+        for name in names:
             begin_s = time.time() + 0.5
             each = list(pool.map(_count, *zip(*[(name, begin_s, seconds)] * processes, strict=True)))
-            made.append((sum(rate for rate, _ in each), statistics.mean(cpu_ms for _, cpu_ms in each)))
+            found[name].append((sum(rate for rate, _ in each), statistics.mean(cpu_ms for _, cpu_ms in each)))
 
-    bare()
+    bare(MAKERS)
     chains = {encoder: chain(processes, encoder, count) for encoder in ENCODERS}
-    bare()
+    bare(reversed(MAKERS))
     rates = {name: statistics.mean(rate for rate, _ in made) for name, made in found.items()}
     return Round(rates, {name: min(cpu_ms for _, cpu_ms in made) for name, made in found.items()}, chains)
 
@@ -194,6 +196,7 @@ def show(rounds: int, seconds: float, count: int) -> list[tuple[str, bool, str]]
         for encoder in ENCODERS:
             rate = statistics.median(each.chains[encoder] for each in found)
             print(f"  {'the whole chain, ' + encoder:40} x {processes} {rate:8.2f}", flush=True)
+        print(f"  (load of the machine, one minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)")
         ours = f"image_workers, {ENCODERS[0]}"
         bar(
             f"full recipe / pyvips's plain chain, x {processes}",

@@ -26,6 +26,7 @@ HOUR_S = 3600
 AT_ONCE, UNANSWERED = 100, 1_000
 """Requests in one write, and requests without an answer, when they are pipelined."""
 PICKUPS, PICKUP_EACH_S = 100, 0.02
+CALLS = 500
 LATE_JOBS, LATE_EACH_S, DELAYS_S = 2_000, 0.002, (1, 2, 3)
 
 _number = count(1)
@@ -147,6 +148,30 @@ def pickup(yardstick: Yardstick, server: Server) -> Figures:
     return {"pickup_p50_ms": percentile(after_ms, 50), "pickup_p99_ms": percentile(after_ms, 99)}
 
 
+def call(yardstick: Yardstick, server: Server) -> Figures:
+    """From before a submit to the answer that tells the worker that its job has ended, one job after the other.
+
+    Of beanstalkd that is put, reserve and delete. Submitter and worker are both this process.
+    """
+    putting, working = yardstick.talk(), yardstick.talk()
+    took_ms: list[float] = []
+    with connect(server.port) as submitter, connect(server.port) as worker:
+        worker.sendall(working.take(1))
+        for _ in range(CALLS):
+            begin_s, before = time.perf_counter(), working.ended
+            submitter.sendall(putting.put(next(_number), stamp(0)))
+            while working.ended == before:
+                _, workloads = working.heard(received(worker))
+                if said := working.reply():
+                    worker.sendall(said)
+                if workloads and (question := working.flush()):
+                    worker.sendall(question)
+            took_ms.append((time.perf_counter() - begin_s) * 1000)
+            while not putting.heard(received(submitter))[0]:
+                pass
+    return {"call_p50_ms": percentile(took_ms, 50), "call_p99_ms": percentile(took_ms, 99)}
+
+
 def lateness(yardstick: Yardstick, server: Server) -> Figures:
     """From when a job was due to the worker that has it; 500 a second are submitted, and 500 come due.
 
@@ -172,4 +197,4 @@ def _paced(yardstick: Yardstick, server: Server, delays_s: list[int], each_s: fl
 
 
 Round = Callable[[Yardstick, Server], Figures]
-ROUNDS: list[Round] = [submit_single, submit_10conn, end_to_end, drain, pickup, lateness]
+ROUNDS: list[Round] = [submit_single, submit_10conn, end_to_end, drain, pickup, call, lateness]

@@ -83,16 +83,20 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def entries(self) -> Iterator[Entry]:
-        """All files, in any order, without the unfinished ones."""
-
-    @abstractmethod
-    def unfinished(self) -> Iterator[Entry]:
-        """What was written and has no name yet, or never gets one since who wrote it was killed."""
+    def listed(self, folder: str) -> Iterator[Entry]:
+        """All that is below the folder, which ends with /, or is empty for everything; in any order."""
 
     @abstractmethod
     def discard(self, unfinished: Entry) -> None:
         """Remove what `unfinished` showed."""
+
+    def entries(self) -> Iterator[Entry]:
+        """All files, without the unfinished ones."""
+        return (each for each in self.listed("") if not each.name.startswith(f"{SCRATCH_FOLDER}/"))
+
+    def unfinished(self) -> Iterator[Entry]:
+        """What was written and has no name yet, or never gets one since who wrote it was killed."""
+        return self.listed(f"{SCRATCH_FOLDER}/")
 
     def read(self, name: str, max_bytes: int, progress: Progress = UNWATCHED) -> tuple[bytes, str]:
         """The content and the version of the file. Raises `Refused` if it has more than `max_bytes`."""

@@ -2,7 +2,7 @@
 
 Nothing outside the folder is read, written or removed, whatever the name says and wherever symbolic links lead. A file
 is written in the folder's scratch folder, synced and then renamed. What a killed process left in the scratch folder is
-removed at a later start. The scratch folder must be on the same file system as the rest.
+removed at a worker's later start. The scratch folder must be on the same file system as the rest.
 
 The version is the SHA-256 of the content, which costs a look at all of it. What a file system tells instead differs
 between those who look: inodes and the fractions of times change with the mount, the cache and the moment.
@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -37,7 +37,6 @@ class FolderStore(Store):
         self.folder = folder.resolve()
         self._scratch = self.folder / SCRATCH_FOLDER
         self._scratch.mkdir(exist_ok=True)
-        self._remove_leftovers()
 
     def path(self, name: str) -> Path:
         """Where the file `name` is or would be. Raises `Refused` if a symbolic link is there or leads outside."""
@@ -155,37 +154,33 @@ class FolderStore(Store):
                 break
             except FileNotFoundError:  # a removal took away the folder, which was empty
                 if not scratch.exists():
-                    raise FileNotFoundError(errno.ENOENT, "a later write of the same name came first", path) from None
+                    raise FileNotFoundError(
+                        errno.ENOENT, "a later write or removal of the same name came first", path
+                    ) from None
                 if attempt == _MOVE_ATTEMPTS - 1:
                     raise
         for folder in unsynced:
             _sync_folder(folder)
 
-    def entries(self) -> Iterator[Entry]:
-        for folder, folders, names in os.walk(self.folder):
-            if Path(folder) == self.folder:
-                folders.remove(SCRATCH_FOLDER)
-            yield from self._listed(Path(folder, name) for name in names)
-
-    def unfinished(self) -> Iterator[Entry]:
-        return self._listed(self._scratch.iterdir())
+    def listed(self, folder: str) -> Iterator[Entry]:
+        for inner, _, names in os.walk(self.folder / folder):
+            for name in names:
+                path = Path(inner, name)
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    status = path.lstat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield Entry(str(path.relative_to(self.folder)), status.st_size, status.st_mtime)
 
     def discard(self, unfinished: Entry) -> None:
         (self._scratch / Path(unfinished.name).name).unlink(missing_ok=True)
-
-    def _listed(self, paths: Iterable[Path]) -> Iterator[Entry]:
-        for path in paths:
-            with suppress(FileNotFoundError):  # removed meanwhile
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    yield Entry(str(path.relative_to(self.folder)), status.st_size, status.st_mtime)
 
     def _missing(self, folder: Path) -> Iterator[Path]:
         while folder != self.folder and not folder.is_dir():
             yield folder
             folder = folder.parent
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left in the scratch folder."""
         oldest = time.time() - _LEFTOVER_AGE_S
         for leftover in self._scratch.iterdir():
             with suppress(FileNotFoundError):  # removed by another worker, or finished

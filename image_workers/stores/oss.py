@@ -20,7 +20,7 @@ import oss2
 from oss2.exceptions import InconsistentError, NoSuchBucket, NoSuchKey, NotFound, RequestError, ServerError
 
 from image_workers.errors import ConfigError, Refused, Unavailable
-from image_workers.names import SCRATCH_FOLDER, check_name
+from image_workers.names import check_name
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores import PART_BYTES, Entry, Stat, Store, check_size, unfinished_folder, unfinished_name
 from image_workers.stores.keys import KeyFile
@@ -130,12 +130,6 @@ class OssStore(Store):
             self._bucket.delete_object(self._prefix + name)
         return True
 
-    def entries(self) -> Iterator[Entry]:
-        return (each for each in self._listed("") if not each.name.startswith(f"{SCRATCH_FOLDER}/"))
-
-    def unfinished(self) -> Iterator[Entry]:
-        return self._listed(f"{SCRATCH_FOLDER}/")
-
     def discard(self, unfinished: Entry) -> None:
         with _errors_as_ours():
             self._bucket.delete_object(self._prefix + unfinished.name)
@@ -168,7 +162,7 @@ class OssStore(Store):
     def _below(self, folder: str) -> Any:
         return oss2.ObjectIteratorV2(self._bucket, prefix=self._prefix + folder, max_retries=1)
 
-    def _listed(self, folder: str) -> Iterator[Entry]:
+    def listed(self, folder: str) -> Iterator[Entry]:
         with _errors_as_ours():
             for each in self._below(folder):
                 yield Entry(each.key.removeprefix(self._prefix), each.size, each.last_modified)

@@ -21,7 +21,7 @@ from opendal.layers import TimeoutLayer
 from opendal.options import WriteKwargs
 
 from image_workers.errors import ConfigError, Refused, Unavailable
-from image_workers.names import SCRATCH_FOLDER, check_name
+from image_workers.names import check_name
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores import PART_BYTES, Entry, Stat, Store, check_size, unfinished_folder, unfinished_name
 from image_workers.stores.keys import KeyFile
@@ -30,9 +30,11 @@ from image_workers.stores.settings import UrlConfig
 from periodic_client.texts import nearest
 
 TIMEOUT_S = 60.0
-"""For a request without content, or for each part."""
-_UPLOAD_PART_BYTES = 8 * 2**20
-"""A larger file is sent in such parts, where the store takes parts."""
+"""For a request without content."""
+_UPLOAD_PART_BYTES = 5 * 2**20
+"""A larger file is sent in such parts, where the store takes parts. S3 wants no smaller ones."""
+_PART_S = 300.0
+"""For each of these. OpenDAL does not say how far it is, so this is how long a server may stand still."""
 _REASON_CHARACTERS = 300
 _TRIED = ("s3", "webdav")
 _COMPARES_ON_REMOVAL = ("s3",)
@@ -50,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class RemoteStore(Store):
-    """Files below the url. `send_s` is for the content of one file where it cannot go in parts.
+    """Files below the url. `send_s` is for the content of one file, where it cannot go in parts.
 
     Raises `ConfigError` if the store cannot be used, `Unavailable` if it does not answer now. `key` is that of the
     configuration.
@@ -61,7 +63,8 @@ class RemoteStore(Store):
     ) -> None:
         self._config = config
         self._scratch = scratch
-        self._timeouts = TimeoutLayer(timeout=timeout_s, io_timeout=send_s)
+        self._timeout_s = timeout_s
+        self._send_s = send_s
         self._keys = KeyFile(config.key_file) if config.key_file else None
         self._service = config.url.split(":", 1)[0]
         self._opened: opendal.Operator | None = None
@@ -133,12 +136,6 @@ class RemoteStore(Store):
                 return True
         return False
 
-    def entries(self) -> Iterator[Entry]:
-        return (each for each in self._listed("") if not each.name.startswith(f"{SCRATCH_FOLDER}/"))
-
-    def unfinished(self) -> Iterator[Entry]:
-        return self._listed(f"{SCRATCH_FOLDER}/")
-
     def discard(self, unfinished: Entry) -> None:
         with _errors_as_ours():
             self._operator().delete(unfinished.name)
@@ -149,7 +146,9 @@ class RemoteStore(Store):
             keys, is_newer = self._keys.read() if self._keys else ({}, False)
             if self._opened is None or is_newer:
                 self._check_options(keys)
-                self._opened = opendal.Operator.from_uri(self._config.url, **keys).layer(self._timeouts)
+                operator = opendal.Operator.from_uri(self._config.url, **keys)
+                content_s = min(self._send_s, _PART_S) if operator.capability().write_can_multi else self._send_s
+                self._opened = operator.layer(TimeoutLayer(timeout=self._timeout_s, io_timeout=content_s))
             return self._opened
 
     def _check_options(self, keys: dict[str, str]) -> None:
@@ -212,7 +211,7 @@ class RemoteStore(Store):
         if received != found.size or _stat(operator, name) != found:
             raise OSError(f"{name!r} was written anew while it was read")
 
-    def _listed(self, folder: str) -> Iterator[Entry]:
+    def listed(self, folder: str) -> Iterator[Entry]:
         with _errors_as_ours(), suppress(NotFound):
             for each in self._operator().list(folder, recursive=True):
                 if each.metadata.is_file:

@@ -170,7 +170,8 @@ class UrlConfig:
     @property
     def place(self) -> tuple[str, ...]:
         parts = urlsplit(self.url)
-        return (parts.scheme, parts.netloc, parts.query, *filter(None, parts.path.split("/")))
+        endpoint = dict(parse_qsl(parts.query)).get("endpoint", "")
+        return (parts.scheme, parts.netloc, endpoint, *filter(None, parts.path.split("/")))
 
 
 StoreConfig = DirectoryConfig | OssConfig | UrlConfig

@@ -37,7 +37,11 @@ class Workers:
     def _matching(self, query: requests.WorkersQuery) -> Iterator[Peer]:
         """In the order in which they connected."""
         for peer in self._connections:
-            if peer.number > query.after and peer.subscriptions and query.func in (None, *peer.subscriptions):
+            if (
+                peer.number > query.after
+                and peer.subscriptions
+                and (query.func is None or query.func in peer.subscriptions)
+            ):
                 yield peer
 
     def _worker(self, peer: Peer, runs: list[Run]) -> answers.WorkerAnswer:

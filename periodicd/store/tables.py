@@ -15,8 +15,8 @@ from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.ops import Op
+from periodicd.store.reads import Reads
 from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
-from periodicd.store.windows import Windows
 
 
 class Tables:
@@ -36,7 +36,7 @@ class Tables:
         for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
             self.counts.change(func, live, behind, dead)
         self.endings = Endings(cursor)
-        self.windows = Windows(cursor, self.counts)
+        self.reads = Reads(cursor, self._behind, self.counts, self.endings)
         self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def keep_counts(self) -> None:
@@ -160,7 +160,7 @@ class Tables:
         if workload_bytes > INLINE_BYTES:
             self._execute(SQL["move_workload"], (op.new_id, old_id))
         self.counts.change(op.func, live=1, dead=-1)
-        return ops.RequeueResult("requeued", self._load(SQL["by_id_without_workload"], op.new_id), old_id)
+        return ops.RequeueResult("requeued", self.reads.load(op.new_id), old_id)
 
     def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
@@ -200,7 +200,7 @@ class Tables:
             return ops.MoveResult("not_waiting")
         job_id = op.id or front_id
         self._execute(SQL["move"], {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "id": job_id})
-        return ops.MoveResult("moved", self._load(SQL["by_id_without_workload"], job_id))
+        return ops.MoveResult("moved", self.reads.load(job_id))
 
     def _claim(self, op: ops.Claim) -> None:
         row = (op.handle, op.attempt, op.lease_until_at_ms, op.started_at_ms, op.taken_ms, op.id)
@@ -274,7 +274,7 @@ class Tables:
         behind_id = self._behind.pop(ended_id)
         self._execute(SQL["delete"], (ended_id,))
         self._execute(SQL["promote"], {"at": at_ms, "id": behind_id})
-        promoted = self._load(SQL["by_id_without_workload"], behind_id)
+        promoted = self.reads.load(behind_id)
         assert promoted is not None
         self.counts.change(promoted.func, live=-1, behind=-1)
         return promoted
@@ -297,31 +297,6 @@ class Tables:
             self.counts.change(func, dead=-1)
         return len(purged)
 
-    # -- reads ---------------------------------------------------------------------------------------------------------
-
-    def _load(self, statement: str, job_id: int) -> Job | None:
-        row = self._execute(statement, (job_id,)).fetchone()
-        return None if row is None else job_of(row)
-
-    def _fetch(self, op: ops.Fetch) -> Job | None:
-        job = self._load(SQL["by_id"], op.id)
-        if job is not None and job.workload is None:
-            job.workload = self.windows.workload(op.id)
-        return job
-
-    def _get(self, op: ops.Get) -> ops.GetResult:
-        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
-        last = self.endings.last(op)
-        if row is None:
-            return ops.GetResult("absent", None, last)
-        front_id, behind_id = row[0], self._behind.get(row[0])
-        if op.id not in (None, front_id) and op.id != behind_id:
-            return ops.GetResult("changed", None, last)
-        job_id = op.id or front_id
-        job = self._fetch(ops.Fetch(job_id)) if op.workload else self._load(SQL["by_id_without_workload"], job_id)
-        assert job is not None
-        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None), last)
-
 
 METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Put: Tables._put,
@@ -339,10 +314,10 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Shift: Tables._shift,
     ops.Forget: lambda tables, op: tables.endings.forget(op),
     ops.Purge: Tables._purge,
-    ops.Get: Tables._get,
+    ops.Get: lambda tables, op: tables.reads.get(op),
     ops.FetchEnd: lambda tables, op: tables.endings.fetch(op.id),
-    ops.Fetch: Tables._fetch,
-    ops.Lanes: lambda tables, op: tables.windows.lanes(op),
-    ops.Page: lambda tables, op: tables.windows.page(op),
-    ops.Count: lambda tables, op: tables.windows.count(op),
+    ops.Fetch: lambda tables, op: tables.reads.fetch(op.id),
+    ops.Lanes: lambda tables, op: tables.reads.lanes(op),
+    ops.Page: lambda tables, op: tables.reads.page(op),
+    ops.Count: lambda tables, op: tables.reads.count(op),
 }

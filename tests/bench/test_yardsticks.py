@@ -23,6 +23,7 @@ def test_a_server_does_all_its_rounds(yardstick: Yardstick, tmp_path: Path, monk
     monkeypatch.setattr(rounds, "SECONDS", 0.1)
     monkeypatch.setattr(rounds, "MOST", 20_000)
     monkeypatch.setattr(rounds, "PICKUPS", 5)
+    monkeypatch.setattr(rounds, "CALLS", 5)
     monkeypatch.setattr(rounds, "LATE_JOBS", 20)
     monkeypatch.setattr(rounds, "DELAYS_S", (1,))
     small = replace(yardstick, jobs=yardstick.jobs // 30)

@@ -388,23 +388,40 @@ def many(counts: Counts) -> Answer:
 MANY = many({(True, None): (150, None), (False, None): (100, "a"), (False, "a"): (49, None)})
 
 
-@pytest.mark.parametrize(("command", "done"), [("remove", "removed"), ("requeue", "requeued")])
-def test_many_at_once(scripted: ScriptedDaemon, run: Run, command: str, done: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "arguments", "done", "options"),
+    [
+        ("remove", [], "removed", {}),
+        ("requeue", [], "requeued", {}),
+        ("cancel", [], "cancelled", {"reason": None}),
+        ("cancel", ["--reason", "sold"], "cancelled", {"reason": "sold"}),
+        ("move", ["--in", "5m"], "moved", {"due_at_ms": None, "delay_ms": 300_000, "priority": None}),
+        (
+            "move",
+            ["--at", "1970-01-01T00:01Z", "--priority", "-5"],
+            "moved",
+            {"due_at_ms": 60_000, "delay_ms": None, "priority": -5},
+        ),
+    ],
+)
+def test_many_at_once(
+    scripted: ScriptedDaemon, run: Run, command: str, arguments: list[str], done: str, options: dict[str, Any]
+) -> None:
     scripted.answers[f"{command}_matching"] = MANY
     where = ["--where", "func=f", "--where", "reason=a = b", "--where", "due_before=2030-01-31T17:00Z"]
-    result = run(command, *where, "--yes")
+    result = run(command, *arguments, *where, "--yes")
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{done}: 149\n", "")
     query = {"func": "f", "reason": "a = b", "due_before_at_ms": 1_896_109_200_000}
     assert [params for _, params in scripted.asked] == [
-        [query, {"dry_run": True, "after": None}],
-        [query, {"dry_run": False, "after": None}],
-        [query, {"dry_run": False, "after": "a"}],
+        [query, {"dry_run": True, "after": None, **options}],
+        [query, {"dry_run": False, "after": None, **options}],
+        [query, {"dry_run": False, "after": "a", **options}],
     ]
     scripted.asked.clear()
-    result = run(command, "--all", "--dry-run")
+    result = run(command, *arguments, "--all", "--dry-run")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "150\n", "")
-    assert scripted.asked == [(f"{command}_matching", [{"all": True}, {"dry_run": True, "after": None}])]
-    assert json.loads(run(command, "--all", "--dry-run", "--json").stdout) == {"count": 150}
+    assert scripted.asked == [(f"{command}_matching", [{"all": True}, {"dry_run": True, "after": None, **options}])]
+    assert json.loads(run(command, *arguments, "--all", "--dry-run", "--json").stdout) == {"count": 150}
 
 
 def test_where_nothing_matches_nothing_is_asked(scripted: ScriptedDaemon, run: Run) -> None:
@@ -543,6 +560,14 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["remove", "f", "--where", "func=f", "--yes"],
         ["remove", "--where", "func=f", "--id", "7", "--yes"],
         ["requeue", "--all", "--where", "func=f", "--yes"],
+        ["cancel"],
+        ["cancel", "f"],
+        ["cancel", "--all"],
+        ["cancel", "f", "n", "--all", "--yes"],
+        ["move", "f", "n", "--all", "--yes", "--in", "5m"],
+        ["move", "--where", "func=f", "--yes"],
+        ["move", "--where", "func=f", "--in", "5m", "--at", "2030-01-01", "--yes"],
+        ["move", "--where", "func=f", "--id", "7", "--in", "5m", "--yes"],
     ],
 )
 def test_wrong_usage(args: list[str]) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -207,23 +208,44 @@ async def test_a_list_says_the_whole_query(daemon: Daemon, nursery: trio.Nursery
 
 
 @pytest.mark.parametrize(
-    ("method", "call"),
-    [("remove_matching", Client.remove_matching), ("requeue_matching", Client.requeue_matching)],
+    ("method", "call", "options"),
+    [
+        ("remove_matching", Client.remove_matching, {}),
+        ("requeue_matching", Client.requeue_matching, {}),
+        ("cancel_matching", partial(Client.cancel_matching, cancel_reason="sold"), {"reason": "sold"}),
+        (
+            "move_matching",
+            partial(Client.move_matching, delay_ms=5, priority=-1),
+            {"due_at_ms": None, "delay_ms": 5, "priority": -1},
+        ),
+        (
+            "move_matching",
+            partial(Client.move_matching, due_at_ms=7),
+            {"due_at_ms": 7, "delay_ms": None, "priority": None},
+        ),
+    ],
 )
 async def test_a_request_on_many_goes_on_until_there_is_nothing_more(
-    daemon: Daemon, nursery: trio.Nursery, method: str, call: Callable[..., Awaitable[int]]
+    daemon: Daemon,
+    nursery: trio.Nursery,
+    method: str,
+    call: Callable[..., Awaitable[int]],
+    options: dict[str, Any],
 ) -> None:
     query = {"func": "f", "reason": "disk"}
 
+    def said(after: str | None, dry_run: bool = False) -> dict[str, Any]:
+        return {"dry_run": dry_run, "after": after, **options}
+
     async def serve() -> None:
         peer = await daemon.accept()
-        await peer.serve(method, {"count": 1_000, "next": None}, {"all": True}, {"dry_run": True, "after": None})
-        await peer.serve(method, {"count": 100, "next": "a"}, query, {"dry_run": False, "after": None})
-        busy = await peer.expect(method, query, {"dry_run": False, "after": "a"})
+        await peer.serve(method, {"count": 1_000, "next": None}, {"all": True}, said(None, dry_run=True))
+        await peer.serve(method, {"count": 100, "next": "a"}, query, said(None))
+        busy = await peer.expect(method, query, said("a"))
         await peer.refuse(busy, "BUSY retry_after_ms=1: 8 listings are open already")
-        await peer.serve(method, {"count": 0, "next": ""}, query, {"dry_run": False, "after": "a"})
-        await peer.serve(method, {"count": 5}, query, {"dry_run": False, "after": ""})
-        await peer.serve(method, {"count": 3, "next": "b"}, query, {"dry_run": False, "after": None})
+        await peer.serve(method, {"count": 0, "next": ""}, query, said("a"))
+        await peer.serve(method, {"count": 5}, query, said(""))
+        await peer.serve(method, {"count": 3, "next": "b"}, query, said(None))
         await peer.refuse(await peer.expect(method), "INVALID: no")
 
     nursery.start_soon(serve)

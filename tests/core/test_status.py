@@ -9,8 +9,8 @@ from periodicd.store import Store
 from periodicd.store import counts as kept_counts
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Count
+from periodicd.store.reads import COUNT_LOOKS
 from periodicd.store.sqlite import SqliteStore
-from periodicd.store.windows import COUNT_LOOKS
 from tests.core.script import Daemon, worker
 
 

@@ -12,7 +12,10 @@ What counts as a violation, and why no more than that:
 * **kept**: a submit was answered with "kept" or "refused", and yet it runs.
 * **came back**: what was answered as done, superseded or removed is listed at the end, or a removed job starts.
 * **cancelled, runs**: a cancel was answered, and a run starts that is not just under way, or a job of that name is
-  listed at the end.
+  listed at the end. Of many nobody is told which were dead and left alone: those listed as dead that did not die after
+  the answer.
+* **not requeued**: a ``finish`` that made a job dead was answered, then the last of the requests that requeue many and
+  mean it, and no run of it starts after they were asked.
 * **result gone**: a ``finish`` with "done" was answered of a job that is to have its result kept, or its watcher was
   told so, and at the end it is not there, or not what the worker said.
 * **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
@@ -22,9 +25,12 @@ What counts as a violation, and why no more than that:
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from tests.crashloop.record import (
     BATCH_JOBS,
+    CROWD_JOBS,
+    CROWD_STEP_MS,
     Acknowledged,
     Answered,
     Asked,
@@ -33,6 +39,10 @@ from tests.crashloop.record import (
     Called,
     CancelAsked,
     Cancelled,
+    CrowdAcknowledged,
+    CrowdAsked,
+    MatchingAnswered,
+    MatchingAsked,
     Record,
     Refused,
     RemoveAsked,
@@ -43,10 +53,13 @@ from tests.crashloop.record import (
 )
 
 KINDS = (
-    "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "result gone", "early", "torn batch",
+    "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
+    "torn batch",
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
+MATCHED = "matched"
+"""In place of a result: of a cancel that meant many nobody is told what it was for each."""
 IN_FLIGHT_NS = 1_000_000_000
 """So long may a ``perform`` be under way to a worker that then writes its start down."""
 
@@ -56,6 +69,7 @@ class Listed:
     """What the daemon still has: the version of each single job, and of each job of a batch by its group."""
 
     versions: dict[str, int] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
     batches: dict[str, list[int]] = field(default_factory=dict)
     results: dict[str, bytes] = field(default_factory=dict)
     """Of the jobs of which it is kept that they are done."""
@@ -70,6 +84,8 @@ class Story:
     remove_asked: bool = False
     removed_ns: int | None = None
     cancel: Cancelled | None = None
+    requeue_asked_ns: int | None = None
+    requeued_ns: int | None = None
     is_called: bool = False
     told: str | None = None
     """How it ended."""
@@ -99,6 +115,7 @@ class Records:
         self.answered_ns: dict[str, int] = {}
         self.refused = 0
         self.batches_acknowledged = 0
+        self.many_acknowledged = 0
         self.batch_asked: dict[str, int] = {}
         self.batch_acknowledged: dict[str, int] = {}
         for record in sorted(records, key=lambda record: record.at_ns):
@@ -116,8 +133,30 @@ class Records:
             case BatchAcknowledged():
                 self.batch_acknowledged[record.group] = record.version
                 self.batches_acknowledged += 1
+            case CrowdAsked() | CrowdAcknowledged() | MatchingAsked() | MatchingAnswered():
+                self.many_acknowledged += isinstance(record, MatchingAnswered)
+                for number in range(CROWD_JOBS):
+                    name = f"{record.group}-{number}"
+                    self._take_of_crowd(record, number, name, self.stories.setdefault(name, Story()))
             case _:
                 self._take_of_name(record, self.stories.setdefault(record.name, Story()))
+
+    def _take_of_crowd(self, record: Record, number: int, name: str, story: Story) -> None:
+        match record:
+            case CrowdAsked():
+                story.asked[1] = Asked(name, 1, record.not_before_at_ms + number * CROWD_STEP_MS, record.at_ns)
+            case CrowdAcknowledged():
+                story.acknowledged[1] = Acknowledged(name, 1, "created", record.at_ns)
+            case MatchingAsked(method="requeue_matching"):
+                story.requeue_asked_ns = record.at_ns
+            case MatchingAsked():
+                story.remove_asked = True
+            case MatchingAnswered(method="requeue_matching"):
+                story.requeued_ns = record.at_ns
+            case MatchingAnswered(method="cancel_matching"):
+                story.cancel = Cancelled(name, MATCHED, record.at_ns)
+            case MatchingAnswered():
+                story.removed_ns = record.at_ns
 
     def _take_of_name(self, record: Record, story: Story) -> None:
         match record:
@@ -161,7 +200,8 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         for kind in sorted(
             {
                 *_violations(story, known.answered_ns, listed.versions.get(name)),
-                *_violations_of_cancel(story, listed.versions.get(name)),
+                *_violations_of_cancel(story, listed.versions.get(name), is_dead=name in listed.dead),
+                *_violations_of_requeue(story, known.answered_ns),
                 *_violations_of_result(name, story, known.answered_ns, listed.results.get(name)),
             }
         )
@@ -200,13 +240,26 @@ def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -
                     yield "early"
 
 
-def _violations_of_cancel(story: Story, listed: int | None) -> Iterator[str]:
+def _violations_of_cancel(story: Story, listed: int | None, is_dead: bool) -> Iterator[str]:
     """Only what was dead is left alone."""
     cancel = story.cancel
     if cancel is None or cancel.result == "not_live":
         return
-    if listed is not None or any(run.at_ns > cancel.at_ns + IN_FLIGHT_NS for run in story.started):
+    died_ns = min((report.at_ns for report in story.reported if report.outcome == "dead"), default=0)
+    is_left_alone = cancel.result == MATCHED and is_dead and died_ns < cancel.at_ns
+    if (listed is not None and not is_left_alone) or any(
+        run.at_ns > cancel.at_ns + IN_FLIGHT_NS for run in story.started
+    ):
         yield "cancelled, runs"
+
+
+def _violations_of_requeue(story: Story, answered_ns: dict[str, int]) -> Iterator[str]:
+    asked_ns = story.requeue_asked_ns
+    if asked_ns is None or story.requeued_ns is None:
+        return
+    died = any(r.outcome == "dead" and answered_ns.get(r.handle, inf) < asked_ns for r in story.reported)
+    if died and not any(run.at_ns > asked_ns for run in story.started):
+        yield "not requeued"
 
 
 def _violations_of_result(name: str, story: Story, answered_ns: dict[str, int], result: bytes | None) -> Iterator[str]:
@@ -250,6 +303,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "removes_acknowledged": sum(story.removed_ns is not None for story in stories),
         "cancels_acknowledged": sum(story.cancel is not None for story in stories),
         "of_these_running": sum(story.cancel is not None and story.cancel.result == "asked" for story in stories),
+        "requests_on_many": known.many_acknowledged,
         "results_told": sum(story.told is not None for story in stories),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),

@@ -1,8 +1,8 @@
 """A process that submits: ``python -m tests.crashloop.client URL FOLDER SEED``, until SIGTERM.
 
 Each task goes its own way through one name after the other; one task replaces whole batches, which makes the WAL grow
-to checkpoints. A submit whose answer was lost is not taken for anything: it is left, or the name is submitted again as
-a new version.
+to checkpoints; one submits crowds and removes, cancels or requeues them by requests on many. A submit whose answer was
+lost is not taken for anything: it is left, or the name is submitted again as a new version.
 """
 
 import signal
@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import trio
 
@@ -19,6 +20,8 @@ from tests.crashloop.record import (
     BATCH_DUE_AT_MS,
     BATCH_FUNC,
     BATCH_JOBS,
+    CROWD_JOBS,
+    CROWD_STEP_MS,
     FAR_FUNC,
     FAR_MS,
     FUNC,
@@ -29,6 +32,10 @@ from tests.crashloop.record import (
     Called,
     CancelAsked,
     Cancelled,
+    CrowdAcknowledged,
+    CrowdAsked,
+    MatchingAnswered,
+    MatchingAsked,
     RecordFile,
     RemoveAsked,
     Removed,
@@ -40,6 +47,11 @@ TASKS = 6
 BATCH_GROUPS = 2
 MOVED_MS = 3000
 """Longer than any job of the load is delayed."""
+MATCHING = {
+    "remove_matching": Client.remove_matching,
+    "cancel_matching": Client.cancel_matching,
+    "requeue_matching": Client.requeue_matching,
+}
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -49,7 +61,11 @@ class Load:
         self._client = client
         self._seed = seed
         self._records = RecordFile(folder, "client")
-        self.stopping = False
+        self.stop = trio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop.is_set()
 
     async def one_name_after_the_other(self, task: int) -> None:
         rng = Random(f"{self._seed} {task}")
@@ -165,6 +181,51 @@ class Load:
                 self._records.write(BatchAcknowledged(group, version))
                 await trio.sleep(rng.expovariate(1 / 0.1))
 
+    async def crowds(self) -> None:
+        rng = Random(f"{self._seed} crowds")
+        number = 0
+        while not self.stopping:
+            number += 1
+            await self._crowd(f"{self._seed}-crowd-{number}", rng)
+            # A crowd is many at once: without a pause it would leave the workers no time for the other names.
+            with trio.move_on_after(rng.uniform(4, 12)):
+                await self.stop.wait()
+
+    async def _crowd(self, group: str, rng: Random) -> None:
+        method = rng.choice(list(MATCHING))
+        func = FUNC if method == "requeue_matching" else rng.choice((FUNC, FUNC, FAR_FUNC))
+        not_before_at_ms = now_ms() + (FAR_MS if func == FAR_FUNC else 0)
+        batch = []
+        for number in range(CROWD_JOBS):
+            job = plan.new_job(f"{group}-{number}", plan.workload(rng, 1, plan.CROWD_KINDS), rng)
+            batch.append(job | {"func": func, "due_at_ms": not_before_at_ms + number * CROWD_STEP_MS})
+        self._records.write(CrowdAsked(group, not_before_at_ms))
+        if await self._put_crowd(batch):
+            self._records.write(CrowdAcknowledged(group))
+        # Sometimes nothing of it has run, sometimes about half or all.
+        await trio.sleep(rng.choice((0, 1, 3)))
+        self._records.write(MatchingAsked(group, method))
+        while True:
+            try:
+                await MATCHING[method](self._client, func=func, prefix=f"{group}-")
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(MatchingAnswered(group, method))
+                return
+
+    async def _put_crowd(self, batch: list[dict[str, Any]]) -> bool:
+        """Whether it was answered. Nothing happened as long as there was no daemon."""
+        while True:
+            try:
+                await self._client.request("submit_batch", batch)
+            except CannotConnect:
+                await trio.sleep(AGAIN_S)
+            except ConnectionLost:
+                return False
+            else:
+                return True
+
 
 async def main(url: str, folder: Path, seed: str) -> None:
     async with Client(url) as client, trio.open_nursery() as nursery:
@@ -173,9 +234,10 @@ async def main(url: str, folder: Path, seed: str) -> None:
             nursery.start_soon(load.one_name_after_the_other, task)
         nursery.start_soon(load.batches)
         nursery.start_soon(load.calls)
+        nursery.start_soon(load.crowds)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
-                load.stopping = True
+                load.stop.set()
                 break
 
 

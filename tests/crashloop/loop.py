@@ -165,6 +165,8 @@ class Loop:
                     whole = await client.get(job["func"], name, workload=True)
                     assert whole is not None
                     listed.versions[name] = json.loads(whole["workload"])["version"]
+                    if job["state"] == "dead":
+                        listed.dead.add(name)
             for name in called:
                 last = (await client.request("get", FUNC, name, {"data": True}))["last"]
                 if last is not None and last["ending"] == "done":

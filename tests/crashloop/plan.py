@@ -13,16 +13,18 @@ from tests.crashloop.record import FUNC, RESULT_MS, Reported, now_ms
 CALL = "call"
 """Its result is its name, so that anybody can tell whether it is the right one."""
 KINDS = ("plain", "plain", "plain", "slow", "later", "retry", "follow", "follow", "dead")
+CROWD_KINDS = ("plain", "slow", "later", "retry", "dead", "dead")
+"""Without follow-on jobs, whose names begin like that of their job, so that they would be meant too."""
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
 RETRIES = 1000
 """No job of the load may die of its failures: a lease that runs out while the daemon is down is one."""
 
 
-def workload(rng: Random, version: int) -> bytes:
+def workload(rng: Random, version: int, kinds: tuple[str, ...] = KINDS) -> bytes:
     """Now and then one so large that the store keeps it apart from its job."""
     padding = rng.choice((0, 0, 0, 100, 1000, 20_000))
-    kind = rng.choice(KINDS)
+    kind = rng.choice(kinds)
     return json.dumps({"version": version, "kind": kind, "padding": "x" * padding}).encode()
 
 

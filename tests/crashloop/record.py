@@ -23,6 +23,11 @@ RESULT_MS = 86_400_000
 FAR_MS = 86_400_000
 BATCH_DUE_AT_MS = 4_000_000_000_000
 BATCH_JOBS = 500
+CROWD_JOBS = 120
+"""More than a request on many changes, so that there are several, and a kill in between."""
+CROWD_STEP_MS = 20
+"""So much later than the one before is each job of a crowd due: when it is changed some have run, some run, some wait.
+"""
 
 
 def now_ms() -> int:
@@ -112,6 +117,41 @@ class BatchAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class CrowdAsked:
+    """CROWD_JOBS jobs of version 1, named after the group, are about to be sent as one batch, for this time and on."""
+
+    group: str
+    not_before_at_ms: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class CrowdAcknowledged:
+    group: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingAsked:
+    """A request on many that means a crowd is about to be sent: again until all are answered, and then nothing more is
+    done with its names.
+    """
+
+    group: str
+    method: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingAnswered:
+    """There is nothing more to be changed."""
+
+    group: str
+    method: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A worker begins a run."""
 
@@ -157,7 +197,8 @@ class Refused:
 
 Record = (
     Asked | Acknowledged | RemoveAsked | Removed | CancelAsked | Cancelled | Called | Told
-    | BatchAsked | BatchAcknowledged | Started | Reported | Answered | Refused
+    | BatchAsked | BatchAcknowledged | CrowdAsked | CrowdAcknowledged | MatchingAsked | MatchingAnswered
+    | Started | Reported | Answered | Refused
 )  # fmt: skip
 KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}
 

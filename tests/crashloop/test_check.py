@@ -1,5 +1,6 @@
 """The checker finds what it is there for: each story is one that must not happen, beside those that may."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.crashloop.check import IN_FLIGHT_NS, Listed, check
 from tests.crashloop.record import (
     BATCH_JOBS,
+    CROWD_JOBS,
     Acknowledged,
     Answered,
     Asked,
@@ -15,6 +17,10 @@ from tests.crashloop.record import (
     Called,
     CancelAsked,
     Cancelled,
+    CrowdAcknowledged,
+    CrowdAsked,
+    MatchingAnswered,
+    MatchingAsked,
     Record,
     RecordFile,
     RemoveAsked,
@@ -141,6 +147,57 @@ def test_cancelled_and_runs(result: str) -> None:
 def test_the_dead_are_not_cancelled() -> None:
     dead = [*submitted(1, 10), started(1, 20), *reported(1, 30, "dead")]
     assert kinds([*dead, CancelAsked("a", 40), Cancelled("a", "not_live", 41)], STILL_THERE) == []
+
+
+def in_crowd(record: Record, number: int) -> Record:
+    return replace(record, name=f"c-{number}") if isinstance(record, Started | Reported) else record
+
+
+def crowd(method: str, *records: Record, asked_ns: int = 50) -> list[Record]:
+    """A crowd that is changed, and what is known of the first of its jobs."""
+    of_the_first = [in_crowd(each, 0) for each in records]
+    asked: list[Record] = [CrowdAsked("c", 0, 10), CrowdAcknowledged("c", 11), MatchingAsked("c", method, asked_ns)]
+    return [*asked, *of_the_first, MatchingAnswered("c", method, 60)]
+
+
+CROWD = Listed({f"c-{number}": 1 for number in range(CROWD_JOBS)})
+FIRST = Listed({"c-0": 1})
+FIRST_IS_DEAD = Listed({"c-0": 1}, {"c-0"})
+
+
+def test_what_a_request_on_many_removed_does_not_come_back() -> None:
+    assert kinds(crowd("remove_matching")) == []
+    assert kinds(crowd("remove_matching"), FIRST) == ["came back"]
+    assert kinds(crowd("remove_matching", started(1, 61 + IN_FLIGHT_NS))) == ["came back"]
+    assert kinds(crowd("remove_matching")[:-1], FIRST) == [], "it was not answered"
+
+
+def test_what_a_request_on_many_cancelled_is_gone_unless_it_was_dead() -> None:
+    assert kinds(crowd("cancel_matching")) == []
+    assert kinds(crowd("cancel_matching"), FIRST) == ["cancelled, runs"]
+    assert kinds(crowd("cancel_matching", started(1, 61 + IN_FLIGHT_NS))) == ["cancelled, runs"]
+    dead_before = crowd("cancel_matching", started(1, 20), *reported(1, 30, "dead"))
+    assert kinds(dead_before, FIRST_IS_DEAD) == []
+    assert kinds(dead_before, FIRST) == ["cancelled, runs"]
+    dead_after = crowd("cancel_matching", started(1, 20), *reported(1, 70, "dead"))
+    assert kinds(dead_after, FIRST_IS_DEAD) == ["cancelled, runs"]
+
+
+def test_what_was_dead_runs_when_many_are_requeued() -> None:
+    died = [started(1, 20), *reported(1, 30, "dead")]
+    assert kinds(crowd("requeue_matching", *died), CROWD) == ["not requeued"]
+    assert kinds(crowd("requeue_matching", *died)[:-1], CROWD) == [], "it was not answered"
+    assert kinds(crowd("requeue_matching", *died, asked_ns=25), CROWD) == [], "it may have died later"
+    again = [started(1, 55, "1-2-1"), *reported(1, 65, "dead", handle="1-2-1")]
+    assert kinds(crowd("requeue_matching", *died, *again), CROWD) == []
+    assert kinds(crowd("requeue_matching", *died, *again)).count("lost") == CROWD_JOBS
+
+
+def test_the_jobs_of_a_crowd_are_due_one_after_the_other() -> None:
+    asked: list[Record] = [CrowdAsked("c", 1000, 10), CrowdAcknowledged("c", 11)]
+    first, second = (in_crowd(started(1, 20, wall_at_ms=1000), number) for number in (0, 1))
+    assert kinds([*asked, first], CROWD) == []
+    assert kinds([*asked, second], CROWD) == ["early"]
 
 
 def test_a_result_that_was_acknowledged_is_kept() -> None:

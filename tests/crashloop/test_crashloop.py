@@ -8,7 +8,8 @@ from tests.crashloop.loop import Loop
 def test_three_kills(tmp_path: Path) -> None:
     findings = Loop(tmp_path, tmp_path, 1, (0.2, 0.7)).run(3)
     assert not findings.violations, "\n".join(map(str, findings.violations))
-    assert findings.figures["done_acknowledged"] > 50
+    assert findings.figures["done_acknowledged"] > 10
     assert findings.figures["batches_acknowledged"] > 5
     assert findings.figures["cancels_acknowledged"] > 5
     assert findings.figures["results_told"] > 5
+    assert findings.figures["requests_on_many"] > 1

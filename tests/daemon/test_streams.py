@@ -21,6 +21,7 @@ COMMANDS = [
     ["periodic_client", "get", "f", CAT, "--workload"],
     ["periodic_client", "list", "--where", "func=f"],
     ["periodic_client", "status"],
+    ["periodic_client", "workers"],
     ["periodic_client", "ping"],
     ["periodic_client", "--help"],
     ["periodic_client", "--version"],

@@ -1,6 +1,6 @@
 """A client and a worker on the MessagePack-RPC session of Neovim's Python client, which is used as it is.
 
-``nvim_client.py HOST:PORT calls|many|work|outcomes`` prints what it saw as one JSON object, which test_foreign.py
+``nvim_client.py HOST:PORT calls|many|work|outcomes|asks`` prints what it saw as one JSON object, which test_foreign.py
 judges. It must import nothing of this project and judge nothing itself: it is what somebody writes who has protocol.md
 and pynvim.
 """
@@ -128,10 +128,23 @@ def outcomes(session: Session) -> dict[str, Any]:
     return {"jobs": jobs, "handles": handles, "notifications": notifications, "follow_on": follow_on}
 
 
+def asks(session: Session) -> dict[str, Any]:
+    """A worker of requests and responses alone: jobs are asked for, and reported."""
+    session.request("submit_batch", [{"func": "ask", "name": name, "result_ms": MINUTE_MS} for name in "abc"])
+    taken: list[str] = []
+    while jobs := session.request("take", {"funcs": ["ask"], "max": 2, "wait_ms": 0, "lease_ms": 5000})["jobs"]:
+        for job in jobs:
+            taken.append(job["name"])
+            session.request("extend", job["handle"])
+            session.request("finish", job["handle"], {"outcome": "done", "data": BINARY})
+    watched = session.request("watch", "ask", "a", {"only_end": True})
+    return {"taken": taken, "late": refusal(session, "finish", job["handle"], None), "watched": watched}
+
+
 def main() -> None:
     address, scenario = sys.argv[1:]
     session = connect(address)
-    seen = {"calls": calls, "many": many, "work": work, "outcomes": outcomes}[scenario](session)
+    seen = {"calls": calls, "many": many, "work": work, "outcomes": outcomes, "asks": asks}[scenario](session)
     session.close()
     json.dump(seen, sys.stdout, default=lambda data: base64.b64encode(data).decode())
 

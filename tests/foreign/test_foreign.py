@@ -37,7 +37,7 @@ def test_a_client_has_all_that_it_asks_for_and_survives_its_errors(client: Progr
     assert [each["name"] for each in seen["list"]["jobs"]] == ["a.jpg", "b.jpg"]
     assert seen["list"]["next"] is None
     assert seen["remove"] == {"result": "removed"}
-    assert seen["absent"] == {"result": "absent", "job": None}
+    assert (seen["absent"]["result"], seen["absent"]["job"]) == ("absent", None)
     assert seen["status"]["connections"] == 1
     assert counts(seen["status"]) == {"resize": (1, 0)}
 
@@ -67,6 +67,13 @@ def test_a_worker_ends_runs_in_every_way(nvim: Program) -> None:
     lost = seen["handles"]["removed"]
     ((method, (handle, kind, _)),) = seen["notifications"]
     assert (method, handle, kind) == ("notice", lost, "lost"), "for the run whose job was taken away, and for no other"
+
+
+def test_a_library_of_requests_and_responses_alone_makes_a_worker(nvim: Program) -> None:
+    seen = nvim("asks")
+    assert seen["taken"] == ["a", "b", "c"]
+    assert seen["late"].startswith("LEASE_LOST: ")
+    assert (seen["watched"]["ending"], seen["watched"]["data"]) == ("done", BINARY)
 
 
 @pytest.mark.timeout(200)

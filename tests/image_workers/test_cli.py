@@ -127,3 +127,14 @@ def test_a_lock_name_is_told_to_be_this_worker_s_alone(tmp_path: Path, guetzli_p
         assert process.stderr is not None
         assert "lock-count 3 is the limit of this worker alone" in process.stderr.readline()
         process.kill()
+
+
+def test_a_bucket_that_is_not_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text(
+        f"periodic: unix://{tmp_path}/none.sock\nenable-upload: elsewhere\nbucket: {{directory: published}}"
+    )
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "bucket is not used" in process.stderr.readline()
+        process.kill()
+    assert not (tmp_path / "published").exists()

@@ -83,6 +83,29 @@ def test_the_original_s_file_is_understood() -> None:
     assert config.recipe(config.resizes) == Recipe((Form(1024), Form(64)), "pillow")
 
 
+def test_the_original_s_sample_with_its_bucket_and_four_widths_loads_as_it_is() -> None:
+    """The sample that came with the original, but for its keys."""
+    resizes = "".join(
+        f"  - func: resize-{width}\n    width: {width}\n    output: resize-image\n    suffix: _fw{width}.jpg\n"
+        for width in (1024, 500, 192, 64)
+    )
+    config = parse(
+        "periodic: unix:///tmp/periodic.sock\nthread: 10\nroot: images\n"
+        "enable-save: true\nenable-remove: true\nenable-guetzli: true\n"
+        "guetzli:\n  output: guetzli\n  lock-name: guetzli\n  lock-count: 1\n  verbose: 0\n  quality: 95\n"
+        f"  memlimit_mb: 6000\nresizes:\n{resizes}"
+        "bucket:\n  access_id: the-id\n  access_key: the-secret\n  name: photos\n"
+        "  endpoint: oss-cn-hangzhou.aliyuncs.com\n  root_path: /\n"
+    )
+    assert list(config.groups) == ["resize-1024", "resize-500", "resize-192", "resize-64"]
+    for resizes_of_one in config.groups.values():
+        (resize,) = resizes_of_one
+        assert (resize.suffix, resize.output) == (f"_fw{resize.width}.jpg", "resize-image")
+        assert config.recipe(resizes_of_one) == Recipe((Form(resize.width, quality=80),), "pillow")
+    assert (config.encoder, config.compress, config.guetzli_run.quality) == ("guetzli", "here", 95)
+    assert isinstance(config.bucket, OssConfig)
+
+
 @pytest.mark.parametrize(
     ("text", "encoder"),
     [
@@ -295,7 +318,7 @@ def test_slashes_around_the_root_path_do_not_matter(path: str) -> None:
         ("bucket: {url: 'webdav://u:p@host/a'}", "bucket.url: a password belongs into the file that key-file names"),
         ("bucket: {url: pictures}", "bucket.url: must be a url as in s3://BUCKET/FOLDER?region=eu-central-1"),
         ("bucket: {url: 's3://b', object-acl: private}", "bucket.url: is given, so remove object-acl"),
-        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d?region=x'}", "must not be inside one another"),
+        ("root: s3://b/c?region=x\nbucket: {url: 's3://b/c/d'}", "must not be inside one another"),
         (
             "bucket: {access_id: a, key-file: b, name: abc, endpoint: host}",
             "bucket.key-file: holds the key, so remove access_id",

@@ -302,6 +302,18 @@ class TestMemory:
         wanted = Recipe(forms, encoder="jpegli", linear=linear)
         assert len(await watch().decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)) == 4
 
+    @pytest.mark.parametrize("made", ["jpeg", "webp", "avif", "png"])
+    async def test_nor_does_a_thumbnail_that_is_larger_than_its_picture(
+        self, watch: Watch, monkeypatch: pytest.MonkeyPatch, made: Format
+    ) -> None:
+        monkeypatch.setattr(decoder, "_BASE_BYTES", 24 * 10**6)
+        image = Image.effect_noise((600, 600), 50).convert("RGB")
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        output = io.BytesIO()
+        image.save(output, "PNG", compress_level=1)
+        wanted = Recipe((Form(2600, 2600, "fill", made, quality=90),), encoder="jpegli")
+        assert len(await watch().decoder.thumbnails(output.getvalue(), wanted, MAX_PIXELS)) == 1
+
     async def test_who_comes_first_goes_first_however_large(self, watch: Watch, picture: Picture) -> None:
         watched = watch(3, memory_bytes=1_400_000_000)
         order = []

@@ -129,7 +129,7 @@ def test_leftovers_of_killed_processes_are_removed_but_not_what_may_be_in_use(ro
     (scratch / "old").write_bytes(b"half")
     os.utime(scratch / "old", (1, 1))
     (scratch / "young").write_bytes(b"half")
-    FolderStore(root.folder)
+    FolderStore(root.folder).remove_leftovers()
     assert tree(root.folder) == {".incoming/young": b"half"}
 
 
@@ -148,8 +148,9 @@ def test_many_writers_of_one_name_leave_one_whole_file(root: FolderStore) -> Non
     assert tree(root.folder)["a/x"] in contents
 
 
+@pytest.mark.parametrize(("later", "left"), [("write", {"x": b"newer"}), ("removal", {})])
 def test_a_write_that_the_disk_holds_up_does_not_undo_a_later_one(
-    root: FolderStore, monkeypatch: pytest.MonkeyPatch
+    root: FolderStore, monkeypatch: pytest.MonkeyPatch, later: str, left: dict[str, bytes]
 ) -> None:
     held, goes_on = threading.Event(), threading.Event()
     replace = Path.replace
@@ -171,12 +172,15 @@ def test_a_write_that_the_disk_holds_up_does_not_undo_a_later_one(
         slow.setattr(Path, "replace", held_up)
         thread.start()
         held.wait()
-    root.write("x", b"newer")
+    if later == "write":
+        root.write("x", b"newer")
+    else:
+        root.remove("x")
     goes_on.set()
     thread.join()
-    assert tree(root.folder) == {"x": b"newer"}
+    assert tree(root.folder) == left
     assert len(late) == 1
-    assert "a later write of the same name came first" in late[0]
+    assert "a later write or removal of the same name came first" in late[0]
 
 
 def test_what_is_there_and_what_is_unfinished_is_listed(root: FolderStore) -> None:

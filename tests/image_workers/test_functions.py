@@ -383,27 +383,45 @@ async def test_a_stored_job_of_an_older_name_goes_on_as_one_of_the_new(make: Mak
 
 
 async def test_jobs_of_both_names_together_run_no_more_at_once_than_the_lock_count(
-    make: MakePlace, picture: Picture
+    make: MakePlace, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = 0
+    at_once = pixels_of = 0
+    both = trio.Event()
 
     class Counting(Small):
         async def compress(self, picture: Compressible, check: object) -> bytes:
             nonlocal at_once
             at_once += 1
-            assert at_once == 1
+            await both.wait()  # so the other one has nothing left to do before its turn
             await trio.testing.wait_all_tasks_blocked()
+            assert at_once == 1
             at_once -= 1
             return await super().compress(picture, check)
 
     place = make(guetzli=Counting("guetzli"))
+    thumbnail_pixels = place.decoder.thumbnail_pixels
+
+    async def counted(*arguments: Any) -> Compressible:
+        nonlocal pixels_of
+        found = await thumbnail_pixels(*arguments)
+        pixels_of += 1
+        if pixels_of == 2:
+            both.set()
+        return found
+
+    monkeypatch.setattr(place.decoder, "thumbnail_pixels", counted)
     calls = {function.func: function.call for function in place.functions.served()}
     place.root.write("x.jpg", picture("photo.webp"))
     for func in ("resize-96", "resize-64"):
         await place.resize(func, "x.jpg")
+
+    async def perform_one(func: str, suffix: str) -> None:
+        outcome = await calls[func](StandInJob(f"resize-image/x{suffix}", b"", func))  # type: ignore[arg-type]
+        assert isinstance(outcome, Done)
+
     async with trio.open_nursery() as nursery:
-        for func, suffix in (("compress", "_fw96.jpg"), ("guetzli", "_fw64.jpg")):
-            nursery.start_soon(calls[func], StandInJob(f"resize-image/x{suffix}", b"", func))  # type: ignore[arg-type]
+        nursery.start_soon(perform_one, "compress", "_fw96.jpg")
+        nursery.start_soon(perform_one, "guetzli", "_fw64.jpg")
     assert at_once == 0
 
 

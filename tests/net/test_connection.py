@@ -127,7 +127,8 @@ async def test_half_a_message_before_the_end_holds_no_answer_up(autojump_clock: 
         assert here.engine.budget.is_full
         await stream.send_eof()
         with trio.fail_after(1):
-            assert await receive(stream) == [[1, 1, None, {"result": "absent", "job": None}]]
+            ((*_, result),) = await receive(stream)
+            assert result["result"] == "absent"
 
 
 @pytest.mark.parametrize("noise", [b"", b"\xc1"])

@@ -221,6 +221,8 @@ class TestLateUploads:
     async def test_the_first_upload_never_comes_back_over_the_compressed_one(self, server: OssServer, on: str) -> None:
         bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=0.5)
         server.tell("hold", on=on)
+        # Whoever uploads it cannot put things in order any more, as if it were killed.
+        server.tell("fault", on="DELETE", times=1, **error(503, "ServiceUnavailable"))
         with pytest.raises(OSError, match=r"cannot be reached: .*timed out"):
             put(bucket, "x.jpg", b"the big file")
         put(bucket, "x.jpg", b"the big file")
@@ -230,6 +232,16 @@ class TestLateUploads:
         put(bucket, "x.jpg", b"newer")
         assert server.read("x.jpg") == b"newer"
         assert list(server.state()["objects"]) == [f"{BUCKET}/x.jpg"], "what came late has no name, and is taken away"
+
+    async def test_nor_does_it_come_back_after_the_picture_was_removed(self, server: OssServer) -> None:
+        bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=0.5)
+        server.tell("hold", on="COPY")
+        server.tell("fault", on="DELETE", times=1, **error(503, "ServiceUnavailable"))
+        with pytest.raises(OSError, match=r"cannot be reached: .*timed out"):
+            put(bucket, "x.jpg", b"the big file")
+        bucket.remove("x.jpg")
+        server.tell("release")
+        assert server.state()["objects"] == {}
 
     async def test_nor_does_one_whose_worker_was_left_behind_while_it_waited(self, server: OssServer) -> None:
         bucket = OssStore(configured(server), connections=2, scratch=SCRATCH, timeout_s=1000)

@@ -1,58 +1,11 @@
-"""Stores over real sockets: an S3 that checks signatures, a WebDAV server that asks for a password."""
+"""An S3 that checks signatures, and a WebDAV server that asks for a password."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from image_workers.stores.remote import RemoteStore
-from image_workers.stores.scratch import Scratch
-from image_workers.stores.settings import UrlConfig
-
-FOLDER = Path(__file__).parent
-SCRATCH = Scratch(None, 100_000_000)
-
-
-@dataclass
-class Server:
-    """Where a store is, and the key to it. `url` has `{}` where the server's address goes."""
-
-    service: str
-    url: str
-    address: str
-    key_file: Path
-
-    def config(self, through: str | None = None) -> UrlConfig:
-        return UrlConfig(self.url.format(through or self.address), self.key_file, "max-age=60", wait_s=1)
-
-    def store(self, through: str | None = None, timeout_s: float = 20) -> RemoteStore:
-        """`through` is the address of something between."""
-        return RemoteStore(self.config(through), "bucket", SCRATCH, timeout_s, timeout_s)
-
-
-def write_key(path: Path, **keys: str) -> Path:
-    newer = path.with_suffix(".new")
-    newer.write_text(json.dumps(keys))
-    newer.chmod(0o600)
-    return newer.replace(path)
-
-
-def started(*command: str | Path) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        env=os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "3"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    yield process.stdout.readline()
-    process.communicate()
+from tests.stores.servers import FOLDER, Server, started, webdav_server, write_key
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +20,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def webdav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("webdav")
     (folder / "files").mkdir()
-    for said in started(FOLDER / "dav_server.py", folder / "files", "worker", "a-password"):
-        keys = write_key(folder / "key", username="worker", password="a-password")  # noqa: S106
-        yield Server("webdav", "webdav:///photos?endpoint={}", said.strip(), keys)
+    yield from webdav_server(folder / "files", folder / "key")
 
 
 @pytest.fixture(params=["s3", "webdav"])

@@ -16,6 +16,7 @@ class Gate:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._held: str | None = None
+        self._cut_off = False
         self.is_held, self._goes_on, self.done = threading.Event(), threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
@@ -27,9 +28,13 @@ class Gate:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def hold(self, what: str) -> None:
-        """The next request of this method, or `COPY`, is held; `is_held` is set when it is."""
+    def hold(self, what: str, *, cut_off: bool = False) -> None:
+        """The next request of this method, or `COPY`, is held; `is_held` is set when it is.
+
+        `cut_off`: nothing passes any more after it, as if whoever asked had been killed.
+        """
         self._held = what
+        self._cut_off = cut_off
 
     def release(self) -> None:
         """Pass the held one on, and return when the server has done it."""
@@ -47,7 +52,7 @@ class Gate:
     def _serve(self, client: socket.socket) -> None:
         with client:
             request = _message(client)
-            if not request:
+            if not request or (self._cut_off and self.is_held.is_set()):
                 return
             held = _is(request) == self._held
             if held:

@@ -3,9 +3,14 @@
 import io
 import json
 import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+import trio
 
 from image_workers.errors import ConfigError, Refused, Unavailable
 from image_workers.progress import Progress, Stopped
@@ -14,8 +19,9 @@ from image_workers.stores.folder import FolderStore
 from image_workers.stores.remote import RemoteStore
 from image_workers.stores.scratch import Scratch
 from image_workers.stores.settings import UrlConfig
-from tests.stores.conftest import SCRATCH, Server, write_key
+from image_workers.sweep import Orphan, orphans
 from tests.stores.gate import Gate
+from tests.stores.servers import SCRATCH, Server, write_key
 
 
 def put(store: RemoteStore, name: str, content: bytes = b"bytes") -> str:
@@ -103,7 +109,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold("PUT" if at == "content" else names_it)
+            gate.hold("PUT" if at == "content" else names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             assert gate.is_held.is_set()
@@ -119,7 +125,7 @@ class TestLateUploads:
         names_it = {"s3": "COPY", "webdav": "MOVE"}[server.service]
         with Gate(server.address) as gate:
             slow, quick = server.store(through=gate.url, timeout_s=1), server.store()
-            gate.hold(names_it)
+            gate.hold(names_it, cut_off=True)
             with pytest.raises(OSError, match="timeout"):
                 put(slow, "x.jpg", b"the big file")
             quick.remove("x.jpg")
@@ -194,16 +200,35 @@ def test_a_key_is_exchanged_while_the_worker_runs(s3: Server, tmp_path: Path) ->
     put(store, "x.jpg")
 
 
-def test_objects_get_their_type_and_how_long_they_may_be_kept(s3: Server) -> None:
-    import boto3
-
-    put(s3.store(), "x.jpg")
-    keys = json.loads(s3.key_file.read_text())
-    client = boto3.client(
-        "s3", endpoint_url=s3.address, region_name="us-east-1",
+def aws(server: Server, service: str) -> Any:
+    """The vendor's own client, with the key of the server."""
+    keys = json.loads(server.key_file.read_text())
+    return boto3.client(
+        service, endpoint_url=server.address, region_name="us-east-1",
         aws_access_key_id=keys["access_key_id"], aws_secret_access_key=keys["secret_access_key"],
     )  # fmt: skip
-    head = client.head_object(Bucket="pictures", Key="photos/x.jpg")
+
+
+def test_a_lent_key_goes_with_its_token(s3: Server, tmp_path: Path) -> None:
+    iam = aws(s3, "iam")
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    role = iam.create_role(RoleName="lent", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    may_all = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName="lent", PolicyName="all", PolicyDocument=json.dumps(may_all))
+    lent = aws(s3, "sts").assume_role(RoleArn=role, RoleSessionName="worker")["Credentials"]
+    keys = {"access_key_id": lent["AccessKeyId"], "secret_access_key": lent["SecretAccessKey"]}
+    file = write_key(tmp_path / "key", **keys, session_token=lent["SessionToken"])
+    store = RemoteStore(UrlConfig(s3.config().url, file, None, 1), "bucket", SCRATCH, 20)
+    put(store, "x.jpg")
+    write_key(tmp_path / "key", **keys, session_token="another")  # noqa: S106
+    with pytest.raises(OSError, match="Token"):
+        put(store, "x.jpg")
+
+
+def test_objects_get_their_type_and_how_long_they_may_be_kept(s3: Server) -> None:
+    put(s3.store(), "x.jpg")
+    head = aws(s3, "s3").head_object(Bucket="pictures", Key="photos/x.jpg")
     assert (head["ContentType"], head["CacheControl"]) == ("image/jpeg", "max-age=60")
 
 
@@ -214,3 +239,26 @@ def test_a_folder_keeps_the_same_promises(tmp_path: Path) -> None:
     assert store.stat("a/x.jpg") == Stat(7, version)
     assert store.remove("a/x.jpg", "another") is False
     assert store.remove("a/x.jpg", version) is True
+
+
+async def test_content_that_never_got_its_name_is_found_by_a_sweep(server: Server) -> None:
+    store = server.store()
+    in_two_days_s = time.time() + 2 * 24 * 3600
+
+    def left_behind() -> None:
+        with pytest.raises(FileNotFoundError):
+            put(server.store(through=gate.url), "x.jpg")
+
+    async def found() -> list[Orphan]:
+        return [orphan async for orphan in orphans(store, None, None, in_two_days_s)]
+
+    with Gate(server.address) as gate:
+        gate.hold({"s3": "COPY", "webdav": "MOVE"}[server.service])
+        thread = threading.Thread(target=left_behind)
+        thread.start()
+        await trio.to_thread.run_sync(gate.is_held.wait)
+        (orphan,) = await found()
+        assert (orphan.entry.size, await orphan.remove()) == (5, True)
+        assert await found() == []
+        await trio.to_thread.run_sync(gate.release)
+        thread.join()

@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.stores.servers import webdav_server
 from tests.storm.storm import Storm
 
 
@@ -15,11 +16,14 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=2000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="default: another one each time")
     parser.add_argument("--kill-every", type=float, default=4.0, help="seconds, on average; default: %(default)s")
+    parser.add_argument("--webdav", action="store_true", help="root and bucket are reached over WebDAV")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(Path(folder), options.pictures, options.seed, options.kill_every)
-        faults = storm.run()
+        servers = webdav_server(Path(folder), Path(folder) / "key") if options.webdav else iter([None])
+        for server in servers:
+            storm = Storm(Path(folder), options.pictures, options.seed, options.kill_every, server)
+            faults = storm.run()
     for line in [*faults[:20], storm.summary(), f"seed {options.seed}: {len(faults) or 'no'} faults"]:
         logging.info(line)
     return 1 if faults else 0

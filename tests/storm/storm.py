@@ -10,11 +10,13 @@ from random import Random
 from typing import Any
 
 import trio
+import yaml
 from PIL import Image, ImageStat
 
 from demo.chain import Chain
 from periodic_client import Client, NewJob, Retry
 from tests.image_workers.processes import all_end, children
+from tests.stores.servers import Server
 from tests.storm.pictures import Picture, picture
 
 CONFIG = """
@@ -38,6 +40,14 @@ BATCH = 50
 _RETRY = Retry(limit=16, backoff="quadratic")
 
 
+def through(server: Server) -> str:
+    """The same folders, reached by their urls."""
+    document = yaml.safe_load(CONFIG)
+    for key, folder in (("root", "run/images"), ("bucket", "bucket")):
+        document[key] = {"url": server.config().url.replace("/photos", f"/{folder}"), "key-file": str(server.key_file)}
+    return str(yaml.safe_dump(document))
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Ask the daemon again and again: it tells nobody that it has become idle."""
     while not await condition():  # noqa: ASYNC110
@@ -45,10 +55,15 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 class Storm:
-    """One run in `folder`; afterwards `summary` tells its figures."""
+    """One run in `folder`; afterwards `summary` tells its figures.
 
-    def __init__(self, folder: Path, pictures: int, seed: int, kill_every_s: float) -> None:
-        (folder / "config.yml").write_text(CONFIG)
+    `server` is a WebDAV server of that folder, through which the workers then reach root and bucket.
+    """
+
+    def __init__(
+        self, folder: Path, pictures: int, seed: int, kill_every_s: float, server: Server | None = None
+    ) -> None:
+        (folder / "config.yml").write_text(through(server) if server else CONFIG)
         self._chain = Chain(folder)
         self._folder = folder
         self._rng = Random(seed)

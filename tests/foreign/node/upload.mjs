@@ -13,6 +13,7 @@ const rules = { lease_ms: 300000, retry: { limit: 16, backoff: 'quadratic', dela
 const beginnings = { ffd8ff: 'image/jpeg', '89504e': 'image/png', 474946: 'image/gif', 524946: 'image/webp' }
 const refused = text => Object.assign(new Error(text), { final: true })
 const hash = data => createHash('sha256').update(data).digest('hex')
+const aside = key => `.unfinished-${hash(key)}`
 const at = key => `${origin}${pathname}/${key.split('/').map(encodeURIComponent).join('/')}`
 
 async function ask(method, key, signal, headers = {}, body, fine = []) {
@@ -29,9 +30,8 @@ async function content(name) {
   return readFile(path)
 }
 
-const changed = async (source, version) => {
-  try { return hash(await content(source)) !== version } catch (e) { if (e.code !== 'ENOENT') throw e; return false }
-}
+const changed = (source, version) => // one that is gone was not
+  content(source).then(data => hash(data) !== version, e => { if (e.code !== 'ENOENT') throw e })
 
 async function upload(job, signal) {
   const { key, source, then } = job.headers
@@ -40,20 +40,25 @@ async function upload(job, signal) {
   const version = job.workload.toString()
   if (source && await changed(source, version)) return again
   const data = await content(job.name)
-  const type = beginnings[data.toString('hex', 0, 3)]
+  const type = data.toString('latin1', 4, 12) === 'ftypavif' ? 'image/avif' : beginnings[data.toString('hex', 0, 3)]
   if (!type) throw refused('it does not begin as a picture')
-  const aside = `.unfinished-${hash(key)}`, folders = key.split('/').slice(0, -1), file = `${aside}/${randomUUID()}`
-  await ask('DELETE', aside, signal, {}, undefined, [404]) // earlier uploads of this key find nothing from now on
+  const folders = key.split('/').slice(0, -1), file = `${aside(key)}/${randomUUID()}`
+  await ask('DELETE', aside(key), signal, {}, undefined, [404]) // earlier uploads of this key find nothing from now on
   for (const [i] of folders.entries()) await ask('MKCOL', folders.slice(0, i + 1).join('/'), signal, {}, undefined, [405])
-  await ask('MKCOL', aside, signal)
+  await ask('MKCOL', aside(key), signal)
   await ask('PUT', file, signal, { 'content-type': type }, data)
   await ask('MOVE', file, signal, { destination: at(key), overwrite: 'T' })
-  await ask('DELETE', aside, signal, {}, undefined, [404])
+  await ask('DELETE', aside(key), signal, {}, undefined, [404])
   if (source && await changed(source, version)) return again
   return then ? { submit: [{ func: then, name: job.name, ...rules }] } : {}
 }
 
-const unpublish = (job, signal) => ask('DELETE', job.headers.key, signal, {}, undefined, [404])
+async function unpublish({ name, headers: { key } }, signal) {
+  if (!key) throw refused('the job has no header key')
+  if (await changed(name, '')) return // it is there: saved anew
+  for (const each of [aside(key), key]) await ask('DELETE', each, signal, {}, undefined, [404])
+}
+
 const uploads = ['upload', 'upload-next-compress', 'upload-next-remove'].map(func => [func, { limit: 4, run: upload }])
 const worker = new Worker(url, { ...Object.fromEntries(uploads), unpublish: { limit: 4, run: unpublish } })
 worker.start()

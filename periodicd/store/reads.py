@@ -1,22 +1,52 @@
-"""What waits, in the order in which it is given out: lanes, pages of them, and how many jobs there are. Reads only."""
+"""What is read in a step: one job, what waits in the order in which it is given out, and how many jobs there are."""
 
 import sqlite3
 
 from periodicd.job import Job
 from periodicd.store import ops
 from periodicd.store.counts import Counts
+from periodicd.store.endings import Endings
 from periodicd.store.statements import SQL, job_of
 
 COUNT_LOOKS = 2_000
 """A page of functions ends after so many looks at an index, each of some microseconds."""
 
 
-class Windows:
-    """Raises sqlite3.Error."""
+class Reads:
+    """``behind``: who waits behind whom. Raises sqlite3.Error."""
 
-    def __init__(self, cursor: sqlite3.Cursor, counts: Counts) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, behind: dict[int, int], counts: Counts, endings: Endings) -> None:
         self._execute = cursor.execute
+        self._behind = behind
         self._counts = counts
+        self._endings = endings
+
+    def load(self, job_id: int) -> Job | None:
+        """One job, without its workload."""
+        return self._load(SQL["by_id_without_workload"], job_id)
+
+    def _load(self, statement: str, job_id: int) -> Job | None:
+        row = self._execute(statement, (job_id,)).fetchone()
+        return None if row is None else job_of(row)
+
+    def fetch(self, job_id: int) -> Job | None:
+        job = self._load(SQL["by_id"], job_id)
+        if job is not None and job.workload is None:
+            job.workload = self._workload(job_id)
+        return job
+
+    def get(self, op: ops.Get) -> ops.GetResult:
+        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
+        last = self._endings.last(op)
+        if row is None:
+            return ops.GetResult("absent", None, last)
+        front_id, behind_id = row[0], self._behind.get(row[0])
+        if op.id not in (None, front_id) and op.id != behind_id:
+            return ops.GetResult("changed", None, last)
+        job_id = op.id or front_id
+        job = self.fetch(job_id) if op.workload else self.load(job_id)
+        assert job is not None
+        return ops.GetResult("found", ops.Shown(job, job.id == front_id and behind_id is not None), last)
 
     def lanes(self, op: ops.Lanes) -> list[int]:
         found: list[int] = []
@@ -40,7 +70,7 @@ class Windows:
             if job.workload_bytes > op.inline_bytes:
                 job.workload = None
             elif job.workload is None:
-                job.workload = self.workload(job.id)
+                job.workload = self._workload(job.id)
             page_bytes += len(job.workload or b"")
             page.append(job)
         return ops.PageResult(page, False)
@@ -57,7 +87,7 @@ class Windows:
             counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None))
         return ops.CountResult(counts, False)
 
-    def workload(self, job_id: int) -> bytes:
+    def _workload(self, job_id: int) -> bytes:
         """One that lives apart."""
         row: tuple[bytes] = self._execute(SQL["workload"], (job_id,)).fetchone()
         return row[0]
