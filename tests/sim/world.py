@@ -169,9 +169,10 @@ class World:
             for link in list(self._links):
                 if link.peer is peer:
                     self._cut(link)
+        self._counted.over += 1
         for link in self._link_of.values():
             link.is_heard = False
-        self._counted.over += 1
+            link.pings.step_done()
 
     def _hear_what_was_read(self) -> None:
         """By the step that begins. What comes during its commit is for the next."""
