@@ -138,6 +138,8 @@ class Connection:
             self._waiting_bytes = 0
             self._note_inbox()
             self._resume.set()
+            if self._pings.step_done():
+                self._call_after_step(self)
 
     async def _read(self) -> None:
         while await self._receive():

@@ -36,7 +36,7 @@ class Pings:
         self._steps = steps
         self._peer = peer
         self._heard_by = 0
-        """The step that heard the last of its messages, or will."""
+        """The step that heard the last of its messages, or will, as far as is known."""
 
     def answer(self, message: Message) -> Response | None:
         """To a ping that has nothing to wait for, while steps take long. All else is for the next step."""
@@ -47,6 +47,14 @@ class Pings:
                 return Response(message.msgid, None, NOTHING)
         self._heard_by = steps.begun + 1
         return None
+
+    def step_done(self) -> bool:
+        """After a step that heard something from here. Whether it was put off, and the next is to be told of too."""
+        next_step = self._steps.begun + 1
+        if not self._peer.deferred or self._heard_by == next_step:
+            return False
+        self._heard_by = next_step
+        return True
 
 
 def _is_ping(message: Message) -> TypeGuard[Request]:

@@ -43,6 +43,20 @@ def test_what_came_before_is_waited_for_until_its_step_is_over() -> None:
     assert pings.answer(ping()) == Response(7, None, {})
 
 
+def test_what_a_step_puts_off_is_waited_for_until_the_step_that_hears_it_is_over() -> None:
+    peer, steps, pings = on_a_disk(slow=True)
+    response = Response(1, None, None)
+    assert pings.answer(response) is None
+    steps.begun = 1
+    peer.deferred.append(response)
+    steps.over = 1
+    assert pings.step_done()
+    assert not pings.step_done(), "once is enough"
+    steps.begun = 2
+    peer.deferred.clear()
+    assert pings.answer(ping()) is None, "the second step has heard it, and its commit is not made"
+
+
 def test_the_engine_refuses_what_is_wrong_with_a_ping() -> None:
     peer, _, pings = on_a_disk(slow=True)
     peer.waiting.add(7)

@@ -5,22 +5,29 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgpack
+import pytest
 import trio
 
 from periodic_client.wire import Limits
-from periodicd.clock import system_now
+from periodicd.clock import Now, system_now
 from periodicd.engine import start
-from periodicd.net.pace import OPS_MAX
+from periodicd.net.pace import OPS_MAX, QUICK_US
 from periodicd.net.server import Server
 from periodicd.store.memory import MemoryStore
 
 LARGE_BYTES = 12 * 1024 * 1024
 """More than two sockets hold between them."""
+
+
+def nothing() -> None:
+    """Most commits."""
 
 
 class StuckDisk(MemoryStore):
@@ -32,9 +39,12 @@ class StuckDisk(MemoryStore):
         self.commits = 0
         self.stuck = threading.Event()
         self._released = threading.Event()
+        self.during_next: Callable[[], None] = nothing
 
     def commit(self) -> None:
         self.commits += 1
+        during, self.during_next = self.during_next, nothing
+        during()
         if self.sticks:
             self.stuck.set()
             self._released.wait()
@@ -66,12 +76,20 @@ class Speaker:
             assert data, "the daemon closed the connection"
             self._unpacker.feed(bytes(data))
 
+    async def asked(self) -> int:
+        """The number of the daemon's next request."""
+        while True:
+            for kind, msgid, *_ in self._unpacker:
+                assert kind == 0
+                return int(msgid)
+            self._unpacker.feed(bytes(await self.stream.receive_some()))
+
     def nothing_came(self) -> bool:
         return not select.select([self.stream.socket], [], [], 0)[0]
 
 
-class Stuck:
-    """A daemon, one connection of which has sent a batch that is too large to be committed on the loop."""
+class Served:
+    """A daemon and its connections. ``stick``: one sends a batch that is too large to be committed on the loop."""
 
     def __init__(self, store: StuckDisk, server: Server, port: int) -> None:
         self.store = store
@@ -99,23 +117,29 @@ class Stuck:
 
 
 @asynccontextmanager
-async def stuck() -> AsyncIterator[Stuck]:
+async def serving() -> AsyncIterator[Served]:
     store = StuckDisk()
     server = Server(start(store, system_now(), os.urandom), store, Limits(), 0, 10, lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
-        here = Stuck(store, server, listening.getsockname()[1])
+        here = Served(store, server, listening.getsockname()[1])
         ready = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.run, [listening], ready.set)
             await ready.wait()
             try:
                 with trio.fail_after(60):
-                    await here.stick()
                     yield here
             finally:
                 here.close()
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def stuck() -> AsyncIterator[Served]:
+    async with serving() as here:
+        await here.stick()
+        yield here
 
 
 async def test_a_commit_that_takes_long_keeps_no_other_connection_s_ping_waiting() -> None:
@@ -190,3 +214,38 @@ async def test_a_signal_during_a_commit_is_obeyed_once_that_is_made() -> None:
         here.store.release()
         assert await here.submitter.answered() == 1
         assert await here.submitter.stream.receive_some() == b""
+
+
+async def test_what_arrives_during_a_slow_commit_on_the_loop_is_heard_before_time_judges(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the daemon it is only in the socket then, and the lease has run out meanwhile."""
+    stalled_ms = 0
+
+    def now() -> Now:
+        wall_ms, mono_ms = system_now()
+        return Now(wall_ms + stalled_ms, mono_ms + stalled_ms)
+
+    def report(socket_fd: int, run: int) -> None:
+        nonlocal stalled_ms
+        os.write(socket_fd, msgpack.packb([1, run, None, None]))
+        stalled_ms += 2000
+        time.sleep(3 * QUICK_US / 1e6)
+
+    monkeypatch.setattr("periodicd.net.server.system_now", now)
+    monkeypatch.setattr("periodicd.net.connection.system_now", now)
+    # In which order the loop turns to its tasks is up to chance.
+    for _ in range(10):
+        async with serving() as here:
+            worker, submitter = await here.connect(), await here.connect()
+            await worker.send(1, "subscribe", "f")
+            assert await worker.answered() == 1
+            await submitter.send(1, "submit", {"func": "f", "name": "a", "lease_ms": 1000})
+            assert await submitter.answered() == 1
+            run = await worker.asked()
+            here.store.during_next = partial(report, worker.stream.socket.fileno(), run)
+            await submitter.send(1, "submit", {"func": "g", "name": "b"})
+            assert await submitter.answered() == 1
+            await worker.send(2, "ping")
+            assert await worker.answered() == 2
+    assert "lease" not in caplog.text

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from periodic_client.wire import Decoder, Message, encode_error, encode_request, encode_response
+from periodicd.net.pings import Pings, Steps
 from periodicd.scheduler.peers import Peer
 
 
@@ -21,9 +22,11 @@ class Asked(NamedTuple):
 class Link:
     """One connection. The world moves messages; the actor at the other end only sees what was delivered to it."""
 
-    def __init__(self, number: int, peer: Peer) -> None:
+    def __init__(self, number: int, peer: Peer, steps: Steps) -> None:
         self.number = number
         self.peer = peer
+        self.pings = Pings(steps, peer)
+        """The daemon's rule, as its connection has it."""
         self.is_up = True
         self.up: deque[bytes] = deque()
         """On the way to the daemon: each is what one write sent."""
@@ -32,7 +35,11 @@ class Link:
         self.asked: dict[int, Asked] = {}
         """The actor's requests whose answer it has not heard."""
         self.arrived: set[int] = set()
-        """Those that the daemon has, and has not answered."""
+        """Those that a step of the daemon has heard, and none has answered."""
+        self.read: list[Message] = []
+        """What the daemon has, for its next step."""
+        self.is_heard = False
+        """The step under way has heard something from here."""
         self.unwaited: set[int] = set()
         """Those that are to wait no longer, says an answer."""
         self.waits: dict[int, int] = {}

@@ -8,6 +8,7 @@ from periodicd.job import Job, State, run_of
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
 from tests.sim.book import Book, Broken, token
+from tests.sim.network import Link
 from tests.sim.store import FaultyStore
 
 TIME_TO_RUN_MS = 60_000
@@ -97,6 +98,13 @@ class Promises:
                 pinged.add(connection)
             elif connection in pinged:
                 raise Broken(f"connection {connection}: a ping was answered before {method}")
+
+    def a_ping_overtakes_nothing(self, link: Link) -> None:
+        """One is answered without a step. What waits for something else than the disk may go on waiting."""
+        behind = link.arrived - link.peer.waiting
+        if behind or link.read or link.is_heard or link.peer.deferred:
+            asked = [link.asked[msgid] for msgid in behind]
+            raise Broken(f"connection {link.number}: a ping was answered before what came first: {asked} {link.read}")
 
     def is_extended(self, run: int, lost: set[int]) -> None:
         """An ``extend`` was answered. ``lost``: what the step told of runs before."""

@@ -31,5 +31,6 @@ def test_something_happens() -> None:
     assert sum(version.runs for world in worlds for version in world.book.versions.values()) > 300
     assert sum(version.finished for world in worlds for version in world.book.versions.values()) > 50
     assert sum(world.book.orphans for world in worlds) > 10
+    assert sum(world.pings_during_commits for world in worlds) > 100
     answers = sum((world.book.answers for world in worlds), Counter[tuple[str, bool]]())
     assert set(METHODS) - EXCUSED == {method for method in METHODS if answers[method, True]}

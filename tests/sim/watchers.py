@@ -37,6 +37,8 @@ class Watchers:
         """By job, how many of them there were before this step."""
         self._places: dict[str, int] = {}
         """By cursor, how many of them it stands behind."""
+        self._unplaced: set[str] = set()
+        """Cursors that came with no chunks, as only the end was wanted, so that this is not known of them."""
 
     def begin(self, results: Results, given: list[dict[str, Any]]) -> None:
         """A step has answered this, and has given out these runs."""
@@ -55,6 +57,8 @@ class Watchers:
         if result["result"] != "found" or options["only_end"]:
             if result["chunks"]:
                 raise Broken(f"{asked} was not to tell chunks, and told {len(result['chunks'])}")
+            if result["next"] is not None and result["next"] not in self._places:
+                self._unplaced.add(result["next"])
             return
         told, accepted = result["chunks"], self._chunks.get(result["id"], [])
         before = self._places.get(options.get("after"), 0)
@@ -67,13 +71,15 @@ class Watchers:
         is_known = options.get("after") in self._places and result["missed"] is not None
         if is_known and not before <= begin == before + result["missed"]:
             raise Broken(f"{asked} has missed {begin - before} chunks, and was told {result['missed']}")
-        if begin > before:
+        is_placed = options.get("after") not in self._unplaced
+        if begin > before and is_placed:
             self._has_a_reason_to_forget(result["id"], accepted[begin - 1 : end])
         if not result["ended"]:
             # A job's tail may be forgotten after its end, but not before.
-            if end < self._known.get(result["id"], 0):
+            if (told or is_placed) and end < self._known.get(result["id"], 0):
                 raise Broken(f"{asked} was told {end} chunks, and {self._known[result['id']]} were accepted")
-            self._places[result["next"]] = end
+            if told or is_placed:
+                self._places[result["next"]] = end
 
     def _has_a_reason_to_forget(self, job_id: int, chunks: list[bytes]) -> None:
         """``chunks``: one that was forgotten, and what is remembered after it."""

@@ -10,13 +10,17 @@ from typing import Any
 
 from periodic_client.wire import Message, Notification, Request, Response, encode
 from periodicd.clock import Now
-from periodicd.engine import Detached, Heard, Listed, ReadsAgain, drive, start
+from periodicd.engine import Apply, Calls, Detached, Heard, Listed, ReadsAgain, start
 from periodicd.job import run_of
+from periodicd.net.pace import Pace
+from periodicd.net.pings import Steps
 from periodicd.protocol import fields
 from periodicd.scheduler import Said, Settings
+from periodicd.scheduler.clocks import GAP_MS
 from periodicd.scheduler.events import LeaseRanOut, SteppedBack
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES, Peer
 from periodicd.scheduler.queues import Budget
+from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.actors import Actor, Submitter, Worker
 from tests.sim.book import Book, Broken
 from tests.sim.network import Asked, Link
@@ -29,6 +33,7 @@ from tests.sim.watchers import Watchers
 
 HEALING_MS = ends(fields.Hello, "disconnect_grace_ms")[1] + 120_000
 """So long a job may wait for the connection that it ran on."""
+QUICK_COMMIT_US = 300
 RUSH_MS = 60_000
 """So long much is to be done. Then it is a matter of waiting, for which few steps do."""
 
@@ -45,6 +50,8 @@ class World:
         self.now = Now(1_700_000_000_000, 1_000)
         self.steps = 0
         self.lives = 0
+        self.pings_during_commits = 0
+        """Answered at once, that is."""
         self.trace = hashlib.sha256()
         self._links: list[Link] = []
         self._link_of: dict[Peer, Link] = {}
@@ -62,6 +69,8 @@ class World:
             results_bytes=400,
             tails_bytes=tails_bytes,
         )
+        self._slow_ms = self._slow_commits = 0
+        """So many commits will each take so long."""
         self._start()
 
     # -- one step ------------------------------------------------------------------------------------------------------
@@ -87,6 +96,7 @@ class World:
     def heal(self) -> None:
         """The faults stop and honest workers come; then everything that is due gets done. Raises Broken."""
         self.store.fault = None
+        self._slow_commits = 0
         for link in list(self._links):
             self._cut(link)
         workers = [actor for actor in self._actors if isinstance(actor, Worker)]
@@ -109,7 +119,11 @@ class World:
                         self._hear(link)
                 self._engine_steps()
             rushed = self.now.mono_ms < rushed_until_ms
-            self._advance(self.rng.choice((50, 500, 2_000) if rushed else (500, 5_000, 20_000)))
+            waits_ms = self.rng.choice((50, 500, 2_000) if rushed else (500, 5_000, 20_000))
+            self._advance(waits_ms)
+            if waits_ms > GAP_MS:
+                # To the daemon it has slept, and for a moment it judges nobody: without this it would do so for ever.
+                self._advance(AFTER_GAP_MS)
         self.promises.all_is_done(self.store, self.now.wall_ms)
 
     def _note(self, what: str) -> None:
@@ -124,11 +138,15 @@ class World:
         self.told.new_life(self.store.disk)
         self.watchers.new_life()
         self._link_of = {}
+        self._pace = Pace()
+        self._counted = Steps(self._pace)
 
     def _engine_steps(self) -> None:
-        before = self.store.disk
+        before, links = self.store.disk, list(self._links)
+        self._hear_what_was_read()
+        self._counted.begun += 1
         try:
-            said = drive(self.engine.step(self.now), self.store, took_us=300)
+            said = self._carry_out(self.engine.step(self.now))
         except Ended as end:
             self._note(repr(end))
             # Nobody heard of it, but it may be on disk that a lease ran out.
@@ -139,23 +157,84 @@ class World:
         self._note_events(said)
         self.promises.check(self.engine, self.store)
         self.told.check(self.engine.scheduler)
-        self.watchers.check(self.engine.scheduler, self._links, self.store.on_disk())
+        self.watchers.check(self.engine.scheduler, links, self.store.on_disk())
         for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
             if link is not None:
                 self._note_perform(link, message)
-                link.down.append(encode(message))
-                peer.note_outbox(sum(map(len, link.down)))
+                self._send(link, message)
         for peer, msgid, listing in said.listings:
             self.engine.tell(peer, Listed(msgid, self.store.list_jobs(listing)))
         for peer, _ in said.closings:
             for link in list(self._links):
                 if link.peer is peer:
                     self._cut(link)
+        self._counted.over += 1
+        for link in self._link_of.values():
+            link.is_heard = False
+            link.pings.step_done()
+
+    def _hear_what_was_read(self) -> None:
+        """By the step that begins. What comes during its commit is for the next."""
+        for link in self._link_of.values():
+            for message in link.read:
+                if isinstance(message, Request):
+                    link.arrived.add(message.msgid)
+                elif isinstance(message, Response):
+                    self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
+            link.is_heard = bool(link.read)
+            link.read = []
+
+    def _send(self, link: Link, message: Message) -> None:
+        link.down.append(encode(message))
+        link.peer.note_outbox(sum(map(len, link.down)))
+
+    # -- commits, as the server makes them -----------------------------------------------------------------------------
+
+    def _carry_out(self, calls: Calls[Said]) -> Said:
+        ops = 0
+        try:
+            call = next(calls)
+            while True:
+                if isinstance(call, Apply):
+                    ops += len(call.ops)
+                    call = calls.send(self.store.apply(call.ops))
+                else:
+                    call = calls.send(self._commit(self._pace.on_loop(ops)))
+        except StopIteration as end:
+            said: Said = end.value
+            return said
+
+    def _commit(self, on_loop: bool) -> int:
+        took_us = QUICK_COMMIT_US
+        if self._slow_commits:
+            self._slow_commits -= 1
+            took_us = self._slow_ms * 1000
+            self._disk_takes(self._slow_ms, on_loop)
+        self.store.commit()
+        self._pace.note(took_us, on_loop)
+        return took_us
+
+    def _disk_takes(self, ms: int, on_loop: bool) -> None:
+        """The others go on meanwhile. The daemon hears them, unless it waits on its loop."""
+        parts = self.rng.randrange(1, 8)
+        self._counted.disk_is_busy = not on_loop
+        for part in range(parts):
+            self._clocks_go_on(ms * (part + 1) // parts - ms * part // parts)
+            happens = self.rng.random()
+            if happens < 0.4 and not on_loop:
+                self._deliver_up()
+            elif happens < 0.6:
+                self._deliver_down()
+            elif happens < 0.95 or on_loop:
+                self._someone_acts()
+            else:
+                self.cut_a_link()
+        self._counted.disk_is_busy = False
 
     def _judge_said(self, said: Said, before: Image) -> None:
         """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
-        self.told.begin(self.now, before, self.store.disk)
+        self.told.begin(self.engine.scheduler.step.now, before, self.store.disk)
         results = self._results(said)
         performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
         taken = [job for asked, result in results if asked.method == "take" for job in result["jobs"]]
@@ -179,7 +258,7 @@ class World:
                 method = message.method
                 if isinstance(message, Request):
                     (job,) = message.params
-                    self.promises.lease_begins(job["run"], self.now.mono_ms + job["lease_ms"])
+                    self.promises.lease_begins(job["run"], self.engine.scheduler.step.now.mono_ms + job["lease_ms"])
                 else:
                     handle, kind, why = message.params
                     self.promises.only_lost_runs_are_replaced(handle, kind, why, ran_out)
@@ -199,7 +278,7 @@ class World:
             self.promises.lease_begins(asked.memo, self.now.mono_ms + lease_ms)
         elif asked.method == "take":
             for job in result["jobs"]:
-                self.promises.lease_begins(job["run"], self.now.mono_ms + job["lease_ms"])
+                self.promises.lease_begins(job["run"], self.engine.scheduler.step.now.mono_ms + job["lease_ms"])
         elif asked.method == "watch":
             self.watchers.told(asked, result)
         self.told.answered(asked, result)
@@ -219,7 +298,7 @@ class World:
             elif isinstance(event, LeaseRanOut):
                 # What a peer says waits for as long as it does not read its answers: its leases go on meanwhile.
                 heard = not (event.peer and event.peer.deferred)
-                self.promises.ran_out(event.run, heard, self.now.mono_ms)
+                self.promises.ran_out(event.run, heard, self.engine.scheduler.step.now.mono_ms)
 
     def _note_perform(self, link: Link, message: Message) -> None:
         if isinstance(message, Request):
@@ -240,15 +319,18 @@ class World:
         self._advance(self.rng.choice((0, 1, 1, 10, 100, 1_000, self.engine.wakeup_ms(self.now))))
 
     def _advance(self, ms: int, step: bool = True) -> None:
-        self.now = Now(self.now.wall_ms + ms, self.now.mono_ms + ms)
+        self._clocks_go_on(ms)
         if step:
             self._engine_steps()
+
+    def _clocks_go_on(self, ms: int) -> None:
+        self.now = Now(self.now.wall_ms + ms, self.now.mono_ms + ms)
 
     # -- the network ---------------------------------------------------------------------------------------------------
 
     def _connect(self, actor: Actor) -> None:
         self._link_numbers += 1
-        link = Link(self._link_numbers, self.engine.attach(self.now))
+        link = Link(self._link_numbers, self.engine.attach(self.now), self._counted)
         self._links.append(link)
         self._link_of[link.peer] = link
         actor.connected(link)
@@ -271,11 +353,14 @@ class World:
     def _receive(self, link: Link) -> None:
         self.engine.tell(link.peer, Heard(self.now.mono_ms))
         for message in link.next_up():
-            if isinstance(message, Request):
-                link.arrived.add(message.msgid)
-            elif isinstance(message, Response):
-                self.book.heard.add(link.performing.pop(message.msgid or 0, 0))
-            self.engine.receive(link.peer, message)
+            answer = link.pings.answer(message)
+            if answer is not None:
+                self.promises.a_ping_overtakes_nothing(link)
+                self.pings_during_commits += 1
+                self._send(link, answer)
+            else:
+                link.read.append(message)
+                self.engine.receive(link.peer, message)
 
     def _deliver_down(self) -> None:
         waiting = [link for link in self._links if link.down]
@@ -351,6 +436,11 @@ class World:
         step_ms = self.rng.choice((-3_600_000, -5_000, -1, 1, 5_000))
         self.now = Now(self.now.wall_ms + step_ms, self.now.mono_ms)
 
+    def disk_is_slow(self) -> None:
+        """It stalls for longer than some leases, or than the daemon takes for a gap."""
+        self._slow_ms = self.rng.choice((100, 2_000, 12_000))
+        self._slow_commits = self.rng.randrange(1, 10)
+
     def peer_stops_reading(self) -> None:
         if self._links:
             self.rng.choice(self._links).peer.note_outbox(OUTBOX_HIGH_BYTES)
@@ -366,6 +456,7 @@ FAULTS = (
     World.commit_fails_after_it_happened,
     World.wall_clock_steps,
     World.peer_stops_reading,
+    World.disk_is_slow,
 )
 
 
