@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from periodic_client.wire import Busy, DuplicateMsgid, Invalid, LeaseLost
-from periodic_client.wire.limits import CONNECTION_WAITS_MAX, TAIL_BYTES_MAX, TAIL_CHUNKS_MAX
+from periodic_client.wire.limits import CONNECTION_WAITS_MAX, TAIL_BYTES_MAX, TAIL_CHUNKS_MAX, WAITS_MAX
 from periodicd.scheduler.watches import LINGER_MS
 from tests.core.script import Daemon, Peer, Run, worker
 
@@ -260,6 +260,39 @@ def test_waits_have_a_limit_and_are_not_in_the_way() -> None:
     assert not client.me.unanswered
     client.ask("remove", "f", "a")
     assert len(client.answers) == CONNECTION_WAITS_MAX
+
+
+def test_all_connections_together_have_a_limit_of_waits_too() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    client.submit("a", delay_ms=MINUTE_MS)
+    crowd = [daemon.connect() for _ in range(WAITS_MAX // CONNECTION_WAITS_MAX)]
+    for peer in crowd:
+        for _ in range(CONNECTION_WAITS_MAX):
+            peer.send("watch", "f", "a", {"only_end": True})
+    daemon.step()
+    with pytest.raises(Busy, match="20,000 of all"):
+        client.ask("watch", "f", "a", {"only_end": True})
+    crowd.pop().close()
+    waits = client.send("watch", "f", "a", {"only_end": True})
+    client.ask("remove", "f", "a")
+    assert client.answer(waits)["ending"] == "removed"
+    assert all(len(peer.answers) == CONNECTION_WAITS_MAX for peer in crowd)
+
+
+def test_a_waiter_on_a_dead_job_that_is_requeued_was_told_its_death() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    runner, run = one_job(daemon, retry={"limit": 0})
+    run.fail("broken")
+    told = watched(client)
+    assert (told["ended"], told["ending"], told["reason"]) == (True, "dead", "broken")
+    requeued = client.ask("requeue", "f", "a")
+    again = client.send("watch", "f", "a", {"id": requeued["id"], "only_end": True})
+    daemon.step()
+    runner.take().respond(b"x")
+    assert client.answer(again)["ending"] == "done"
+    assert watched(client, id=1)["ending"] == "dead"
 
 
 def test_a_watcher_that_leaves_changes_nothing() -> None:

@@ -439,12 +439,6 @@ class Oracle:
         self.started.clear()
         self._links_lost()
 
-    def forget_run(self, job: Job) -> None:
-        """A crash may leave a run that the daemon does not know. Then it is as if it had not been given out."""
-        assert job.behind is None, f"{job.behind} was queued behind a run that the daemon does not know any more"
-        job.state, job.handle = "waiting", job.handle_before
-        job.attempt -= 1
-
     def _links_lost(self) -> None:
         self.subscriptions.clear()
         self.said_goodbye = False
