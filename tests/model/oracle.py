@@ -51,7 +51,6 @@ class Job:
     ended: Moment | None = None
     handle: str | None = None
     """Of the latest run, until that was reported."""
-    handle_before: str | None = None
     holder: str | None = None
     """Whose connection's end would end the run: "worker", "client", or None after a restart."""
     restarts: int = 0
@@ -387,7 +386,7 @@ class Oracle:
         assert given["handle"] not in [run.handle for run in self.runs], "a handle is used again"
         subscription.running += 1
         job.attempt += 1
-        job.state, job.handle_before, job.handle, job.holder = "running", job.handle, given["handle"], "worker"
+        job.state, job.handle, job.holder = "running", given["handle"], "worker"
         assert given["run"] > self.last_run, "run numbers grow"
         self.last_run = given["run"]
         assert given == {
