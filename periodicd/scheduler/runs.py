@@ -43,7 +43,7 @@ class Runs:
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
         self.in_progress = InProgress()
-        self._requests: dict[Peer, dict[int, Run]] = {}
+        self.requests: dict[Peer, dict[int, Run]] = {}
         """By the msgid of the ``perform`` that was not answered yet."""
         self._taken_over: dict[Peer, list[Run]] = {}
         self._late: dict[int, Run] = {}
@@ -77,7 +77,7 @@ class Runs:
         peer = subscription.peer
         run = self._begin(job, peer, job.lease_ms)
         msgid = subscription.take_room()
-        self._requests[peer][msgid] = run
+        self.requests[peer][msgid] = run
         peer.expect(job.workload_bytes)
         self._perform(run, peer, msgid)
 
@@ -139,7 +139,7 @@ class Runs:
 
     def answered(self, peer: Peer, msgid: int) -> Run | None:
         """The run whose ``perform`` is answered now."""
-        return self._requests[peer].pop(msgid, None)
+        return self.requests[peer].pop(msgid, None)
 
     def has_taken_over(self, peer: Peer) -> bool:
         """Whether the connection runs what another was given."""
@@ -268,7 +268,7 @@ class Runs:
     # -- connections ---------------------------------------------------------------------------------------------------
 
     def attach(self, peer: Peer) -> None:
-        self._requests[peer] = {}
+        self.requests[peer] = {}
 
     def detach(self, peer: Peer) -> None:
         """The connection is gone. Its runs wait for their report, or are given out again at once.
@@ -276,7 +276,7 @@ class Runs:
         Those of one that fell silent wait for as long as their leases go: its process is alive, as far as its machine
         says, and code that holds the interpreter lets nobody ping.
         """
-        requests, taken_over = self._requests.pop(peer), self._taken_over.pop(peer, [])
+        requests, taken_over = self.requests.pop(peer), self._taken_over.pop(peer, [])
         mine = [run for run in dict.fromkeys((*requests.values(), *taken_over)) if run.peer is peer]
         open_ = [run for run in mine if not run.ended]
         if open_ and not peer.said_goodbye:

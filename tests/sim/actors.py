@@ -15,7 +15,7 @@ from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
 from periodicd.protocol import fields
 from periodicd.protocol.words import Said
-from tests.sim.book import Book, Version, job_of, token
+from tests.sim.book import LARGE_BYTES, Book, Version, job_of, token
 from tests.sim.network import Link
 from tests.sim.ranges import ends, longest, words
 
@@ -448,7 +448,7 @@ class Worker(Actor):
         choice = rng.random()
         if choice < 0.6:
             self._version(job).excuses.append("was reported done")
-            data = b"of run %d" % job["run"]
+            data = b"of run %d%s" % (job["run"], b"x" * rng.choice((0, 0, 0, LARGE_BYTES)))
             rich = {"outcome": "done", "data": data, "submit": self._follow_ons(job)}
             outcome = rng.choice((None, data, rich, rich))
             self.book.done_sent.setdefault(job_of(job["handle"]), set()).add(None if outcome is None else data)

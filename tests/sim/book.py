@@ -7,6 +7,9 @@ that it came from.
 from collections import Counter
 from dataclasses import dataclass, field
 
+LARGE_BYTES = 50_000
+"""Of some results. A few of them are more than is kept."""
+
 
 class Broken(AssertionError):
     """A promise was broken."""

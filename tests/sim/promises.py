@@ -220,6 +220,8 @@ class Promises:
         for peer in scheduler.connections:
             if len(peer.performing) > peer.credit:
                 raise Broken(f"connection {peer.number} was given {len(peer.performing)} jobs, and takes {peer.credit}")
+            if peer.performing.keys() != scheduler.runs.requests[peer].keys():
+                raise Broken(f"connection {peer.number} has no room for what it has answered: {peer.performing}")
             for subscription in peer.subscriptions.values():
                 running = sum(each is subscription for each in peer.performing.values())
                 if running != subscription.running or running > max(subscription.limit, 1) + 10:

@@ -12,7 +12,7 @@ from tests.sim.network import Asked, Link
 WAITS = {"watch": "timeout_ms", "take": "wait_ms", "events": "timeout_ms"}
 """Requests that wait, and the option that says how long."""
 
-RESULTS_BYTES = 10_000
+RESULTS_BYTES = 5_000_000
 """More than the results of a world have, which count with what runs told."""
 
 Results = list[tuple[Asked, dict[str, Any]]]

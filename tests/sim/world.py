@@ -66,7 +66,7 @@ class World:
             restart_grace_ms=5_000,
             dead_kept=1_000,
             results_kept=30,
-            results_bytes=400,
+            results_bytes=self.rng.choice((400, 1_000_000)),
             tails_bytes=tails_bytes,
         )
         self._slow_ms = self._slow_commits = 0
