@@ -104,7 +104,7 @@ def test_three_workers_with_one_store_make_the_whole_chain_though_each_is_killed
         assert not [each.name for each in root.entries() if "b.png" in each.name]
         assert chain.stop() == []
     for worker in WORKERS:
-        assert [path.name for path in (tmp_path / worker).rglob("*")] == ["config.yml", "scratch"]
+        assert {path.name for path in (tmp_path / worker).rglob("*")} == {"config.yml", "scratch"}
 
 
 def objects(name: str) -> list[str]:
