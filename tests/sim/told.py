@@ -164,8 +164,9 @@ class Told:
     def _endings_are_kept(self, settings: Settings) -> None:
         """From the end of each job that is to have it kept until its time is over, or there are too many."""
         after, wall_ms = self._after.endings, self._now.wall_ms
-        # A large result may be too much by itself, or the first to be forgotten.
-        is_roomy = sum(kept.end.data_bytes for kept in after.values()) <= settings.results_bytes - LARGE_BYTES
+        # A large result may be too much by itself, and of too many a new one may be the first to be forgotten.
+        size = sum(kept.end.data_bytes for kept in after.values())
+        is_roomy = len(after) < settings.results_kept and size + LARGE_BYTES <= settings.results_bytes
         for job in self._seen.jobs.values():
             there = self._after.jobs.get(job.id)
             has_ended = job.state is not State.DEAD and (there is None or there.state is State.DEAD)
