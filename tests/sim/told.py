@@ -28,6 +28,8 @@ class Told:
         self._now = Now(0, 0)
         self._seen = Image({}, {}, 0, 0)
         """The disk when it was last looked at."""
+        self._was_cut_off = False
+        """Since then a step may have reached the disk of which nobody heard."""
 
     def new_life(self, disk: Image) -> None:
         self._judged_from_ms = 0
@@ -38,6 +40,10 @@ class Told:
             job.handle: job.key for job in disk.jobs.values() if job.state is State.RUNNING and job.handle is not None
         }
         """Handles of the runs that were in progress, and of which job."""
+
+    def cut_off(self) -> None:
+        """The daemon ended in the middle of a step."""
+        self._was_cut_off = True
 
     # -- what a step says ----------------------------------------------------------------------------------------------
 
@@ -164,6 +170,7 @@ class Told:
     def _endings_are_kept(self, settings: Settings) -> None:
         """From the end of each job that is to have it kept until its time is over, or there are too many."""
         after, wall_ms = self._after.endings, self._now.wall_ms
+        was_cut_off, self._was_cut_off = self._was_cut_off, False
         # A large result may be too much by itself, and of too many a new one may be the first to be forgotten.
         size = sum(kept.end.data_bytes for kept in after.values())
         is_roomy = len(after) < settings.results_kept and size + LARGE_BYTES <= settings.results_bytes
@@ -179,7 +186,7 @@ class Told:
                 raise Broken(f"{job} has ended, and what is kept is {kept}")
         before = self._seen.endings
         lost = {job_id for job_id in before.keys() - after.keys() if before[job_id].until_at_ms > wall_ms}
-        if not lost:
+        if not lost or was_cut_off:
             return
         all_ = before | after
         size = sum(kept.end.data_bytes for kept in all_.values())

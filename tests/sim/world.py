@@ -151,6 +151,7 @@ class World:
             self._note(repr(end))
             # Nobody heard of it, but it may be on disk that a lease ran out.
             self._note_events(self.engine.scheduler.step.said())
+            self.told.cut_off()
             self._restart()
             return
         self._judge_said(said, before)
