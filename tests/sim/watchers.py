@@ -80,6 +80,8 @@ class Watchers:
                 raise Broken(f"{asked} was told {end} chunks, and {self._known[result['id']]} were accepted")
             if told or is_placed:
                 self._places[result["next"]] = end
+            else:
+                self._unplaced.add(result["next"])
 
     def _has_a_reason_to_forget(self, job_id: int, chunks: list[bytes]) -> None:
         """``chunks``: one that was forgotten, and what is remembered after it."""
