@@ -33,6 +33,8 @@ $(NODE_MODULES): demo/oss/package-lock.json | $(VENV)/ready
 
 # Built anew as a whole: what is left of an older build would not be newer than its source.
 compiled: $(VENV)/ready  ## compile the core in this tree, which must be done anew after each edit of it
+	@{ command -v gcc && test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"; } >/dev/null \
+		|| { apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev python3-dev; } >/dev/null
 	@$(MAKE) --no-print-directory pure
 	PERIODICD_COMPILE=1 $(BIN)/python setup.py -q build_ext --inplace --force
 	@$(BIN)/periodicd --version
