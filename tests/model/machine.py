@@ -85,7 +85,7 @@ def may_restart(machine: "Machine") -> bool:
 
 
 class Machine(RuleBasedStateMachine):
-    """Which rules may come depends on nothing that the daemon did: a beginning that is played again must find the same."""
+    """Which rules may come depends on nothing that the daemon did: a beginning played again must find the same."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__()
@@ -428,21 +428,6 @@ class Machine(RuleBasedStateMachine):
         self._write_claims()
         self.daemon.kill()
         self._start()
-
-    @precondition(may_restart)
-    @rule(batch=st.lists(jobs, min_size=1, max_size=6, unique_by=lambda job: (job["func"], job["name"])))
-    def kill_in_the_middle_of_a_batch(self, batch: list[dict[str, Any]]) -> None:
-        """Not acknowledged: all of it is there, or nothing. Names that are taken would be there either way."""
-        fresh = [job for job in map(self.ours, batch) if (job["func"], job["name"]) not in self.oracle.jobs]
-        self._write_claims()
-        self.client.send("submit_batch", fresh)
-        self.daemon.kill()
-        self._start()
-        there = {self.client.ask("get", job["func"], job["name"])["job"] is not None for job in fresh}
-        assert len(there) <= 1, f"a part of {fresh} is there"
-        # Which of the two it was depends on the moment: what follows must not.
-        for job in fresh:
-            self.client.ask("remove", job["func"], job["name"])
 
     def _start(self) -> None:
         self.client.close()
