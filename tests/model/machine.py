@@ -452,6 +452,7 @@ def run(daemon: Daemon, examples: int, steps: int) -> None:
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            derandomize=True,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
