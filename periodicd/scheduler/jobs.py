@@ -74,8 +74,7 @@ class Jobs:
                 self._dispatch.enqueue(result.behind)
             then(result)
 
-        if state is not None:
-            self._runs.claim((func, name))
+        self._runs.claim((func, name))
         self._step.write(ops.Remove(func, name, self._step.now.wall_ms, job_id, state), on_removed)
 
     def requeue(self, func: str, name: str, job_id: int | None, then: Then[ops.RequeueResult]) -> None:

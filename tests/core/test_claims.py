@@ -87,11 +87,15 @@ def test_the_claim_is_written_before_the_store_is_asked_about_the_job() -> None:
     asks: list[Callable[[Peer], object]] = [
         lambda peer: peer.submit("a"),
         lambda peer: peer.ask("get", "f", "a"),
+        lambda peer: peer.ask("remove", "f", "a"),
+        lambda peer: peer.ask("cancel", "f", "a"),
+        lambda peer: peer.ask("move", "f", "a", {"priority": 1}),
         lambda peer: peer.ask("status"),
     ]
     for ask in asks:
         store = Watched()
         daemon = Daemon(store)
+        daemon.allow("notice")
         client, runner = daemon.connect(), worker(daemon)
         client.submit("a")
         assert runner.names() == ["a"]

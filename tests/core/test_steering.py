@@ -30,6 +30,16 @@ def test_what_waits_is_gone_at_once() -> None:
     worker(daemon)
 
 
+def test_what_was_given_out_just_now_and_is_removed_was_given_out_once() -> None:
+    daemon = Daemon()
+    runner, run = one_run(daemon, result_ms=MINUTE_MS)
+    client = daemon.connect()
+    assert client.ask("remove", "f", "a") == {"result": "removed"}
+    assert runner.notices == [(run.handle, "lost")]
+    last = client.ask("get", "f", "a")["last"]
+    assert (last["ending"], last["attempt"]) == ("removed", 1)
+
+
 def test_who_runs_is_told_and_its_failure_ends_the_job() -> None:
     daemon = Daemon()
     runner, run = one_run(daemon, result_ms=MINUTE_MS)
