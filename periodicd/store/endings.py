@@ -29,8 +29,7 @@ class Endings:
         self._bytes += end.data_bytes
 
     def keep_of(self, job_id: int, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
-        """Of a job whose record is still there; if that is to be remembered, and the job is not dead."""
-        self._forget(job_id)
+        """Of a job whose record is still there; if that is to be remembered. A dead one has its ending already."""
         about = {"id": job_id, "ending": ending, "at": at_ms, "reason": reason}
         self.count += self._execute(SQL["keep_ending_of"], about).rowcount
 

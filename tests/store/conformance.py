@@ -241,6 +241,18 @@ class Conformance:
         self.do(store, ops.Put(job(10)), remove())
         assert self.do(store, ops.FetchEnd(10)) is None
 
+    @pytest.mark.parametrize(
+        "goes",
+        [ops.Put(job(2)), remove(), ops.Requeue("f", "a", 2, 500), ops.Purge(300, 0, 10)],
+        ids=lambda op: type(op).__name__,
+    )
+    def test_how_a_dead_job_ended_is_kept_when_its_record_goes(self, store: Store, goes: Op[Any]) -> None:
+        died = self.kept()._replace(end=ops.JobEnd(1, "dead", 250, 1, "broken"))
+        buried = replace(bury(1), end=replace(end(1), kept=died))
+        self.do(store, ops.Put(job(1, result_ms=1_000)), claim(1), buried, goes)
+        assert self.do(store, ops.Fetch(1)) is None
+        assert self.last(store, job_id=1) == died.end
+
     def test_keep_keeps_a_remembered_ending_too(self, store: Store) -> None:
         self.end_kept(store, 1)
         again = job(2)
