@@ -429,6 +429,24 @@ class Machine(RuleBasedStateMachine):
         self.daemon.kill()
         self._start()
 
+    @precondition(may_restart)
+    @rule(batch=st.lists(jobs, min_size=1, max_size=6, unique_by=lambda job: (job["func"], job["name"])))
+    def kill_in_the_middle_of_a_batch(self, batch: list[dict[str, Any]]) -> None:
+        """Not acknowledged: all of it is there, or nothing. What a name has already would be there either way."""
+        taken = self.oracle.jobs.keys() | self.oracle.kept.keys()
+        fresh = [job for job in map(self.ours, batch) if (job["func"], job["name"]) not in taken]
+        # What follows must not depend on which of the two it was: neither a job nor an ending stays.
+        for job in fresh:
+            job.pop("result_ms", None)
+        self._write_claims()
+        self.client.send("submit_batch", fresh)
+        self.daemon.kill()
+        self._start()
+        there = {self.client.ask("get", job["func"], job["name"])["job"] is not None for job in fresh}
+        assert len(there) <= 1, f"a part of {fresh} is there"
+        for job in fresh:
+            self.client.ask("remove", job["func"], job["name"])
+
     def _start(self) -> None:
         self.client.close()
         self.worker.close()
@@ -452,7 +470,6 @@ def run(daemon: Daemon, examples: int, steps: int) -> None:
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            derandomize=True,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -412,12 +412,14 @@ class Oracle:
         goodbye = self.said_goodbye
         lost = [job for job in self.jobs.values() if job.state == "running" and job.holder == "worker"]
         for job in lost:
-            job.state, job.due = "waiting", moment
+            job.state = "waiting"
             if job.cancelled is not None:
                 del self.jobs[job.key]
                 self._keep(job, "cancelled")
             elif not goodbye:
                 self._crash(job, len(lost) == 1, moment)
+            if job.state == "waiting":
+                job.due = moment
             self._promote(job, moment)
         self._links_lost()
 

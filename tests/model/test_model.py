@@ -8,4 +8,4 @@ from tests.model.machine import run
 
 def test_the_daemon_does_what_the_rules_say(tmp_path: Path) -> None:
     with Daemon(tmp_path, "--drain", "0") as daemon:
-        run(daemon, examples=6, steps=40)
+        run(daemon, examples=40, steps=40)
