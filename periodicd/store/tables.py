@@ -7,7 +7,7 @@ step and would be looked up again and again.
 import sqlite3
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 from periodicd.job import Job, State
 from periodicd.store import ops
@@ -111,16 +111,26 @@ class Tables:
             return None
         return self.endings.last(ops.Get(job.func, job.name, at_ms=job.submitted_at_ms))
 
-    def _remove(self, op: ops.Remove) -> ops.RemoveResult:
+    def _look_at(
+        self, op: ops.Remove | ops.Cancel | ops.Move
+    ) -> tuple[int, State, int | None] | Literal["absent", "changed"]:
+        """The front's id and state and the id of the job behind it, if what the op means is one of them."""
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:
-            return ops.RemoveResult("absent")
+            return "absent"
         front_id, state, _, _ = row
         behind_id = self._behind.get(front_id)
         if op.id not in (None, front_id, behind_id):
-            return ops.RemoveResult("changed")
+            return "changed"
         if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
-            return ops.RemoveResult("changed")
+            return "changed"
+        return front_id, state, behind_id
+
+    def _remove(self, op: ops.Remove) -> ops.RemoveResult:
+        found = self._look_at(op)
+        if isinstance(found, str):
+            return ops.RemoveResult(found)
+        front_id, state, behind_id = found
         gone: list[int] = []
         if behind_id is not None and op.id != front_id:
             gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
@@ -163,15 +173,10 @@ class Tables:
         return ops.RequeueResult("requeued", self.reads.load(op.new_id), old_id)
 
     def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
-        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
-        if row is None:
-            return ops.CancelResult("absent")
-        front_id, state, _, _ = row
-        behind_id = self._behind.get(front_id)
-        if op.id not in (None, front_id, behind_id):
-            return ops.CancelResult("changed")
-        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
-            return ops.CancelResult("changed")
+        found = self._look_at(op)
+        if isinstance(found, str):
+            return ops.CancelResult(found)
+        front_id, state, behind_id = found
         if state == State.DEAD:
             return ops.CancelResult("not_live")
         gone: list[int] = []
@@ -188,14 +193,10 @@ class Tables:
         return ops.CancelResult("cancelled", (*gone, front_id))
 
     def _move(self, op: ops.Move) -> ops.MoveResult:
-        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
-        if row is None:
-            return ops.MoveResult("absent")
-        front_id, state, _, _ = row
-        if op.id not in (None, front_id, self._behind.get(front_id)):
-            return ops.MoveResult("changed")
-        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
-            return ops.MoveResult("changed")
+        found = self._look_at(op)
+        if isinstance(found, str):
+            return ops.MoveResult(found)
+        front_id, state, _ = found
         if op.id in (None, front_id) and state != State.WAITING:
             return ops.MoveResult("not_waiting")
         job_id = op.id or front_id
