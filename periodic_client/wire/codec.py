@@ -15,6 +15,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,7 +117,8 @@ class Decoder:
             for at in range(0, len(data), 2**20):
                 yield from self._feed(data[at : at + 2**20])
         except ClosingError as error:
-            self._error = error
+            # Not the error itself: its traceback would hold this decoder, and all that came, until the next collection.
+            self._error = copy(error)
             self._buffer = bytearray()
             raise
 
@@ -152,13 +154,12 @@ class Decoder:
 
     def _message(self, packed: bytearray) -> Message:
         limits = self.limits
-        if len(packed) > limits.counted_bytes:
-            if len(packed) > limits.message_bytes:
-                raise TooLarge(self._too_large())
-            if count_values(packed, limits.values) > limits.values:
-                raise BadMessage(
-                    f"a message of more than {limits.counted_bytes} bytes may hold {limits.values} values at the most"
-                )
+        if len(packed) > limits.message_bytes:
+            raise TooLarge(self._too_large())
+        if len(packed) > limits.counted_bytes and count_values(packed, limits.values) > limits.values:
+            raise BadMessage(
+                f"a message of more than {limits.counted_bytes} bytes may hold {limits.values} values at the most"
+            )
         try:
             return _shape(self._unpack(packed))
         except UnicodeDecodeError:

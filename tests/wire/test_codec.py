@@ -1,6 +1,8 @@
 """The codec: whatever arrives, in whatever pieces, is a message or a documented refusal, and costs only its bytes."""
 
+import gc
 import tracemalloc
+import weakref
 from typing import Any
 
 import msgpack
@@ -48,6 +50,21 @@ def test_byte_by_byte_and_with_a_tail(sent: list[Message]) -> None:
     received = [message for byte in stream + tail for message in decoder.feed(bytes([byte]))]
     assert received == sent
     assert decoder.pending_bytes == len(tail)
+
+
+@pytest.mark.parametrize("stream", [b"\xc1", b"\x91" * 100_000, pack(Notification("a" * 200, []))])
+def test_a_refusal_holds_nothing_of_what_came(stream: bytes) -> None:
+    """Not until a garbage collector looks, which it does seldom: each connection could leave megabytes behind."""
+    decoder = Decoder(Limits(message_bytes=100))
+    gone = weakref.ref(decoder)
+    gc.disable()
+    try:
+        with pytest.raises((BadMessage, TooLarge)):
+            list(decoder.feed(stream))
+        del decoder
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @given(st.binary(max_size=200))
