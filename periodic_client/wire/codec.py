@@ -94,7 +94,7 @@ class Decoder:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._skipper = msgpack.Unpacker(max_buffer_size=self.limits.message_bytes + 2**20)
+        self._skipper = msgpack.Unpacker(read_size=2**14, max_buffer_size=self.limits.message_bytes + 2**20)
         self._buffer = bytearray()
         self._start = 0
         """Where, in the skipper's count of what it was fed, the buffer begins."""

@@ -163,6 +163,7 @@ class Scheduler:
         for func in list(peer.subscriptions):
             self.dispatch.unsubscribe(peer, func)
         self.runs.detach(peer)
+        peer.performing.clear()  # or it and its subscriptions would hold each other
 
     # -- anyone's messages ---------------------------------------------------------------------------------------------
 

@@ -84,5 +84,6 @@ class Takes:
         del self._waiting[take]
         for subscription in take.subscriptions:
             self._dispatch.leave(subscription)
+        take.subscriptions.clear()  # or they and the take would hold each other
         answer: answers.TakeAnswer = {"jobs": take.jobs}
         self._step.reply(take.peer, take.msgid, answer)
