@@ -193,7 +193,7 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
             assert "*Not promised*" in section or method in ("submit_batch", "requeue", "move", "get", "unwait"), method
     for method, symbol in (
         ("list", "BUSY"), ("watch", "BUSY"), ("subscribe", "DRAINING"), ("take", "DRAINING"), ("finish", "LEASE_LOST"),
-        ("data", "LEASE_LOST"),
+        ("data", "LEASE_LOST"), ("set_function", "INVALID"),
     ):  # fmt: skip
         assert f"*Errors*: `{symbol}`" in TEXT.split(f"\n### {method}\n")[1].split("\n### ")[0]
 
@@ -224,6 +224,8 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),
         (fields.ExtendOptions, "extend", "option"),
+        (fields.FunctionSettings, "set_function", "key"),
+        (fields.Rate, "set_function", "key of a rate"),
     ],
 )
 def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: str, column: str) -> None:
@@ -281,7 +283,7 @@ def test_limits_are_the_code_s() -> None:
     for number in (
         defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, wire.REASON_BYTES_MAX,
         wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
-        FUNCTIONS_MAX, wire.MATCHED_MAX, wire.TIME_MS_MAX,
+        FUNCTIONS_MAX, wire.FUNCTIONS_SET_MAX, wire.MATCHED_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip
         assert f"{number:,}" in TEXT
     assert f"pages of `list` being made at once | {LISTINGS_MAX} |" in TEXT

@@ -76,6 +76,12 @@ class LeaseLost(PeriodicError):
     symbol = "LEASE_LOST"
 
 
+class Full(PeriodicError):
+    """The function has as many jobs as were allowed it."""
+
+    symbol = "FULL"
+
+
 class Draining(PeriodicError):
     """The daemon is stopping."""
 
@@ -99,7 +105,7 @@ class UnknownError(PeriodicError):
 
 ERRORS: dict[str, type[PeriodicError]] = {
     cls.symbol: cls
-    for cls in (BadMessage, TooLarge, DuplicateMsgid, Silent, UnknownMethod, Invalid, LeaseLost, Draining, Busy)
+    for cls in (BadMessage, TooLarge, DuplicateMsgid, Silent, UnknownMethod, Invalid, LeaseLost, Full, Draining, Busy)
 }
 
 

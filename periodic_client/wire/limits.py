@@ -52,4 +52,10 @@ TAIL_BYTES_MAX = 64 * 1024
 TAIL_CHUNKS_MAX = 1_000
 """What is kept of the data that a run tells while it goes on."""
 TAKE_FUNCS_MAX = 100
+RUNNING_MAX = (1, 1_000_000)
+RATE_COUNT = (1, 1_000_000)
+RATE_PER_MS = (1, 86_400_000)
+QUEUE_MAX = (1, 1_000_000_000)
+FUNCTIONS_SET_MAX = 10_000
+"""Functions of which something is set."""
 KINDS_MAX = 64

@@ -28,7 +28,7 @@ class SubmitAnswer(TypedDict):
 
 class SubmitBatchAnswer(TypedDict):
     results: list[str]
-    ids: list[int]
+    ids: list[int | None]
 
 
 class ResultAnswer(TypedDict):
@@ -204,6 +204,8 @@ class FunctionAnswer(TypedDict):
     lateness_p50_ms: int | None
     lateness_p99_ms: int | None
     lateness_max_ms: int | None
+    paused: bool
+    settings: dict[str, Any]
 
 
 class StatusAnswer(TypedDict):

@@ -29,10 +29,14 @@ from periodicd.protocol.kinds import (
     Patience,
     Percent,
     Priority,
+    QueueMax,
+    RateCount,
+    RateTime,
     Retries,
     RetryCap,
     RetryWait,
     Room,
+    RunningMax,
     Silence,
     Text,
     Time,
@@ -293,6 +297,47 @@ class Unwait(Params):
     msgid: Msgid
 
 
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+class OfFunction(Params):
+    func: Name
+
+    def __post_init__(self) -> None:
+        if len(self.func) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "func")
+
+
+class Rate(Said):
+    called: ClassVar[str] = "a rate"
+
+    count: Annotated[RateCount, says("so many runs", "required")]
+    per_ms: Annotated[RateTime, says("in so long", "required")]
+
+
+class FunctionSettings(Said):
+    running_max: Annotated[RunningMax | None, says("how many of its jobs run at once, of all workers together")] = None
+    rate: Annotated[Rate | None, says("how often its runs begin")] = None
+    queue_max: Annotated[
+        QueueMax | None, says("how many jobs it may have, dead ones left out; a submit of one more is `FULL`")
+    ] = None
+    lease_ms: Annotated[Lease | None, says("of jobs whose submit has none", 600_000)] = None
+    retry: Annotated[Retry | None, says("of jobs whose submit has none", "that of `submit`")] = None
+    result_ms: Annotated[Keeping | None, says("of jobs whose submit has none", 0)] = None
+
+
+class SetFunction(OfFunction):
+    settings: FunctionSettings | None = None
+
+
+class Pause(OfFunction):
+    pass
+
+
+class Resume(OfFunction):
+    pass
+
+
 # -- a worker's messages -----------------------------------------------------------------------------------------------
 
 
@@ -300,23 +345,12 @@ class SubscribeOptions(Said):
     limit: Annotated[Room | None, says("how many jobs of the function this connection runs at once", 1)] = None
 
 
-class Subscribe(Params):
-    func: Name
+class Subscribe(OfFunction):
     options: SubscribeOptions | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func")
 
-
-class Unsubscribe(Params):
+class Unsubscribe(OfFunction):
     hint: ClassVar[str] = "for all functions there is unsubscribe_all"
-
-    func: Name
-
-    def __post_init__(self) -> None:
-        if len(self.func) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "func")
 
 
 class TakeOptions(Said):

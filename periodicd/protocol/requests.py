@@ -6,13 +6,14 @@ integers fit 53 bits, text is UTF-8 (the codec saw to that), lengths are bounded
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import MATCHED_MAX, TAIL_BYTES_MAX, TIME_MS_MAX
+from periodicd.function import Function, Rate
 from periodicd.job import STATES, Job, State
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
@@ -25,6 +26,8 @@ class Rules(NamedTuple):
 
     now_ms: int
     workload_bytes_max: int
+    functions: Mapping[str, Function] = {}
+    """What is set of them."""
 
 
 class Submission(Struct, frozen=True):
@@ -185,6 +188,9 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
     job.dated = due_at_ms > now_ms and said.due_at_ms is not None
     if said.headers:
         job.headers = said.headers
+    function = rules.functions.get(said.func)
+    if function is not None:
+        _set_defaults(job, function)
     for name in _KEPT_AS_SAID:
         value = getattr(said, name)
         if value is not None:
@@ -192,6 +198,16 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
     if said.retry is not None:
         job.retry = _retry(said.retry)
     return Submission(job, said.existing or "replace")
+
+
+def _set_defaults(job: Job, function: Function) -> None:
+    """What the function's jobs have whose submit does not say it."""
+    if function.lease_ms is not None:
+        job.lease_ms = function.lease_ms
+    if function.retry is not None:
+        job.retry = function.retry
+    if function.result_ms is not None:
+        job.result_ms = function.result_ms
 
 
 def _submissions(said: Sequence[fields.Job], where: str, rules: Rules) -> tuple[Submission, ...]:
@@ -403,6 +419,29 @@ def _matching(query: fields.MatchingQuery, options: fields.MatchingOptions | Non
     if listing.after is not None and listing.before_id is None:
         raise wrong("options.after", "is not the `next` of an answer to a request on many jobs")
     return listing._replace(limit=MATCHED_MAX, only_count=said.dry_run or False)
+
+
+def set_function(params: list[Any], _rules: Rules) -> tuple[str, Function]:
+    """The second has only what can be set."""
+    said = take(params, fields.SetFunction)
+    settings = said.settings or fields.FunctionSettings()
+    function = Function(
+        running_max=settings.running_max,
+        rate=None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms),
+        queue_max=settings.queue_max,
+        lease_ms=settings.lease_ms,
+        retry=None if settings.retry is None else _retry(settings.retry),
+        result_ms=settings.result_ms,
+    )
+    return said.func, function
+
+
+def pause(params: list[Any], _rules: Rules) -> tuple[str]:
+    return (take(params, fields.Pause).func,)
+
+
+def resume(params: list[Any], _rules: Rules) -> tuple[str]:
+    return (take(params, fields.Resume).func,)
 
 
 def subscribe(params: list[Any], _rules: Rules) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from functools import partial
 from sortedcontainers import SortedDict
 
 from periodicd.job import Job, State
+from periodicd.scheduler.functions import Functions, Hold
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.queues import Budget, Queues
@@ -72,9 +73,10 @@ class Rotation:
 class Dispatch:
     """``running``: the jobs that run, though their rows may not say so yet."""
 
-    def __init__(self, step: Step, budget: Budget, running: InProgress) -> None:
+    def __init__(self, step: Step, budget: Budget, running: InProgress, functions: Functions) -> None:
         self._step = step
         self._running = running
+        self._settings = functions
         self.queues = Queues(budget)
         self.rotations: SortedDict[str, Rotation] = SortedDict()
         self._due: Deadlines[str] = Deadlines()
@@ -171,6 +173,10 @@ class Dispatch:
         """The job waits no more, or not as it was."""
         self.queues.discard(job_id)
 
+    def look_at(self, func: str) -> None:
+        """What is set of the function has changed."""
+        self._functions[func] = None
+
     def read_anew(self) -> None:
         """What is remembered of the store is not true any more."""
         for func in self.rotations:
@@ -206,6 +212,7 @@ class Dispatch:
 
         May ask for pages; then it is to be called again once they are there.
         """
+        self._functions.update(self._running.take_freed())
         while self._functions or self._connections:
             if not self._functions:
                 self._look_at_connection(next(iter(self._connections)))
@@ -226,6 +233,9 @@ class Dispatch:
     def _look_at_function(self, func: str) -> Iterator[tuple[Subscription, Job]]:
         rotation, wall_ms = self.rotations[func], self._step.now.wall_ms
         while (job := self.queues.due(func, wall_ms)) is not None:
+            if func in self._settings.known and (hold := self._settings.hold(func)) is not None:
+                self._hold_back(func, hold)
+                return
             subscription = rotation.head()
             if subscription is None:
                 # Whoever gets room has the function looked at again.
@@ -233,6 +243,7 @@ class Dispatch:
                 return
             rotation.pass_turn()
             self.queues.discard(job.id)
+            self._settings.begun(func)
             yield subscription, job
         for page in self.queues.wanted_pages(func):
             self._step.read(page, partial(self._on_page, page))
@@ -241,6 +252,15 @@ class Dispatch:
             self._due.discard(func)
         else:
             self._due.set(func, due_at_ms)
+
+    def _hold_back(self, func: str, hold: Hold) -> None:
+        """Whatever ends it has the function looked at again."""
+        if hold.code == "running_max":
+            self._running.await_end(func)
+        if hold.until_at_ms is None:
+            self._due.discard(func)
+        else:
+            self._due.set(func, hold.until_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
         running = {job.id for job in result.jobs if job.id in self._running}

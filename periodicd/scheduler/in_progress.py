@@ -58,6 +58,8 @@ class InProgress:
         self._by_handle: dict[str, Run] = {}
         self._by_key: dict[tuple[str, str], Run] = {}
         self._by_id: dict[int, Run] = {}
+        self._awaited: set[str] = set()
+        self._freed: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_handle)
@@ -89,8 +91,20 @@ class InProgress:
         self._by_id[run.job.id] = run
         self.by_func[run.job.func] += 1
 
+    def await_end(self, func: str) -> None:
+        """Somebody wants to know when the next run of this function ends."""
+        self._awaited.add(func)
+
+    def take_freed(self) -> dict[str, None]:
+        """The awaited functions of which one has ended."""
+        freed, self._freed = self._freed, {}
+        return freed
+
     def remove(self, run: Run) -> None:
         func = run.job.func
+        if func in self._awaited:
+            self._awaited.discard(func)
+            self._freed[func] = None
         del self._by_handle[run.handle]
         del self._by_key[run.job.key]
         del self._by_id[run.job.id]

@@ -13,6 +13,7 @@ from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
+from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.numbers import Numbers
 from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.runs import Runs
@@ -32,6 +33,7 @@ class Jobs:
         ring: EventRing,
         purges: Purges,
         figures: Figures,
+        functions: Functions,
     ) -> None:
         self._step = step
         self._numbers = numbers
@@ -41,10 +43,12 @@ class Jobs:
         self._ring = ring
         self._purges = purges
         self._figures = figures
+        self._functions = functions
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
-        put = self._new_put(submission)
+        """What a client submits: unlike follow-ons it may be "full"."""
+        put = self._new_put(submission, self._functions.queue_max(submission.job.func))
 
         def on_put(result: ops.PutResult) -> None:
             self._was_put(put.job, result)
@@ -52,12 +56,12 @@ class Jobs:
 
         self._step.write(put, on_put)
 
-    def _new_put(self, submission: requests.Submission) -> ops.Put:
+    def _new_put(self, submission: requests.Submission, queue_max: int | None = None) -> ops.Put:
         """To be written by the caller, before anything else is."""
         job = submission.job
         job.id = self._numbers.new()
         self._runs.claim(job.key)
-        return ops.Put(job, submission.existing)
+        return ops.Put(job, submission.existing, queue_max)
 
     def follow_ons(self, outcome: requests.Outcome) -> tuple[ops.Put, ...]:
         return tuple(map(self._new_put, outcome.submit))

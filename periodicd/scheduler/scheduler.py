@@ -18,12 +18,14 @@ holds, but for runs whose claim is not written yet.
     matching    requests on many jobs
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
+    functions   what is set of functions
 """
 
 from typing import Any
 
 from periodic_client.wire import Draining, Invalid, limits
 from periodicd.clock import Now
+from periodicd.function import Function
 from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler import matching
 from periodicd.scheduler.claims import Claims
@@ -33,6 +35,7 @@ from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.figures import Figures
+from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.matching import Matching
@@ -59,12 +62,13 @@ class Scheduler:
         self.draining = False
         self.shutdown_asked = False
         self.step = Step(now)
-        self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
+        self.rules: requests.Rules
         """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
         claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress)
+        self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
+        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress, self.functions)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
@@ -73,15 +77,17 @@ class Scheduler:
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
         self.jobs = Jobs(
-            self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures
-        )
+            self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
+            self.functions,
+        )  # fmt: skip
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
         self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
-            self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures
-        )
+            self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures,
+            self.functions,
+        )  # fmt: skip
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
@@ -92,7 +98,7 @@ class Scheduler:
     def begin(self, now: Now) -> None:
         """A step begins. Messages may follow, then ``advance``."""
         self.step.now = now
-        self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes)
+        self.rules = requests.Rules(now.wall_ms, self.settings.workload_bytes, self.functions.known)
         self._clocks.look(now)
         if self._clocks.was_suspended:
             self.connections.was_suspended()
@@ -107,6 +113,7 @@ class Scheduler:
         """
         self.step.tell(SteppedBack(by_ms))
         self.runs.claim_all()
+        self.functions.stepped_back(by_ms)
         self.step.write(ops.Shift(by_ms), lambda _: self.dispatch.read_anew())
 
     def advance(self) -> None:
@@ -132,6 +139,7 @@ class Scheduler:
         asked = self.step.ask()
         if not asked:
             self._give_out()
+            self.functions.write()
             asked = self.step.ask()
             if not asked:
                 self.takes.answer()
@@ -191,25 +199,10 @@ class Scheduler:
     # -- a client's messages -------------------------------------------------------------------------------------------
 
     def submit(self, peer: Peer, msgid: int, submission: requests.Submission) -> None:
-        def on_put(result: ops.PutResult) -> None:
-            answer: answers.SubmitAnswer = {"result": result.result, "id": result.id}
-            self.step.reply(peer, msgid, answer)
-
-        self.jobs.put(submission, on_put)
+        self.steering.submit(peer, msgid, submission)
 
     def submit_batch(self, peer: Peer, msgid: int, submissions: tuple[requests.Submission, ...]) -> None:
-        answer: answers.SubmitBatchAnswer = {"results": [], "ids": []}
-
-        def on_put(result: ops.PutResult) -> None:
-            answer["results"].append(result.result)
-            answer["ids"].append(result.id)
-            if len(answer["ids"]) == len(submissions):
-                self.step.reply(peer, msgid, answer)
-
-        for submission in submissions:
-            self.jobs.put(submission, on_put)
-        if not submissions:
-            self.step.reply(peer, msgid, answer)
+        self.steering.submit_batch(peer, msgid, submissions)
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         self.steering.remove(peer, msgid, func, name, job_id)
@@ -248,6 +241,23 @@ class Scheduler:
 
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
+
+    def set_function(self, peer: Peer, msgid: int, func: str, function: Function) -> None:
+        self.functions.set(func, function)
+        self._function_changed(peer, msgid, func, "function_set")
+
+    def pause(self, peer: Peer, msgid: int, func: str) -> None:
+        self.functions.pause(func, True)
+        self._function_changed(peer, msgid, func, "paused")
+
+    def resume(self, peer: Peer, msgid: int, func: str) -> None:
+        self.functions.pause(func, False)
+        self._function_changed(peer, msgid, func, "resumed")
+
+    def _function_changed(self, peer: Peer, msgid: int, func: str, how: str) -> None:
+        self.dispatch.look_at(func)
+        self.ring.note(how, func)
+        self.step.reply(peer, msgid)
 
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         self.matching.begin(peer, msgid, matching.REMOVE, listing)

@@ -3,10 +3,12 @@
 from functools import partial
 from itertools import islice, takewhile
 
+from periodicd.function import NOTHING_SET
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.figures import Figures
+from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.settings import Settings
@@ -24,6 +26,7 @@ class Status:
         dispatch: Dispatch,
         connections: Connections,
         figures: Figures,
+        functions: Functions,
     ) -> None:
         self._step = step
         self._settings = settings
@@ -32,6 +35,7 @@ class Status:
         self._dispatch = dispatch
         self._connections = connections
         self._figures = figures
+        self._functions = functions
         self._started = step.now
 
     def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
@@ -40,7 +44,7 @@ class Status:
 
     def _on_count(self, peer: Peer, msgid: int, query: requests.FunctionsQuery, found: ops.CountResult) -> None:
         last = next(reversed(found.functions)) if found.more else None
-        names = sorted({*found.functions, *self._functions_with_workers(query, last)})
+        names = sorted({*found.functions, *self._functions_here(query, last)})
         more = last is not None or len(names) > query.limit
         page = names[: query.limit]
         now, figures = self._step.now, self._figures
@@ -67,15 +71,21 @@ class Status:
         }
         self._step.reply(peer, msgid, answer)
 
-    def _functions_with_workers(self, query: requests.FunctionsQuery, last: str | None) -> set[str]:
-        """In order, from where the page begins to ``last``, and one more than the page can hold."""
+    def _functions_here(self, query: requests.FunctionsQuery, last: str | None) -> set[str]:
+        """Those with workers, or of which something is set: of each in order, from where the page begins to ``last``,
+        and one more than the page can hold.
+        """
         begin = max(query.prefix, query.after)
-        names = self._dispatch.rotations.irange(begin, last, inclusive=(begin != query.after, True))
-        return set(islice(takewhile(lambda func: func.startswith(query.prefix), names), query.limit + 1))
+        found: set[str] = set()
+        for functions in (self._dispatch.rotations, self._functions.known):
+            names = functions.irange(begin, last, inclusive=(begin != query.after, True))
+            found.update(islice(takewhile(lambda func: func.startswith(query.prefix), names), query.limit + 1))
+        return found
 
     def _function(self, func: str, count: ops.FunctionCount) -> answers.FunctionAnswer:
         rotation = self._dispatch.rotations.get(func)
         running = self._runs.in_progress.by_func[func]
+        function = self._functions.known.get(func, NOTHING_SET)
         return {
             "func": func,
             "workers": rotation.workers if rotation else 0,
@@ -85,4 +95,6 @@ class Status:
             "dead": count.dead,
             "due_at_ms": count.due_at_ms,
             **self._figures.lateness(func),
+            "paused": function.paused,
+            "settings": function.as_map(),
         }

@@ -1,10 +1,11 @@
-"""What clients do with one job: look at it, watch it, take it away, cancel it, move it. Decides nothing about runs.
+"""What clients do with one job: submit, look at, watch, take away, cancel, move it. Decides nothing about runs.
 
 The store says what is there and what became of the request; here is what memory has to know of that, and the answer.
 """
 
 from functools import partial
 
+from periodic_client.wire import Full
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.jobs import Jobs
@@ -28,6 +29,31 @@ class Steering:
         self._watches = watches
         self._looked_for: dict[tuple[Peer, int], requests.Watch] = {}
         """What is watched, until the store has said what there is."""
+
+    def submit(self, peer: Peer, msgid: int, submission: requests.Submission) -> None:
+        def on_put(result: ops.PutResult) -> None:
+            if result.result == "full":
+                text = f"{submission.job.func} has as many jobs as its queue_max allows; try later"
+                self._step.refuse(peer, msgid, Full(text))
+                return
+            answer: answers.SubmitAnswer = {"result": result.result, "id": result.id}
+            self._step.reply(peer, msgid, answer)
+
+        self._jobs.put(submission, on_put)
+
+    def submit_batch(self, peer: Peer, msgid: int, submissions: tuple[requests.Submission, ...]) -> None:
+        answer: answers.SubmitBatchAnswer = {"results": [], "ids": []}
+
+        def on_put(result: ops.PutResult) -> None:
+            answer["results"].append(result.result)
+            answer["ids"].append(result.id or None)
+            if len(answer["ids"]) == len(submissions):
+                self._step.reply(peer, msgid, answer)
+
+        for submission in submissions:
+            self._jobs.put(submission, on_put)
+        if not submissions:
+            self._step.reply(peer, msgid, answer)
 
     def remove(self, peer: Peer, msgid: int, func: str, name: str, job_id: int | None) -> None:
         self._jobs.remove(func, name, job_id, None, partial(self._reply, peer, msgid))

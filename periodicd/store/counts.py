@@ -37,6 +37,10 @@ class Counts:
                 longest = next(iter(self._idle))
                 del self._idle[longest], self._functions[longest]
 
+    def live(self, func: str) -> int:
+        count = self._functions.get(func)
+        return count[0] if count is not None else 0
+
     def dead(self, func: str) -> int:
         count = self._functions.get(func)
         return count[2] if count is not None else 0

@@ -55,7 +55,9 @@ class Groups:
         """The answers to GROUP ops, or None if they are to be carried out one by one."""
         row: list[Any] = []
         for op in group:
-            if op.job.workload_bytes > INLINE_BYTES or (op.existing == "keep" and self._endings.count):
+            if op.job.workload_bytes > INLINE_BYTES or op.queue_max is not None:
+                return None
+            if op.existing == "keep" and self._endings.count:
                 return None
             row += row_of(op.job, State.WAITING)
         if not self._try(_INSERT_MANY, row):

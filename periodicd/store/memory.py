@@ -10,15 +10,24 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from periodicd.function import Function
 from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
+
+_NEW_LIFE: dict[str, Any] = {
+    "state": State.WAITING, "dated": False, "attempt": 0, "failures": 0, "crashes": 0, "restarts": 0,
+    "suspect": False, "reason": None, "errors": (), "ended_at_ms": None, "handle": None, "cancelled": None,
+    "started_at_ms": None, "taken_ms": 0,
+}  # fmt: skip
+"""What a requeued job begins with."""
 
 
 class MemoryStore:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._endings: dict[int, Kept] = {}
+        self._functions: dict[str, Function] = {}
         self._boot = 0
         self._next_id = 1
         self._one_at_a_time = threading.Lock()
@@ -60,6 +69,10 @@ class MemoryStore:
         last = self._last(*op.job.key, op.job.submitted_at_ms)
         if front is None and op.existing == "keep" and last is not None:
             return ops.PutResult("kept", last.id)
+        grows = front is None or front.state is State.DEAD or (front.state is State.RUNNING and behind is None)
+        live = [job for job in self._jobs.values() if job.func == op.job.func and job.state is not State.DEAD]
+        if op.queue_max is not None and grows and len(live) >= op.queue_max:
+            return ops.PutResult("full", 0)
         job = replace(op.job, state=State.WAITING)
         self._jobs[job.id] = job
         if front is None:
@@ -142,11 +155,7 @@ class MemoryStore:
         if front.state is not State.DEAD:
             return ops.RequeueResult("not_dead")
         del self._jobs[front.id]
-        job = self._jobs[op.new_id] = replace(
-            front, id=op.new_id, state=State.WAITING, due_at_ms=op.due_at_ms, dated=False, attempt=0, failures=0,
-            crashes=0, restarts=0, suspect=False, reason=None, errors=(), ended_at_ms=None, handle=None,
-            cancelled=None, started_at_ms=None, taken_ms=0,
-        )  # fmt: skip
+        job = self._jobs[op.new_id] = replace(front, id=op.new_id, due_at_ms=op.due_at_ms, **_NEW_LIFE)
         return ops.RequeueResult("requeued", replace(job, workload=None), front.id)
 
     def _shift(self, op: ops.Shift) -> None:
@@ -210,7 +219,12 @@ class MemoryStore:
     def _boot_(self, op: ops.Boot) -> ops.BootResult:
         self._boot += 1
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
-        return ops.BootResult(self._boot, self._next_id, running)
+        return ops.BootResult(self._boot, self._next_id, running, dict(self._functions))
+
+    def _set_function(self, op: ops.SetFunction) -> None:
+        self._functions.pop(op.func, None)
+        if op.function is not None:
+            self._functions[op.func] = op.function
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
@@ -254,8 +268,7 @@ class MemoryStore:
         )
 
     def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
-        kept = self._endings.get(op.id)
-        return kept and kept.end
+        return (kept := self._endings.get(op.id)) and kept.end
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)
@@ -345,6 +358,7 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Release: MemoryStore._release,
     ops.Bury: MemoryStore._bury,
     ops.Boot: MemoryStore._boot_,
+    ops.SetFunction: MemoryStore._set_function,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,
     ops.Forget: MemoryStore._forget,

@@ -8,10 +8,11 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from periodicd.function import Function
 from periodicd.job import Error, Job, State
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
-Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused"]
+Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused", "full"]
 Removed = Literal["removed", "absent", "changed"]
 Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
@@ -46,12 +47,14 @@ class Put(Op["PutResult"], frozen=True):
 
     job: Job
     existing: Existing = "replace"
+    queue_max: int | None = None
+    """One more than so many live jobs of its function is "full", and not put. None: any number may be there."""
 
 
 class PutResult(Struct, frozen=True):
     result: Submitted
     id: int
-    """Of the job that was put, or of the one that was kept."""
+    """Of the job that was put, or of the one that was kept; 0 if there is neither."""
     old_id: int | None = None
     """Of the job that is gone: it waited, was behind or was dead."""
 
@@ -263,6 +266,15 @@ class BootResult(NamedTuple):
     """No job or run ever had this number or a larger one."""
     running: list[Job]
     """Jobs whose claim is on disk, oldest first."""
+    functions: dict[str, Function] = {}  # noqa: RUF012 - a field of a NamedTuple
+    """What is set of them."""
+
+
+class SetFunction(Op[None], frozen=True):
+    """What is set of a function from now on. None: nothing."""
+
+    func: str
+    function: Function | None
 
 
 class Reserve(Op[None], frozen=True):

@@ -126,4 +126,25 @@ def whole_life(db: Database) -> None:
     db.execute("CREATE INDEX endings_until ON endings (until_at_ms, id, data_bytes)")
 
 
-MIGRATION_NAMES = frozenset({jobs.__name__, settled_words.__name__, dead_by_id.__name__, whole_life.__name__})
+@migrations()
+def functions(db: Database) -> None:
+    """What is set of functions."""
+    db.execute(
+        """
+        CREATE TABLE functions (
+            func TEXT PRIMARY KEY,
+            paused INTEGER NOT NULL,
+            running_max INTEGER,
+            rate_count INTEGER,
+            rate_per_ms INTEGER,
+            queue_max INTEGER,
+            lease_ms INTEGER,
+            retry TEXT,
+            result_ms INTEGER,
+            full_at_us INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+
+
+MIGRATION_NAMES = frozenset(step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions))

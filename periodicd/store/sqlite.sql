@@ -265,3 +265,12 @@ ORDER BY until_at_ms, id LIMIT 1;
 
 -- forget_ending: One of them.
 DELETE FROM endings WHERE id = ? RETURNING data_bytes;
+
+-- functions: What is set of functions.
+SELECT * FROM functions;
+
+-- set_function: Of one, all of it.
+INSERT OR REPLACE INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- forget_function: Nothing is set of it any more.
+DELETE FROM functions WHERE func = ?;

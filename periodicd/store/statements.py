@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from periodicd import retry
+from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
 
 INLINE_BYTES = 4096
@@ -76,3 +77,34 @@ def job_of(row: tuple[Any, ...]) -> Job:
     if row[_HEADERS] is not None:
         values[_HEADERS] = json.loads(row[_HEADERS])
     return Job(*values)
+
+
+def row_of_function(function: Function) -> list[Any]:
+    """What the table ``functions`` has of it, behind its name."""
+    rate, rule = function.rate, function.retry
+    return [
+        function.paused,
+        function.running_max,
+        rate and rate.count,
+        rate and rate.per_ms,
+        function.queue_max,
+        function.lease_ms,
+        rule and json.dumps(rule.as_map()),
+        function.result_ms,
+        function.full_at_us,
+    ]
+
+
+def function_of(row: tuple[Any, ...]) -> Function:
+    """The inverse of ``row_of_function``."""
+    paused, running_max, count, per_ms, queue_max, lease_ms, rule, result_ms, full_at_us = row
+    return Function(
+        bool(paused),
+        running_max,
+        None if count is None else Rate(count, per_ms),
+        queue_max,
+        lease_ms,
+        None if rule is None else retry.Retry(**json.loads(rule)),
+        result_ms,
+        full_at_us,
+    )

@@ -16,7 +16,7 @@ from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.ops import Op
 from periodicd.store.reads import Reads
-from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
+from periodicd.store.statements import INLINE_BYTES, SQL, function_of, job_of, row_of, row_of_function, text_of
 
 
 class Tables:
@@ -74,6 +74,9 @@ class Tables:
         job = op.job
         if op.existing == "keep" and (last := self._kept_end(job)) is not None:
             return ops.PutResult("kept", last.id)
+        is_full = op.queue_max is not None and self.counts.live(job.func) >= op.queue_max
+        if is_full and self._would_grow(op):
+            return ops.PutResult("full", 0)
         if self._insert(job, State.WAITING):
             remember(self._funcs, job)
             self.counts.change(job.func, live=1)
@@ -93,6 +96,16 @@ class Tables:
             self.counts.change(job.func, live=1, dead=-1)
             return ops.PutResult("created", job.id, old_id)
         return ops.PutResult("replaced", job.id, old_id)
+
+    def _would_grow(self, op: ops.Put) -> bool:
+        """Whether the function would have one live job more: nothing is there whose place it takes or that is kept."""
+        row = self._execute(SQL["front"], op.job.key).fetchone()
+        if row is None:
+            return True
+        front_id, state, _, _ = row
+        if op.existing in ("keep", "refuse") or (op.existing == "keep_live" and state != State.DEAD):
+            return False
+        return state == State.DEAD or (state == State.RUNNING and front_id not in self._behind)
 
     def _put_behind(self, front_id: int, job: Job) -> ops.PutResult:
         behind_id = self._behind.get(front_id)
@@ -284,7 +297,14 @@ class Tables:
         self._execute(SQL["boot"])
         boot, next_id = self._execute(SQL["daemon"]).fetchone()
         running = self._execute(SQL["running"]).fetchall()
-        return ops.BootResult(boot, next_id, [job_of(row) for row in running])
+        functions = {row[0]: function_of(row[1:]) for row in self._execute(SQL["functions"])}
+        return ops.BootResult(boot, next_id, [job_of(row) for row in running], functions)
+
+    def _set_function(self, op: ops.SetFunction) -> None:
+        if op.function is None:
+            self._execute(SQL["forget_function"], (op.func,))
+        else:
+            self._execute(SQL["set_function"], [op.func, *row_of_function(op.function)])
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
@@ -311,6 +331,7 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Release: Tables._release,
     ops.Bury: Tables._bury,
     ops.Boot: Tables._boot,
+    ops.SetFunction: Tables._set_function,
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,
     ops.Forget: lambda tables, op: tables.endings.forget(op),

@@ -195,6 +195,7 @@ def test_status_counts_and_measures() -> None:
     assert f == {
         "func": "f", "workers": 1, "waiting": 1, "running": 1, "behind": 1, "dead": 1, "due_at_ms": due_at_ms,
         "started": 2, "lateness_p50_ms": 3, "lateness_p99_ms": 3, "lateness_max_ms": 3,
+        "paused": False, "settings": {},
     }  # fmt: skip
     assert (nobody["waiting"], nobody["due_at_ms"], nobody["started"]) == (1, daemon.now.wall_ms - 13 + 70, 0)
 

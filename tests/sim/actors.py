@@ -161,6 +161,23 @@ class Submitter(Actor):
         self.watch(now)
         self.ask("unwait", max(self.link.asked))
 
+    def set_function(self, now: Now) -> None:
+        settings: dict[str, Any] = {
+            "running_max": self.number(fields.FunctionSettings, "running_max", None, 1, 2),
+            "queue_max": self.number(fields.FunctionSettings, "queue_max", None, 3, 20),
+            "lease_ms": self.number(fields.FunctionSettings, "lease_ms", None, 5_000),
+        }
+        if self.rng.random() < 0.5:
+            settings["rate"] = {"count": self.rng.choice((1, 5)), "per_ms": self.rng.choice((100, 5_000, 60_000))}
+        func = self.rng.choice(FUNCS)
+        self.ask("set_function", func, settings, memo=func)
+
+    def pause(self, now: Now) -> None:
+        self.ask("pause", self.rng.choice(FUNCS))
+
+    def resume(self, now: Now) -> None:
+        self.ask("resume", self.rng.choice(FUNCS))
+
     def requeue(self, now: Now) -> None:
         key = self._key()
         self.ask("requeue", *key, self._maybe_id(key))
@@ -279,15 +296,18 @@ class Submitter(Actor):
         versions, flights = memo
         for flight in flights:
             self.book.lands(flight)
+        if method == "submit" and error is not None and error.startswith("FULL"):
+            versions[0].unwanted = True
         if error is not None or method in ("remove", "cancel", "remove_matching", "cancel_matching"):
             return
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
         for version, word, job_id in zip(versions, results, ids, strict=True):
-            self._ids[version.key] = job_id
+            if job_id is not None:
+                self._ids[version.key] = job_id
             version.acknowledged = word in ("created", "replaced", "queued_behind")
             version.id = job_id
-            version.unwanted = word in ("kept", "refused")
+            version.unwanted = word in ("kept", "refused", "full")
 
 
 SUBMITTER_ACTS: Acts = (
@@ -301,6 +321,9 @@ SUBMITTER_ACTS: Acts = (
     (200, Submitter.watch),
     (100, Submitter.call),
     (50, Submitter.unwait),
+    (20, Submitter.set_function),
+    (15, Submitter.pause),
+    (60, Submitter.resume),
     (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
     (30, Submitter.cancel_matching),
@@ -357,6 +380,12 @@ class Worker(Actor):
         """Of several functions, or all."""
         for func in self.rng.sample(FUNCS, self.rng.randrange(1, 4)):
             self.ask("subscribe", func, {"limit": self.number(fields.SubscribeOptions, "limit", None, 1, 2, 10)})
+
+    def let_all_begin(self) -> None:
+        """Nothing holds a function back any more."""
+        for func in FUNCS:
+            self.ask("resume", func)
+            self.ask("set_function", func, memo=func)
 
     def act(self, now: Now) -> None:
         self.ask("ping")

@@ -1,9 +1,11 @@
 """What the daemon promises, checked from outside at every step. To add a promise, add a method and call it."""
 
+from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from periodicd.clock import Now
 from periodicd.engine import Engine
+from periodicd.function import NOTHING_SET, Rate
 from periodicd.job import Job, State, run_of
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
@@ -33,6 +35,8 @@ class Promises:
     def __init__(self, book: Book) -> None:
         self.book = book
         self._last_run = 0
+        self._begun: dict[str, deque[Now]] = {}
+        """When runs last did, of functions with a rate."""
         self.new_life()
 
     def new_life(self) -> None:
@@ -166,6 +170,36 @@ class Promises:
             self._last_run = job["run"]
             version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
             version.was_given = True
+
+    def rate_begins_anew(self, func: str) -> None:
+        """Perhaps another was set."""
+        self._begun.pop(func, None)
+
+    def only_what_may_begins(self, jobs: list[dict[str, Any]], store: FaultyStore, scheduler: Scheduler) -> None:
+        """By what is set of functions on the disk, as so many runs are given out by a step."""
+        now = scheduler.step.now
+        running = Counter(run.job.func for run in scheduler.runs.in_progress)
+        for func in [job["func"] for job in jobs]:
+            function = store.disk.functions.get(func, NOTHING_SET)
+            if function.paused:
+                raise Broken(f"a run of {func}, which is paused")
+            if function.running_max is not None and running[func] > function.running_max:
+                raise Broken(f"{running[func]} runs of {func}, which may have {function.running_max}")
+            if function.rate is not None:
+                self._begins(func, function.rate, now)
+
+    def _begins(self, func: str, rate: Rate, now: Now) -> None:
+        """A rate lets no more begin, also over a restart; a clock that was stepped begins another count."""
+        begun = self._begun.setdefault(func, deque(maxlen=2 * rate.count))
+        if begun and begun[-1].wall_ms - begun[-1].mono_ms != now.wall_ms - now.mono_ms:
+            begun.clear()
+        for ago in (rate.count, 2 * rate.count):
+            if (
+                len(begun) >= ago
+                and now.mono_ms - begun[-ago].mono_ms < (ago - rate.count + 1) * rate.per_ms // rate.count - 1
+            ):
+                raise Broken(f"the {ago + 1}th run of {func} since {begun[-ago]}, whose rate is {rate}, at {now}")
+        begun.append(now)
 
     def is_told(self, handle: str, kind: str) -> None:
         """A ``notice`` arrived."""

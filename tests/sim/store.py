@@ -7,6 +7,7 @@
 import copy
 from typing import Any, Literal, NamedTuple
 
+from periodicd.function import Function
 from periodicd.job import Job
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
@@ -25,6 +26,8 @@ class Image(NamedTuple):
     jobs: dict[int, Job]
     endings: dict[int, Kept]
     """Values, so they need not be copied."""
+    functions: dict[str, Function]
+    """What is set of them: values too."""
     boot: int
     next_id: int
 
@@ -42,7 +45,7 @@ class FaultyStore(MemoryStore):
 
     def _image(self) -> "Image":
         jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
-        return Image(jobs, self._endings.copy(), self._boot, self._next_id)
+        return Image(jobs, self._endings.copy(), self._functions.copy(), self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
@@ -70,9 +73,10 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, endings, self._boot, self._next_id = self.disk
+        jobs, endings, functions, self._boot, self._next_id = self.disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
+        self._functions = functions.copy()
         self.fault = None
         self._refused = set()
 

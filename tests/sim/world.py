@@ -106,6 +106,8 @@ class World:
         self._actors = list(workers)
         rushed_until_ms = self.now.mono_ms + RUSH_MS
         until_ms = self.now.mono_ms + HEALING_MS
+        self._act(workers[0])
+        workers[0].let_all_begin()
         while self.now.mono_ms < until_ms:
             for actor in workers:
                 self._act(actor)
@@ -270,6 +272,10 @@ class World:
         self.promises.pings_are_answered_last(methods)
         self.book.taken.update((job["run"], job["handle"]) for job in taken)
         self.promises.leave(performed + taken)
+        for asked, _ in results:
+            if asked.method == "set_function":
+                self.promises.rate_begins_anew(asked.memo)
+        self.promises.only_what_may_begins(performed + taken, self.store, self.engine.scheduler)
         self.told.given(performed + taken)
 
     def _judge_result(self, asked: Asked, result: dict[str, Any], lost: set[int]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, ops
@@ -580,3 +581,41 @@ class Conformance:
         assert (found.workload, found.due_at_ms) == (b"w", 100)
         found.failures = 9
         assert self.fetch(store, 1).failures == 0
+
+    # -- functions -----------------------------------------------------------------------------------------------------
+
+    def test_what_is_set_of_functions_is_told_at_the_start(self, store: Store) -> None:
+        set_ = Function(True, 3, Rate(2, 100), 9, 5_000, RETRY, 7, 2**62)
+        self.do(store, ops.SetFunction("f", set_), ops.SetFunction("g", Function(paused=True)))
+        assert self.do(store, ops.Boot()).functions == {"f": set_, "g": Function(paused=True)}
+        self.do(store, ops.SetFunction("f", Function(queue_max=1)), ops.SetFunction("g", None))
+        assert self.do(store, ops.Boot()).functions == {"f": Function(queue_max=1)}
+
+    @pytest.mark.parametrize("existing", ["replace", "keep", "keep_live", "refuse"])
+    def test_one_more_than_may_be_there_is_full(self, store: Store, existing: ops.Existing) -> None:
+        self.do(store, ops.Put(job(1)), ops.Put(job(2, "b", "g")))
+        assert self.do(store, ops.Put(job(3, "b"), existing, 1)) == ops.PutResult("full", 0)
+        assert self.do(store, ops.Fetch(3)) is None
+        assert self.count(store).live == 1
+        assert self.do(store, ops.Put(job(4, "b"), existing, 2)) == ops.PutResult("created", 4)
+
+    def test_full_is_only_who_would_be_one_more(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)))
+        assert self.do(store, ops.Put(job(2), "keep", 1)) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(job(3), "keep_live", 1)) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Put(job(4), "refuse", 1)) == ops.PutResult("refused", 1)
+        assert self.do(store, ops.Put(job(5), "replace", 1)) == ops.PutResult("replaced", 5, 1)
+        self.do(store, claim(5))
+        assert self.do(store, ops.Put(job(6), "replace", 1)) == ops.PutResult("full", 0)
+        assert self.do(store, ops.Put(job(7), "replace", 2)) == ops.PutResult("queued_behind", 7)
+        assert self.do(store, ops.Put(job(8), "replace", 2)) == ops.PutResult("queued_behind", 8, 7)
+
+    @pytest.mark.parametrize("existing", ["replace", "keep_live"])
+    def test_the_dead_do_not_count_but_who_takes_the_place_of_one_does(
+        self, store: Store, existing: ops.Existing
+    ) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), bury(1))
+        assert self.do(store, ops.Put(job(2, "b"), existing, 1)) == ops.PutResult("created", 2)
+        assert self.do(store, ops.Put(job(3), existing, 1)) == ops.PutResult("full", 0)
+        assert self.fetch(store, 1).state is State.DEAD
+        assert self.do(store, ops.Put(job(4), "keep", 1)) == ops.PutResult("kept", 1)

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from periodicd.function import Function, Rate
 from periodicd.job import Error, State
 from periodicd.retry import Retry
 from periodicd.store import ops
@@ -40,7 +41,7 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "headers": draw(st.none() | st.just({"a": "ä"})),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
     }
-    return ops.Put(job(0, **fields), draw(existing))
+    return ops.Put(job(0, **fields), draw(existing), draw(st.none() | st.integers(1, 4)))
 
 
 identities = st.tuples(st.sampled_from(FUNCS), st.sampled_from(NAMES))
@@ -52,6 +53,10 @@ errors = st.lists(st.builds(Error, counts, millis, st.text(max_size=5)), max_siz
 histories = st.builds(
     ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5), errors, st.none() | millis
 )
+functions = st.builds(
+    Function, st.booleans(), st.none() | counts, st.none() | st.builds(Rate, counts, millis), st.none() | counts,
+    st.none() | millis, st.none() | st.just(Retry(3, "fixed")), st.none() | counts, int64,
+)  # fmt: skip
 steps = st.lists(
     puts()
     | st.builds(
@@ -78,6 +83,7 @@ steps = st.lists(
     | st.builds(ops.FetchEnd, ids)
     | st.builds(ops.Shift, millis)
     | st.just(ops.Boot())
+    | st.builds(ops.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
     | st.builds(
         lambda key, i, work, at_ms, data: ops.Get(key[0], key[1], i, work, at_ms, data),
         identities, st.none() | ids, st.booleans(), millis, st.booleans(),

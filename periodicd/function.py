@@ -1,0 +1,62 @@
+"""What is set of a function: how many of its jobs may run, how often, how many may be there, and what they say if their
+submit does not. Values, and when a rate lets the next run begin: pure, no clock.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from periodicd.retry import Retry
+
+
+class Rate(Struct, frozen=True):
+    """So many runs begin in so long.
+
+    Counted by GCRA (ITU-T I.371): one number, the time at which all that was allowed would have begun had each run
+    waited for its turn. It may be ahead of now by ``per_ms``: after a quiet time ``count`` runs may begin at once.
+    """
+
+    count: int
+    per_ms: int
+
+    @property
+    def each_us(self) -> int:
+        """A run's share of the time, rounded up."""
+        return -(-self.per_ms * 1_000 // self.count)
+
+    def opens_at_ms(self, full_at_us: int) -> int:
+        """When the next run may begin."""
+        return -(-(full_at_us + self.each_us - self.per_ms * 1_000) // 1_000)
+
+    def begun(self, full_at_us: int, now_ms: int) -> int:
+        """``full_at_us`` after one more has begun now."""
+        return max(full_at_us, now_ms * 1_000) + self.each_us
+
+
+class Function(Struct, frozen=True):
+    """protocol.md, set_function. None: not set."""
+
+    paused: bool = False
+    running_max: int | None = None
+    rate: Rate | None = None
+    queue_max: int | None = None
+    lease_ms: int | None = None
+    retry: Retry | None = None
+    result_ms: int | None = None
+    full_at_us: int = 0
+    """Of the rate. By the wall clock, so that it counts after a restart."""
+
+    def as_map(self) -> dict[str, Any]:
+        """What was set, as ``set_function`` takes it."""
+        said = {
+            "running_max": self.running_max,
+            "rate": self.rate and {"count": self.rate.count, "per_ms": self.rate.per_ms},
+            "queue_max": self.queue_max,
+            "lease_ms": self.lease_ms,
+            "retry": self.retry and self.retry.as_map(),
+            "result_ms": self.result_ms,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+NOTHING_SET = Function()
