@@ -17,8 +17,18 @@ from periodic_client.endings import (
     NotDone,
     ResultLost,
 )
-from periodic_client.outcomes import Done, Failed, GiveUp, Later, NewJob, Outcome, Retry
-from periodic_client.wire import Invalid, LeaseLost, PeriodicError
+from periodic_client.outcomes import (
+    Done,
+    Failed,
+    FunctionSettings,
+    GiveUp,
+    Later,
+    NewJob,
+    Outcome,
+    Rate,
+    Retry,
+)
+from periodic_client.wire import Full, Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
     from periodic_client.client import Client, Look, Submitted
@@ -35,6 +45,8 @@ __all__ = [
     "EventsPage",
     "Extended",
     "Failed",
+    "Full",
+    "FunctionSettings",
     "GiveUp",
     "Invalid",
     "Job",
@@ -51,6 +63,7 @@ __all__ = [
     "NotDone",
     "Outcome",
     "PeriodicError",
+    "Rate",
     "ResultLost",
     "Retry",
     "Submitted",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
 from periodic_client.cli_options import job_options, new_job
 from periodic_client.cli_output import (
@@ -233,5 +234,7 @@ def shutdown(target: Target, as_json: bool) -> None:
         click.echo("the daemon is stopping", err=True)
 
 
-for command in (call, watch, events, workers, take, finish, extend, cancel, move, end_run):
+for command in (
+    call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
+):  # fmt: skip
     cli.add_command(command)

@@ -82,6 +82,13 @@ def job_options(command: F) -> F:
 def new_job(func: str, name: str, headers: tuple[tuple[str, str], ...], options: dict[str, Any]) -> NewJob:
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
+    retry = retry_of(options)
     given = {key: value for key, value in options.items() if value is not None}
-    rule = {key.removeprefix(RETRY): given.pop(key) for key in list(given) if key.startswith(RETRY)}
-    return NewJob(func, name, headers=dict(headers), retry=Retry(**rule) if rule else None, **given)
+    return NewJob(func, name, headers=dict(headers), retry=retry, **given)
+
+
+def retry_of(options: dict[str, Any]) -> Retry | None:
+    """Takes the options of a retry rule out, and makes it, if any was given."""
+    said = {key.removeprefix(RETRY): options.pop(key) for key in list(options) if key.startswith(RETRY)}
+    rule = {key: value for key, value in said.items() if value is not None}
+    return Retry(**rule) if rule else None

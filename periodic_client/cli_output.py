@@ -25,6 +25,7 @@ FUNCTION_COLUMNS = (
     "running",
     "behind",
     "dead",
+    "paused",
     "due_at_ms",
     "started",
     "lateness_p50_ms",

@@ -15,6 +15,7 @@ from zoneinfo import TZPATH
 
 import click
 
+from periodic_client.outcomes import Rate
 from periodic_client.texts import duration_ms, nearest
 from periodic_client.wire import Limits
 
@@ -104,6 +105,23 @@ class Header(click.ParamType[tuple[str, str]]):
         if not name or not equals:
             self.fail(f"{value!r} is not a header such as content-type=image/jpeg", param, ctx)
         return name, text
+
+
+class RateValue(click.ParamType[Rate]):
+    """``10/1s``: so many runs in so long."""
+
+    name = "rate"
+
+    def convert(self, value: str | Rate, param: click.Parameter | None, ctx: click.Context | None) -> Rate:
+        if isinstance(value, Rate):
+            return value
+        count, slash, per = value.partition("/")
+        if not slash or not (count.isascii() and count.isdigit()):
+            self.fail(f"{value!r} is not a rate such as 10/1s", param, ctx)
+        try:
+            return Rate(int(count), duration_ms(per))
+        except ValueError as error:
+            self.fail(f"{value!r} is not a rate such as 10/1s: {error}", param, ctx)
 
 
 class Where(click.ParamType[tuple[str, str | int]]):

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Self, Unpack
 import trio
 
 from periodic_client.matching import Matching, More
-from periodic_client.outcomes import NewJob
+from periodic_client.outcomes import FunctionSettings, NewJob
 from periodic_client.session import ConnectionLost, Session
 from periodic_client.wire import PeriodicError, limits
 
@@ -31,9 +31,11 @@ class Submitted(NamedTuple):
     """What became of a job that was submitted."""
 
     result: str
-    """What happened: "created", "replaced", "queued_behind", "kept" or "refused"; later daemons may know more."""
-    id: int
-    """Of the job that was put, or of the one that was there and left alone."""
+    """What happened: "created", "replaced", "queued_behind", "kept", "refused" or, in a batch, "full"; later daemons
+    may know more.
+    """
+    id: int | None
+    """Of the job that was put, or of the one that was there and left alone. None: there is neither."""
 
 
 class Look(NamedTuple):
@@ -77,8 +79,8 @@ class Client(Matching):
         """Put up to 1,000 jobs in one commit; the results in the order of the jobs.
 
         If one is Invalid none is taken, and ``error.details["path"]`` names it. What is kept or refused for the sake of
-        an existing job is no error: the others are stored. Raises ValueError for more than 1,000; for any number of
-        jobs there is ``submit_many``.
+        an existing job, or is more than its function may have ("full"), is no error: the others are stored. Raises
+        ValueError for more than 1,000; for any number of jobs there is ``submit_many``.
         """
         batch = [job.to_wire() for job in jobs]
         if len(batch) > limits.BATCH_JOBS_MAX:
@@ -241,13 +243,25 @@ class Client(Matching):
         return status
 
     def functions(self, prefix: str | None = None) -> AsyncIterator[FunctionMap]:
-        """All functions with a job or a worker, sorted, as ``status`` shows them, fetched a page at a time."""
+        """All functions with a job, a worker or settings, sorted, as ``status`` shows them; a page at a time."""
 
         async def page(after: str | None) -> tuple[list[FunctionMap], str | None]:
             status = await self.status(prefix, after, limits.LISTING_MAX)
             return status["functions"], status.get("next")
 
         return _Pages(page)
+
+    async def set_function(self, func: str, settings: FunctionSettings | None = None) -> None:
+        """All that is set of a function, in place of what was set before; without settings nothing is."""
+        await self.request("set_function", func, (settings or FunctionSettings()).to_wire())
+
+    async def pause(self, func: str) -> None:
+        """Give out no jobs of the function until ``resume``. What runs goes on; jobs can be submitted."""
+        await self.request("pause", func)
+
+    async def resume(self, func: str) -> None:
+        """Give out the jobs of a paused function again."""
+        await self.request("resume", func)
 
     def workers(self, func: str | None = None) -> AsyncIterator[WorkerMap]:
         """Who takes jobs, in the order in which they came, fetched a page at a time; only those of ``func``, if given.

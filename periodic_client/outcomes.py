@@ -48,6 +48,40 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many runs in so long."""
+
+    count: int
+    per_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSettings:
+    """What can be set of a function; protocol.md, set_function. What is None is not set.
+
+    ``running_max``: how many of its jobs run at once, of all workers together. ``rate``: how often its runs begin.
+    ``queue_max``: how many jobs it may have; a submit of one more raises Full. The others are taken by jobs whose
+    submit does not say them.
+    """
+
+    running_max: Annotated[int | None, "How many of its jobs run at once, of all workers together."] = None
+    rate: Rate | None = None
+    queue_max: Annotated[int | None, "How many jobs it may have; a submit of one more is refused."] = None
+    lease_ms: Annotated[int | None, "How long a run may take, of jobs that do not say it."] = None
+    result_ms: Annotated[int | None, "How long endings are kept, of jobs that do not say it."] = None
+    retry: Retry | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The map that ``set_function`` takes."""
+        wire = {each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) is not None}
+        if self.rate is not None:
+            wire["rate"] = {"count": self.rate.count, "per_ms": self.rate.per_ms}
+        if self.retry is not None:
+            wire["retry"] = self.retry.to_wire()
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to submit. ``func`` and ``name`` together are its identity.
 

@@ -318,7 +318,7 @@ def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> No
     lines = run("status", "--prefix", "f").stdout.splitlines()
     assert scripted.asked[-1] == ("status", [{"prefix": "f", "after": "b", "limit": 1000}])
     assert lines[:3] == ["server: periodicd 1", "uptime_ms: 10", ""]
-    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "4", "-", "5", "-", "-", "-"]
+    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "4", "-", "-", "5", "-", "-", "-"]
     assert [line.split("\t")[0] for line in lines[4:]] == ["f", "g", "h"]
 
 

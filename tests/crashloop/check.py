@@ -19,6 +19,7 @@ What counts as a violation, and why no more than that:
 * **result gone**: a ``finish`` with "done" was answered of a job that is to have its result kept, or its watcher was
   told so, and at the end it is not there, or not what the worker said.
 * **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
+* **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
 """
 
@@ -48,13 +49,15 @@ from tests.crashloop.record import (
     RemoveAsked,
     Removed,
     Reported,
+    SettingAcknowledged,
+    SettingAsked,
     Started,
     Told,
 )
 
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
-    "torn batch",
+    "not set", "torn batch",
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
@@ -71,6 +74,8 @@ class Listed:
     versions: dict[str, int] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     batches: dict[str, list[int]] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
+    """The ``queue_max`` of functions that have one."""
     results: dict[str, bytes] = field(default_factory=dict)
     """Of the jobs of which it is kept that they are done."""
 
@@ -118,6 +123,8 @@ class Records:
         self.many_acknowledged = 0
         self.batch_asked: dict[str, int] = {}
         self.batch_acknowledged: dict[str, int] = {}
+        self.setting_asked: dict[str, int] = {}
+        self.setting_acknowledged: dict[str, int] = {}
         for record in sorted(records, key=lambda record: record.at_ns):
             self._take(record)
         self._take_follow_ons()
@@ -133,6 +140,10 @@ class Records:
             case BatchAcknowledged():
                 self.batch_acknowledged[record.group] = record.version
                 self.batches_acknowledged += 1
+            case SettingAsked():
+                self.setting_asked[record.func] = record.queue_max
+            case SettingAcknowledged():
+                self.setting_acknowledged[record.func] = record.queue_max
             case CrowdAsked() | CrowdAcknowledged() | MatchingAsked() | MatchingAnswered():
                 self.many_acknowledged += isinstance(record, MatchingAnswered)
                 for number in range(CROWD_JOBS):
@@ -214,6 +225,10 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         torn = bool(versions) and (len(versions) != BATCH_JOBS or len(set(versions)) != 1)
         if torn or not oldest <= max(versions, default=0) <= newest:
             violations.append(Violation("torn batch", group, f"{Counter(versions)}, answered {oldest}, asked {newest}"))
+    for func, asked in known.setting_asked.items():
+        answered, there = known.setting_acknowledged.get(func, 0), listed.settings.get(func, 0)
+        if not answered <= there <= asked:
+            violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
     return Findings(_figures(known, listed), violations)
 
 
@@ -305,6 +320,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "of_these_running": sum(story.cancel is not None and story.cancel.result == "asked" for story in stories),
         "requests_on_many": known.many_acknowledged,
         "results_told": sum(story.told is not None for story in stories),
+        "settings_acknowledged": sum(known.setting_acknowledged.values()),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),
         "runs_cut_short": sum(len(story.started) for story in stories) - len(reports),

@@ -39,6 +39,8 @@ from tests.crashloop.record import (
     RecordFile,
     RemoveAsked,
     Removed,
+    SettingAcknowledged,
+    SettingAsked,
     Told,
     now_ms,
 )
@@ -181,6 +183,22 @@ class Load:
                 self._records.write(BatchAcknowledged(group, version))
                 await trio.sleep(rng.expovariate(1 / 0.1))
 
+    async def settings(self) -> None:
+        """Each number that is set of a function of its own is greater than the one before."""
+        rng = Random(f"{self._seed} settings")
+        func = f"{self._seed}-set"
+        queue_max = 0
+        while not self.stopping:
+            queue_max += 1
+            self._records.write(SettingAsked(func, queue_max))
+            try:
+                await self._client.request("set_function", func, {"queue_max": queue_max})
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                self._records.write(SettingAcknowledged(func, queue_max))
+                await trio.sleep(rng.expovariate(1 / 0.1))
+
     async def crowds(self) -> None:
         rng = Random(f"{self._seed} crowds")
         number = 0
@@ -236,6 +254,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
             nursery.start_soon(load.one_name_after_the_other, task)
         nursery.start_soon(load.batches)
         nursery.start_soon(load.calls)
+        nursery.start_soon(load.settings)
         nursery.start_soon(load.crowds)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:

@@ -167,6 +167,9 @@ class Loop:
                     listed.versions[name] = json.loads(whole["workload"])["version"]
                     if job["state"] == "dead":
                         listed.dead.add(name)
+            async for function in client.functions():
+                if "queue_max" in function["settings"]:
+                    listed.settings[function["func"]] = function["settings"]["queue_max"]
             for name in called:
                 last = (await client.request("get", FUNC, name, {"data": True}))["last"]
                 if last is not None and last["ending"] == "done":

@@ -117,6 +117,22 @@ class BatchAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingAsked:
+    """A ``queue_max`` of this function is about to be set, greater than those before. Nobody else sets any of it."""
+
+    func: str
+    queue_max: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingAcknowledged:
+    func: str
+    queue_max: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class CrowdAsked:
     """CROWD_JOBS jobs of version 1, named after the group, are about to be sent as one batch, for this time and on."""
 
@@ -198,6 +214,7 @@ class Refused:
 Record = (
     Asked | Acknowledged | RemoveAsked | Removed | CancelAsked | Cancelled | Called | Told
     | BatchAsked | BatchAcknowledged | CrowdAsked | CrowdAcknowledged | MatchingAsked | MatchingAnswered
+    | SettingAsked | SettingAcknowledged
     | Started | Reported | Answered | Refused
 )  # fmt: skip
 KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}

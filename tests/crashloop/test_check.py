@@ -26,6 +26,8 @@ from tests.crashloop.record import (
     RemoveAsked,
     Removed,
     Reported,
+    SettingAcknowledged,
+    SettingAsked,
     Started,
     Told,
     read,
@@ -243,3 +245,10 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('["Started", {"na')
     assert list(read(tmp_path)) == written
+
+
+def test_what_was_set_of_a_function_is_there_and_what_was_asked_last_may_be() -> None:
+    records: list[Record] = [SettingAsked("f", 1, 10), SettingAcknowledged("f", 1, 11), SettingAsked("f", 2, 12)]
+    assert [kinds(records, Listed(settings={"f": there})) for there in (1, 2)] == [[], []]
+    assert [kinds(records, Listed(settings={"f": there})) for there in (0, 3)] == [["not set"], ["not set"]]
+    assert kinds(records) == ["not set"]
