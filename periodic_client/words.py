@@ -76,8 +76,8 @@ def in_words(kind: inspect.Type, notes: dict[str, Any]) -> str:
             return f"one of {', '.join(map(str, words))}"
         case inspect.VarTupleType(item_type=item):
             return f"an array of {noun(plain(item)[0])}s"
-        case inspect.DictType():
-            return "a map of text to text"
+        case inspect.DictType(value_type=value):
+            return f"a map of text to {'integer' if isinstance(plain(value)[0], inspect.IntType) else 'text'}"
         case inspect.StructType():
             return "a map"
         case inspect.BoolType():

@@ -21,6 +21,8 @@ class State(enum.IntEnum):
     DEAD = 2
     BEHIND = 3
     """Waits behind a running job of the same name and takes its place when that run ends."""
+    PARKED = 4
+    """Due, and in line for its locks."""
 
     @property
     def word(self) -> str:
@@ -72,6 +74,8 @@ class Job(Struct):
     """How long its ending is remembered."""
     run_max_ms: int | None = None
     """How long a run may take at the most, whatever its lease."""
+    locks: dict[str, int] | None = None
+    """What it takes of each while it runs. None: there are none."""
     state: State = State.WAITING
     # From here on what its runs do to it.
     attempt: int = 0

@@ -63,6 +63,8 @@ METHODS: dict[str, AnyMethod] = {
     "set_function": Method(requests.set_function, Scheduler.set_function),
     "pause": Method(requests.pause, Scheduler.pause),
     "resume": Method(requests.resume, Scheduler.resume),
+    "set_lock": Method(requests.set_lock, Scheduler.set_lock),
+    "locks": Method(requests.locks, Scheduler.locks_page, is_large=True),
     "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
     "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
     "cancel_matching": Method(requests.cancel_matching, Scheduler.cancel_matching),

@@ -61,7 +61,7 @@ def floors() -> dict[str, int]:
     package = ""
     floor = 0
     for line in drawing.splitlines():
-        names = re.match(r" {4,6}((?:[a-z_][\w.]*(?:, |,$)?)+)(?:\s{2,}|$)", line)
+        names = re.match(r" {4,6}([a-z_][\w.]*(?:, ?[a-z_][\w.]*)*,?)(?:\s{2,}|$)", line)
         if names is None or "protocol.md" in line:
             continue
         first, *others = [name for name in re.split(r",\s*", names[1]) if name]

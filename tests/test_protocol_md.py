@@ -127,6 +127,9 @@ def word_of(kind: Any) -> str:
         (answers.FunctionAnswer, "status", "key of a function"),
         (answers.PerformedJob, "perform", "key of a performed job"),
         (answers.ExtendAnswer, "extend", "key"),
+        (answers.LocksAnswer, "locks", "key | type | meaning"),
+        (answers.LockAnswer, "locks", "key of a lock"),
+        (answers.HolderAnswer, "locks", "key of a holder"),
     ],
 )
 def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column: str) -> None:
@@ -134,7 +137,7 @@ def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column
         "The answer:"
         if section == "submit"
         else "The query"
-        if section in ("list", "status", "events", "workers")
+        if section in ("list", "status", "events", "workers", "locks")
         else ""
     )
     if heading == "The query":
@@ -153,7 +156,7 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "remove": answers.ResultAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
         "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
         "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
-        "take": answers.TakeAnswer,
+        "take": answers.TakeAnswer, "locks": answers.LocksAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
         "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
         "cancel_matching": answers.MatchingAnswer, "move_matching": answers.MatchingAnswer,
@@ -226,6 +229,8 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.ExtendOptions, "extend", "option"),
         (fields.FunctionSettings, "set_function", "key"),
         (fields.Rate, "set_function", "key of a rate"),
+        (fields.LockSettings, "set_lock", "key"),
+        (fields.LocksQuery, "locks", "key"),
     ],
 )
 def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: str, column: str) -> None:
@@ -270,9 +275,9 @@ def test_words_are_the_code_s() -> None:
         cell = rows("", "key", section)["result"][1]
         assert re.findall(r"`(\w+)`", cell) == list(get_args(literal)), section
     assert re.findall(r"`(\w+)`", rows("", "key of a job", "get")["state"][1]) == [
-        "waiting", "running", "behind", "dead",
+        "waiting", "running", "behind", "dead", "parked",
     ]  # fmt: skip
-    assert set(STATES) == {"waiting", "running", "behind", "dead"}
+    assert set(STATES) == {"waiting", "running", "behind", "dead", "parked"}
     assert list(rows("", "`existing` | if there is a job of this name", "submit")) == list(get_args(ops.Existing))
     assert [each.name for each in fields_of(fields.Retry)] == list(Retry().as_map())
     assert JITTER_PERCENT == {"fixed": 0, "exponential": 10, "quadratic": 0}, "10 if exponential, else 0"
@@ -283,7 +288,7 @@ def test_limits_are_the_code_s() -> None:
     for number in (
         defaults.message_bytes, defaults.workload_bytes, limits.values, wire.BATCH_JOBS_MAX, wire.REASON_BYTES_MAX,
         wire.HEADERS_BYTES_MAX, wire.CONNECTION_JOBS_MAX, wire.SUBSCRIPTIONS_MAX, wire.LISTING_MAX, COUNT_LOOKS,
-        FUNCTIONS_MAX, wire.FUNCTIONS_SET_MAX, wire.MATCHED_MAX, wire.TIME_MS_MAX,
+        FUNCTIONS_MAX, wire.FUNCTIONS_SET_MAX, wire.LOCKS_SET_MAX, wire.MATCHED_MAX, wire.TIME_MS_MAX,
     ):  # fmt: skip
         assert f"{number:,}" in TEXT
     assert f"pages of `list` being made at once | {LISTINGS_MAX} |" in TEXT

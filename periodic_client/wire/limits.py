@@ -56,6 +56,11 @@ RUNNING_MAX = (1, 1_000_000)
 RATE_COUNT = (1, 1_000_000)
 RATE_PER_MS = (1, 86_400_000)
 QUEUE_MAX = (1, 1_000_000_000)
+LOCKS_MAX = 8
+"""Of a job."""
+WEIGHT = (1, 1_000_000)
+CAPACITY = (1, 1_000_000)
+LOCKS_SET_MAX = 10_000
 FUNCTIONS_SET_MAX = 10_000
 """Functions of which something is set."""
 KINDS_MAX = 64

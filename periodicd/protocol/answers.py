@@ -68,6 +68,7 @@ class JobAnswer(TypedDict):
     retry: dict[str, Any]
     headers: dict[str, str]
     run_max_ms: int | None
+    locks: dict[str, int]
     result_ms: int
     reason: str | None
     errors: list[ErrorAnswer]
@@ -196,6 +197,7 @@ class FunctionAnswer(TypedDict):
     func: str
     workers: int
     waiting: int
+    parked: int
     running: int
     behind: int
     dead: int
@@ -226,6 +228,34 @@ class StatusAnswer(TypedDict):
     commit_p50_us: int | None
     commit_p99_us: int | None
     functions: list[FunctionAnswer]
+    next: str | None
+
+
+class HolderAnswer(TypedDict):
+    """Who holds some of a lock."""
+
+    func: str
+    name: str
+    id: int
+    run: int
+    weight: int
+    started_at_ms: int | None
+
+
+class LockAnswer(TypedDict):
+    """A lock that somebody holds or waits for, or of which something is set."""
+
+    lock: str
+    capacity: int
+    rate: dict[str, int] | None
+    used: int
+    parked: int
+    holder_count: int
+    holders: list[HolderAnswer]
+
+
+class LocksAnswer(TypedDict):
+    locks: list[LockAnswer]
     next: str | None
 
 
@@ -317,6 +347,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "retry": job.retry.as_map(),
         "headers": job.headers or NOTHING,
         "run_max_ms": job.run_max_ms,
+        "locks": job.locks or NOTHING,
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],

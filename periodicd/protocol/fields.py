@@ -14,6 +14,7 @@ from periodicd.protocol.kinds import (
     CHARACTERS_THAT_FIT,
     Amount,
     Bytes,
+    Capacity,
     Cursor,
     EndWord,
     Features,
@@ -42,6 +43,7 @@ from periodicd.protocol.kinds import (
     Time,
     Version,
     Wait,
+    Weights,
 )
 from periodicd.protocol.queries import (
     CancelMatching as CancelMatching,
@@ -60,6 +62,12 @@ from periodicd.protocol.queries import (
 )
 from periodicd.protocol.queries import (
     ListQuery as ListQuery,
+)
+from periodicd.protocol.queries import (
+    Locks as Locks,
+)
+from periodicd.protocol.queries import (
+    LocksQuery as LocksQuery,
 )
 from periodicd.protocol.queries import (
     MatchingOptions as MatchingOptions,
@@ -167,6 +175,7 @@ class Job(Said):
     lease_ms: Annotated[Lease | None, says("how long a run may take", 600_000)] = None
     retry: Annotated[Retry | None, says("what happens after a failure", "the defaults below")] = None
     run_max_ms: Annotated[Lease | None, says("a run ends after so long, whatever its lease", "none")] = None
+    locks: Annotated[Weights | None, says("what it takes of each lock, by its name, while it runs", "none")] = None
     result_ms: Annotated[
         Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
     ] = None
@@ -177,6 +186,8 @@ class Job(Said):
             measure(limits.NAME_BYTES_MAX, self, "func", "name")
         if self.due_at_ms is not None and self.delay_ms is not None:
             raise Wrong("", "has both due_at_ms and delay_ms; give one")
+        if self.locks and any(len(lock.encode()) > limits.NAME_BYTES_MAX for lock in self.locks):
+            raise Wrong("locks", f"has a name of more than {limits.NAME_BYTES_MAX} bytes")
         if self.headers:
             size = sum(len(name.encode()) + len(text.encode()) for name, text in self.headers.items())
             if size > limits.HEADERS_BYTES_MAX:
@@ -328,6 +339,20 @@ class FunctionSettings(Said):
 
 class SetFunction(OfFunction):
     settings: FunctionSettings | None = None
+
+
+class LockSettings(Said):
+    capacity: Annotated[Capacity | None, says("how much of it can be held at once", 1)] = None
+    rate: Annotated[Rate | None, says("how often it is taken, by all functions together")] = None
+
+
+class SetLock(Params):
+    lock: Name
+    settings: LockSettings | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.lock) > CHARACTERS_THAT_FIT:
+            measure(limits.NAME_BYTES_MAX, self, "lock")
 
 
 class Pause(OfFunction):

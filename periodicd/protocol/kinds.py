@@ -11,6 +11,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_BYTES_MAX)]
 Text = Annotated[str, Meta(max_length=limits.NAME_BYTES_MAX)]
 Cursor = Annotated[str, Meta(max_length=limits.CURSOR_BYTES_MAX), CURSOR]
 Bytes = Annotated[Any, BYTES]
+Weight = Annotated[int, Meta(ge=limits.WEIGHT[0], le=limits.WEIGHT[1])]
+Capacity = Annotated[int, Meta(ge=limits.CAPACITY[0], le=limits.CAPACITY[1])]
+Weights = Annotated[dict[Name, Weight], Meta(max_length=limits.LOCKS_MAX)]
 Headers = Annotated[dict[str, str], Meta(max_length=limits.HEADERS_MAX)]
 Features = Annotated[tuple[Text, ...], Meta(max_length=limits.FEATURES_MAX)]
 
@@ -39,7 +42,7 @@ RateTime = Annotated[int, Meta(ge=limits.RATE_PER_MS[0], le=limits.RATE_PER_MS[1
 QueueMax = Annotated[int, Meta(ge=limits.QUEUE_MAX[0], le=limits.QUEUE_MAX[1])]
 Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
 
-StateWord = Literal["waiting", "running", "dead", "behind"]
+StateWord = Literal["waiting", "running", "dead", "behind", "parked"]
 EndWord = Literal["failed", "later"]
 OutcomeWord = Literal["done", "failed", "later"]
 

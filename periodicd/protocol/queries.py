@@ -86,6 +86,19 @@ class Status(Params):
     query: StatusQuery | None = None
 
 
+class LocksQuery(Said):
+    prefix: Annotated[Text | None, says("only locks that begin so")] = None
+    after: Annotated[Cursor | None, says("the `next` of the page before")] = None
+    limit: Annotated[Page | None, says("how many locks at the most", 100)] = None
+
+    def __post_init__(self) -> None:
+        measure(limits.NAME_BYTES_MAX, self, "prefix", "after")
+
+
+class Locks(Params):
+    query: LocksQuery | None = None
+
+
 # -- requests on many jobs ---------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from periodic_client.wire import Invalid
 from periodic_client.wire.limits import MATCHED_MAX, TAIL_BYTES_MAX, TIME_MS_MAX
 from periodicd.function import Function, Rate
 from periodicd.job import STATES, Job, State
+from periodicd.lock import NOTHING_SET, Lock
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
@@ -134,7 +135,7 @@ class FunctionsQuery(NamedTuple):
 
 
 DONE = Outcome("done")
-_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "due_at_ms", "retry"}
+_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "locks", "due_at_ms", "retry"}
 _KEPT_AS_SAID = sorted({*Job.__struct_fields__} & {*fields.Job.__struct_fields__} - _NEEDS_A_LOOK)
 """Fields of a job that need no look at anything else; the record has the default of what was not said."""
 
@@ -188,6 +189,8 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
     job.dated = due_at_ms > now_ms and said.due_at_ms is not None
     if said.headers:
         job.headers = said.headers
+    if said.locks:
+        job.locks = said.locks
     function = rules.functions.get(said.func)
     if function is not None:
         _set_defaults(job, function)
@@ -434,6 +437,19 @@ def set_function(params: list[Any], _rules: Rules) -> tuple[str, Function]:
         result_ms=settings.result_ms,
     )
     return said.func, function
+
+
+def set_lock(params: list[Any], _rules: Rules) -> tuple[str, Lock]:
+    said = take(params, fields.SetLock)
+    settings = said.settings or fields.LockSettings()
+    rate = None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms)
+    return said.lock, Lock(settings.capacity or NOTHING_SET.capacity, rate)
+
+
+def locks(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
+    """A page of locks is asked for as one of functions."""
+    said = take(params, fields.Locks).query or fields.LocksQuery()
+    return (FunctionsQuery(said.prefix or "", said.after or "", said.limit or FunctionsQuery().limit),)
 
 
 def pause(params: list[Any], _rules: Rules) -> tuple[str]:

@@ -186,7 +186,7 @@ def _look(value: Any, kind: inspect.Type, notes: dict[str, Any], where: str) -> 
         case inspect.VarTupleType():
             _look_at_array(value, kind, where)
         case inspect.DictType():
-            _look_at_texts(value, kind, where)
+            _look_at_entries(value, kind, where)
         case inspect.StructType():
             _look_at_map(value, _said(kind), where)
 
@@ -214,12 +214,16 @@ def _look_at_array(value: list[Any], kind: inspect.VarTupleType, where: str) -> 
         _look(each, item, notes, f"{where}[{index}]")
 
 
-def _look_at_texts(value: dict[Any, Any], kind: inspect.DictType, where: str) -> None:
+def _look_at_entries(value: dict[Any, Any], kind: inspect.DictType, where: str) -> None:
     if kind.max_length is not None and len(value) > kind.max_length:
         raise wrong(where, f"has {len(value):,} entries, and may have {kind.max_length:,}")
     _look_at_keys(value, where)
-    for key, text in value.items():
-        _look(text, kind.value_type, {}, f"{where}.{key:.100}")
+    (name, _), (of, notes) = plain(kind.key_type), plain(kind.value_type)
+    for key, each in value.items():
+        most = name.max_length if isinstance(name, inspect.StrType) else None
+        if most and not 0 < (size := len(key.encode())) <= most:
+            raise wrong(where, f"has a name of {size:,} bytes, and one has 1 to {most:,}")
+        _look(each, of, notes, f"{where}.{key:.100}")
 
 
 def _look_at_map(value: dict[Any, Any], said: type[Said], where: str) -> None:

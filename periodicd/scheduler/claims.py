@@ -35,7 +35,10 @@ class Claims:
         self._usual_ms += (took_ms - self._usual_ms) / 16
 
     def postpone(self, run: Run) -> None:
+        """Unless it holds locks: after a restart it is known who does."""
         self._begun_ms[run] = run.begun_ms
+        if run.job.locks is not None:
+            self.write(run)
 
     def forget(self, run: Run) -> bool:
         """Whether it was not written yet; now it will not be."""

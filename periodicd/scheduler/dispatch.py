@@ -19,6 +19,7 @@ from sortedcontainers import SortedDict
 from periodicd.job import Job, State
 from periodicd.scheduler.functions import Functions, Hold
 from periodicd.scheduler.in_progress import InProgress
+from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.queues import Budget, Queues
 from periodicd.scheduler.step import Step
@@ -73,10 +74,15 @@ class Rotation:
 class Dispatch:
     """``running``: the jobs that run, though their rows may not say so yet."""
 
-    def __init__(self, step: Step, budget: Budget, running: InProgress, functions: Functions) -> None:
+    def __init__(self, step: Step, budget: Budget, running: InProgress, functions: Functions, locks: Locks) -> None:
         self._step = step
         self._running = running
         self._settings = functions
+        self._locks = locks
+        locks.is_served = self.is_served
+        locks.enqueue = self.enqueue
+        self._postponed: dict[str, None] = {}
+        """Functions of which enough jobs were parked in this step."""
         self.queues = Queues(budget)
         self.rotations: SortedDict[str, Rotation] = SortedDict()
         self._due: Deadlines[str] = Deadlines()
@@ -125,13 +131,23 @@ class Dispatch:
         if func not in self.rotations:
             self.rotations[func] = Rotation()
             self._open(func)
-        self.rotations[func].workers += 1
+        rotation = self.rotations[func]
+        rotation.workers += 1
         self._unserved.discard(func)
+        if rotation.workers == 1:
+            self._locks.served(func)
 
     def _remove(self, subscription: Subscription) -> None:
         rotation = self.rotations[subscription.func]
         rotation.withdraw(subscription)
         rotation.workers -= 1
+        if not rotation.workers:
+            self._locks.drop(subscription.func)
+
+    def is_served(self, func: str) -> bool:
+        """Whether its jobs could be given out, had its workers room."""
+        rotation = self.rotations.get(func)
+        return rotation is not None and rotation.workers > 0 and not self._settings.is_paused(func)
 
     def has_room(self, peer: Peer) -> None:
         """The connection may have, as a whole, and had not."""
@@ -176,6 +192,10 @@ class Dispatch:
     def look_at(self, func: str) -> None:
         """What is set of the function has changed."""
         self._functions[func] = None
+        if self.is_served(func):
+            self._locks.served(func)
+        else:
+            self._locks.drop(func)
 
     def read_anew(self) -> None:
         """What is remembered of the store is not true any more."""
@@ -241,9 +261,17 @@ class Dispatch:
                 # Whoever gets room has the function looked at again.
                 self._due.discard(func)
                 return
+            if job.locks is not None and not self._locks.take(job):
+                if self._locks.has_parked_enough:
+                    self._postponed[func] = None
+                    return
+                self.queues.discard(job.id)
+                self._locks.park(job)
+                continue
             rotation.pass_turn()
             self.queues.discard(job.id)
-            self._settings.begun(func)
+            if func in self._settings.known:
+                self._settings.begun(func)
             yield subscription, job
         for page in self.queues.wanted_pages(func):
             self._step.read(page, partial(self._on_page, page))
@@ -271,6 +299,8 @@ class Dispatch:
 
     def advance(self) -> None:
         """Functions whose next job is due now are to be looked at."""
+        self._functions.update(self._postponed)
+        self._postponed.clear()
         for func in self._due.pop_due(self._step.now.wall_ms):
             self._functions[func] = None
         for func in list(self._unserved.pop_due(self._step.now.mono_ms)):

@@ -13,7 +13,7 @@ from periodic_client.wire.limits import FUNCTIONS_SET_MAX
 from periodicd.function import NOTHING_SET, Function
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.step import Step
-from periodicd.store import ops
+from periodicd.store import order
 
 
 class Hold(NamedTuple):
@@ -30,7 +30,7 @@ class Functions:
         self._running = running
         self.known: SortedDict[str, Function] = SortedDict(known)
         """Those of which something is set. Not to be changed elsewhere."""
-        self._moved: dict[str, None] = {}
+        self.moved: dict[str, None] = {}
         """Of these the rate's time has moved in this step."""
         for func, function in known.items():
             if function.rate is not None:
@@ -55,13 +55,13 @@ class Functions:
             raise Invalid(f"something is set of {FUNCTIONS_SET_MAX:,} functions already; unset one, or resume one")
         else:
             self.known[func] = function
-        self._step.write(ops.SetFunction(func, function if is_set else None))
+        self._step.write(order.SetFunction(func, function if is_set else None))
 
     # -- asked for each job ----------------------------------------------------------------------------------------
 
-    def queue_max(self, func: str) -> int | None:
+    def is_paused(self, func: str) -> bool:
         function = self.known.get(func)
-        return None if function is None else function.queue_max
+        return function is not None and function.paused
 
     def hold(self, func: str) -> Hold | None:
         """None: a run may begin now."""
@@ -88,7 +88,7 @@ class Functions:
         function = self.known[func]
         if full_at_us != function.full_at_us:
             self.known[func] = replace(function, full_at_us=full_at_us)
-            self._moved[func] = None
+            self.moved[func] = None
 
     def stepped_back(self, by_ms: int) -> None:
         """The wall clock was. What a rate still holds back is a wait, which that does not prolong."""
@@ -98,6 +98,6 @@ class Functions:
 
     def write(self) -> None:
         """How far the rates are, once a step: on disk before the runs are given out."""
-        for func in self._moved:
-            self._step.write(ops.SetFunction(func, self.known.get(func)))
-        self._moved.clear()
+        for func in self.moved:
+            self._step.write(order.SetFunction(func, self.known.get(func)))
+        self.moved.clear()

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from periodicd.job import Job
+from periodicd.clock import Now
+from periodicd.job import Job, run_of
 from periodicd.scheduler.peers import Peer
 
 
@@ -47,6 +48,20 @@ class Run:
         """Its worker reported with ``finish``; the response that follows needs no answer."""
         self.lost = False
         """Its worker was told that it no longer counts."""
+
+
+def former(job: Job, now: Now) -> tuple[Run, int]:
+    """The run of a job that ran when the daemon stopped, and how long ago it began: its worker may come back.
+
+    Of its time some is over; if it seems to have begun only later, the clock was set back.
+    """
+    assert job.handle is not None
+    run = Run(run_of(job.handle), job.handle, job, None, now.mono_ms)
+    run.former = True
+    ran_ms = max(0, now.wall_ms - (job.started_at_ms or 0))
+    if job.run_max_ms is not None:
+        run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
+    return run, ran_ms
 
 
 class InProgress:

@@ -14,6 +14,7 @@ from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
+from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.numbers import Numbers
 from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.runs import Runs
@@ -34,6 +35,7 @@ class Jobs:
         purges: Purges,
         figures: Figures,
         functions: Functions,
+        locks: Locks,
     ) -> None:
         self._step = step
         self._numbers = numbers
@@ -44,11 +46,13 @@ class Jobs:
         self._purges = purges
         self._figures = figures
         self._functions = functions
+        self._locks = locks
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
         """What a client submits: unlike follow-ons it may be "full"."""
-        put = self._new_put(submission, self._functions.queue_max(submission.job.func))
+        function = self._functions.known.get(submission.job.func)
+        put = self._new_put(submission, None if function is None else function.queue_max)
 
         def on_put(result: ops.PutResult) -> None:
             self._was_put(put.job, result)
@@ -110,7 +114,7 @@ class Jobs:
         def on_moved(result: ops.MoveResult) -> None:
             job = result.job
             if job is not None and job.state is State.WAITING:
-                self._dispatch.discard(job.id)
+                self._waits_no_more(job.id)
                 self._dispatch.enqueue(job)
             then(result)
 
@@ -137,11 +141,17 @@ class Jobs:
         """The record of a job in any state is."""
         if self._ring.is_on:
             self._ring.note(how, key[0], name=key[1], id=job_id, text=reason)
-        self._dispatch.discard(job_id)
+        self._waits_no_more(job_id)
         self._runs.gone(job_id, f"its job was {how}")
         if how != "requeued":
             self._watches.gone(job_id, how, reason)
             self._purges.note()
+
+    def _waits_no_more(self, job_id: int) -> None:
+        """Or not as it was."""
+        self._dispatch.discard(job_id)
+        if job_id in self._locks.granted:
+            self._locks.gone(job_id)
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
@@ -149,7 +159,7 @@ class Jobs:
             self._figures.count(how.outcome)
         elif isinstance(how, ends.RanOut):
             self._figures.count("failed")
-        self._dispatch.discard(job.id)
+        self._waits_no_more(job.id)
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)
         if ended.behind is not None:

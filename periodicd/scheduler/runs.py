@@ -12,13 +12,14 @@ the handle counts until the job is given out again.
 from collections.abc import Callable
 
 from periodic_client.wire import Request
-from periodicd.job import Job, State, run_of
+from periodicd.job import Job, State
 from periodicd.protocol import answers
 from periodicd.protocol.requests import Outcome
 from periodicd.scheduler import ends
 from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.events import LeaseRanOut, WorkerLost
-from periodicd.scheduler.in_progress import InProgress, Run
+from periodicd.scheduler.in_progress import InProgress, Run, former
+from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.numbers import Chance, Numbers, Secrets
 from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.step import Step, Then
@@ -34,12 +35,13 @@ OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
 
 
 class Runs:
-    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claims: Claims) -> None:
+    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claims: Claims, locks: Locks) -> None:
         self._step = step
         self._numbers = numbers
         self._boot = boot
         self._secrets = Secrets(chance)
         self._claims = claims
+        self._locks = locks
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
         self.in_progress = InProgress()
@@ -57,18 +59,13 @@ class Runs:
 
     def recover(self, job: Job, grace_ms: int) -> None:
         """A job that ran when the daemon stopped: its worker has a while to come back or to report."""
-        assert job.handle is not None
-        run = Run(run_of(job.handle), job.handle, job, None, self._step.now.mono_ms)
-        run.former = True
+        now = self._step.now
+        run, ran_ms = former(job, now)
         self.in_progress.add(run)
-        now, started_at_ms = self._step.now, job.started_at_ms or 0
-        # Of its time some is over; if it seems to have begun only later, the clock was set back.
-        ran_ms = max(0, now.wall_ms - started_at_ms)
-        if job.run_max_ms is not None:
-            run.until_ms = now.mono_ms + job.run_max_ms - ran_ms
+        self._locks.recover(job)
         if job.taken_ms and job.lease_until_at_ms is not None:
             run.lease_ms = job.taken_ms
-            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - started_at_ms - ran_ms))
+            self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - (job.started_at_ms or 0) - ran_ms))
         else:
             self._graces.set(run, now.mono_ms + grace_ms)
 
@@ -201,7 +198,7 @@ class Runs:
         """A report for a run that is over. It counts if it is the first and no later run was given out."""
 
         def on_fetched(job: Job | None) -> None:
-            if job is None or job.handle != handle or job.state not in (State.WAITING, State.DEAD):
+            if job is None or job.handle != handle or job.state not in (State.WAITING, State.PARKED, State.DEAD):
                 then(ops.Ended(False))
                 return
             ending = ends.after_late(job, how, self._step.now.wall_ms, follow_ons)
@@ -250,6 +247,8 @@ class Runs:
         """Returns its handle if the store has it, or is asked to have it."""
         run.ended = True
         self.in_progress.remove(run)
+        if run.job.locks is not None:
+            self._locks.free(run.job)
         self._leases.discard(run)
         self._graces.discard(run)
         return None if self._claims.forget(run) else run.handle

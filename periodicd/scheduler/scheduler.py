@@ -13,19 +13,22 @@ holds, but for runs whose claim is not written yet.
     jobs        their records, as they come, go and end
     steering    what clients do with one job
     reports     what workers say of their runs
+    subscribing which jobs they take
     connections who is there
     listings    pages of jobs, made beside the steps
     matching    requests on many jobs
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
     functions   what is set of functions
+    locks       what of each is held, and who is next
 """
 
 from typing import Any
 
-from periodic_client.wire import Draining, Invalid, limits
+from periodic_client.wire import Draining
 from periodicd.clock import Now
 from periodicd.function import Function
+from periodicd.lock import Lock
 from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler import matching
 from periodicd.scheduler.claims import Claims
@@ -38,6 +41,8 @@ from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
+from periodicd.scheduler.lock_pages import LockPages
+from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.matching import Matching
 from periodicd.scheduler.numbers import Chance, Numbers
 from periodicd.scheduler.peers import Peer
@@ -48,6 +53,7 @@ from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
 from periodicd.scheduler.steering import Steering
 from periodicd.scheduler.step import Step
+from periodicd.scheduler.subscribing import Subscribing
 from periodicd.scheduler.takes import Takes
 from periodicd.scheduler.waits import Waits
 from periodicd.scheduler.watches import Watches
@@ -66,9 +72,10 @@ class Scheduler:
         """What params are checked by in this step."""
         self.numbers = Numbers(self.step, boot.next_id)
         claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
-        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims)
+        self.locks = Locks(self.step, boot.locks, boot.lines)
+        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims, self.locks)
         self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress, self.functions)
+        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress, self.functions, self.locks)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
@@ -78,7 +85,7 @@ class Scheduler:
         self.purges = Purges(self.step, self.settings)
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
-            self.functions,
+            self.functions, self.locks,
         )  # fmt: skip
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
@@ -88,6 +95,8 @@ class Scheduler:
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures,
             self.functions,
         )  # fmt: skip
+        self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
+        self._lock_pages = LockPages(self.step, self.locks, self.runs.in_progress)
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
@@ -114,11 +123,13 @@ class Scheduler:
         self.step.tell(SteppedBack(by_ms))
         self.runs.claim_all()
         self.functions.stepped_back(by_ms)
+        self.locks.stepped_back(by_ms)
         self.step.write(ops.Shift(by_ms), lambda _: self.dispatch.read_anew())
 
     def advance(self) -> None:
         """Do what the time asks for."""
         self.runs.advance()
+        self.locks.advance()
         self.dispatch.advance()
         self.connections.advance()
         self.purges.advance()
@@ -130,7 +141,8 @@ class Scheduler:
     def next_ms(self) -> int:
         """How long after this step nothing needs to be done, if nothing arrives."""
         parts = (
-            self.runs, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring, self.matching,
+            self.runs, self.locks, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring,
+            self.matching,
         )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
@@ -139,7 +151,6 @@ class Scheduler:
         asked = self.step.ask()
         if not asked:
             self._give_out()
-            self.functions.write()
             asked = self.step.ask()
             if not asked:
                 self.takes.answer()
@@ -148,7 +159,7 @@ class Scheduler:
 
     def drain(self) -> None:
         """The daemon stops: from now on nothing is given out, and the workers are told."""
-        self.draining = True
+        self.draining = self._subscribing.has_stopped = True
         self.dispatch.stop()
         self.takes.stop()
         for run in self.runs.in_progress:
@@ -165,11 +176,9 @@ class Scheduler:
         if peer not in self.connections:
             return
         self.waits.detach(peer)
-        if peer.subscriptions:
-            self.ring.note("worker_went", None, worker=peer.shown)
         self.connections.remove(peer)
-        for func in list(peer.subscriptions):
-            self.dispatch.unsubscribe(peer, func)
+        if peer.subscriptions:
+            self._subscribing.leave(peer)
         self.runs.detach(peer)
         peer.performing.clear()  # or it and its subscriptions would hold each other
 
@@ -254,6 +263,13 @@ class Scheduler:
         self.functions.pause(func, False)
         self._function_changed(peer, msgid, func, "resumed")
 
+    def set_lock(self, peer: Peer, msgid: int, name: str, lock: Lock) -> None:
+        self.locks.set(name, lock)
+        self.step.reply(peer, msgid)
+
+    def locks_page(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+        self._lock_pages.ask(peer, msgid, query)
+
     def _function_changed(self, peer: Peer, msgid: int, func: str, how: str) -> None:
         self.dispatch.look_at(func)
         self.ring.note(how, func)
@@ -278,32 +294,13 @@ class Scheduler:
     # -- a worker's messages -------------------------------------------------------------------------------------------
 
     def subscribe(self, peer: Peer, msgid: int, func: str, limit: int) -> None:
-        if self.draining:
-            self.step.refuse(peer, msgid, Draining("the daemon is stopping"))
-        elif func not in peer.subscriptions and len(peer.subscriptions) >= limits.SUBSCRIPTIONS_MAX:
-            text = f"a connection may subscribe to {limits.SUBSCRIPTIONS_MAX} functions"
-            self.step.refuse(peer, msgid, Invalid(text))
-        else:
-            peer.said_goodbye = False
-            if not peer.subscriptions:
-                self.ring.note("worker_came", func, worker=peer.shown)
-            self.dispatch.subscribe(peer, func, limit)
-            self.step.reply(peer, msgid)
+        self._subscribing.subscribe(peer, msgid, func, limit)
 
     def unsubscribe(self, peer: Peer, msgid: int, func: str) -> None:
-        if self.dispatch.unsubscribe(peer, func) and not peer.subscriptions:
-            peer.said_goodbye = True
-            self.ring.note("worker_went", None, worker=peer.shown)
-        self.step.reply(peer, msgid)
+        self._subscribing.unsubscribe(peer, msgid, func)
 
     def unsubscribe_all(self, peer: Peer, msgid: int) -> None:
-        was_worker = bool(peer.subscriptions)
-        for func in list(peer.subscriptions):
-            self.dispatch.unsubscribe(peer, func)
-        peer.said_goodbye = True
-        if was_worker:
-            self.ring.note("worker_went", None, worker=peer.shown)
-        self.step.reply(peer, msgid)
+        self._subscribing.unsubscribe_all(peer, msgid)
 
     def take(self, peer: Peer, msgid: int, query: requests.Take) -> None:
         if self.draining:
@@ -329,6 +326,7 @@ class Scheduler:
     # -- what connects the parts ---------------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
+        """And what that changes; and look who is next in line."""
         for subscription, job in self.dispatch.pairs():
             self.figures.note_start(job, self.step.now.wall_ms)
             if subscription.take is None:
@@ -340,3 +338,8 @@ class Scheduler:
             if self.ring.is_on:
                 worker = None if subscription.take is not None else subscription.peer.shown
                 self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)
+        if self.locks.to_look:
+            self.locks.ask()
+        if self.functions.moved or self.locks.moved:
+            self.functions.write()
+            self.locks.write()

@@ -89,7 +89,8 @@ class Status:
         return {
             "func": func,
             "workers": rotation.workers if rotation else 0,
-            "waiting": count.live - count.behind - running,
+            "waiting": count.live - count.behind - count.parked - running,
+            "parked": count.parked,
             "running": running,
             "behind": count.behind,
             "dead": count.dead,

@@ -5,6 +5,7 @@ An ending hinders no new job of its name, and is not lost to one.
 
 import sqlite3
 
+from periodicd.job import Job
 from periodicd.store.ops import EndingWord, Forget, Get, JobEnd, Kept
 from periodicd.store.statements import SQL
 
@@ -41,6 +42,12 @@ class Endings:
         if row is None and op.id is not None:
             row = self._execute(SQL["last_ending"], wanted | {"id": None}).fetchone()
         return None if row is None else JobEnd(*row)
+
+    def of_name(self, job: Job) -> JobEnd | None:
+        """How the last job of this identity ended, if that is remembered and there is none now."""
+        if not self.count or self._execute(SQL["front"], job.key).fetchone() is not None:
+            return None
+        return self.last(Get(job.func, job.name, at_ms=job.submitted_at_ms))
 
     def fetch(self, job_id: int) -> JobEnd | None:
         row = self._execute(SQL["ending"], (job_id,)).fetchone()

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from periodicd.function import Function
 from periodicd.job import Job, State
-from periodicd.store import ops
+from periodicd.lock import Lock
+from periodicd.store import ops, order
 from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
 
 _NEW_LIFE: dict[str, Any] = {
@@ -23,11 +24,57 @@ _NEW_LIFE: dict[str, Any] = {
 """What a requeued job begins with."""
 
 
-class MemoryStore:
+class _Order:
+    """Of the model what concerns the order among jobs."""
+
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
-        self._endings: dict[int, Kept] = {}
         self._functions: dict[str, Function] = {}
+        self._locks: dict[str, Lock] = {}
+
+    def _set_function(self, op: order.SetFunction) -> None:
+        self._functions.pop(op.func, None)
+        if op.function is not None:
+            self._functions[op.func] = op.function
+
+    def _set_lock(self, op: order.SetLock) -> None:
+        self._locks.pop(op.name, None)
+        if op.lock is not None:
+            self._locks[op.name] = op.lock
+
+    def _park(self, op: order.Park) -> None:
+        job = self._jobs.get(op.job.id)
+        if job is not None and job.state is State.WAITING:
+            job.state = State.PARKED
+
+    def _unpark(self, op: order.Unpark) -> Job | None:
+        job = self._jobs.get(op.id)
+        if job is None or job.state is not State.PARKED:
+            return None
+        job.state, job.due_at_ms = State.WAITING, min(job.due_at_ms, op.at_ms)
+        return replace(job, workload=None)
+
+    def _heads(self, op: order.Heads) -> dict[str, list[order.InLine]]:
+        found = {}
+        for lock, most in op.locks.items():
+            line = [
+                order.InLine(job.priority, job.due_at_ms, job.id, job.func, dict(locks))
+                for job in self._jobs.values()
+                if (locks := _stands_at(job)) and locks.get(lock, most + 1) <= most
+            ]
+            funcs = sorted({each.func for each in line})
+            found[lock] = [min(each for each in line if each.func == func) for func in funcs]
+        return found
+
+    def _line_lengths(self, op: order.LineLengths) -> dict[str, int]:
+        standing = [_stands_at(job) for job in self._jobs.values()]
+        return {lock: min(op.limit, sum(lock in each for each in standing)) for lock in op.locks}
+
+
+class MemoryStore(_Order):
+    def __init__(self) -> None:
+        super().__init__()
+        self._endings: dict[int, Kept] = {}
         self._boot = 0
         self._next_id = 1
         self._one_at_a_time = threading.Lock()
@@ -125,8 +172,10 @@ class MemoryStore:
         job = front if op.id in (None, front.id) else behind
         if job is None or op.id not in (None, job.id) or op.state not in (None, job.state):
             return ops.MoveResult("changed")
-        if job.state not in (State.WAITING, State.BEHIND):
+        if job.state not in (State.WAITING, State.PARKED, State.BEHIND):
             return ops.MoveResult("not_waiting")
+        if job.state is State.PARKED:
+            job.state = State.WAITING
         if op.due_at_ms is not None:
             job.due_at_ms, job.dated = op.due_at_ms, op.dated
         if op.priority is not None:
@@ -219,12 +268,8 @@ class MemoryStore:
     def _boot_(self, op: ops.Boot) -> ops.BootResult:
         self._boot += 1
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
-        return ops.BootResult(self._boot, self._next_id, running, dict(self._functions))
-
-    def _set_function(self, op: ops.SetFunction) -> None:
-        self._functions.pop(op.func, None)
-        if op.function is not None:
-            self._functions[op.func] = op.function
+        lines = tuple(sorted({lock for job in self._jobs.values() for lock in _stands_at(job)}))
+        return ops.BootResult(self._boot, self._next_id, running, dict(self._functions), dict(self._locks), lines)
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
@@ -303,6 +348,7 @@ class MemoryStore:
                 states.count(State.BEHIND),
                 states.count(State.DEAD),
                 min((job.due_at_ms for job in self._waiting() if job.func == func), default=None),
+                states.count(State.PARKED),
             )
         return ops.CountResult(counts, len(funcs) > op.limit)
 
@@ -323,6 +369,11 @@ class MemoryStore:
 
     def _waiting(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.WAITING]
+
+
+def _stands_at(job: Job) -> dict[str, int]:
+    """The locks for which it stands in line."""
+    return (job.locks or {}) if job.state is State.PARKED else {}
 
 
 def _place(job: Job, listing: ops.Listing) -> ops.Place:
@@ -358,7 +409,12 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Release: MemoryStore._release,
     ops.Bury: MemoryStore._bury,
     ops.Boot: MemoryStore._boot_,
-    ops.SetFunction: MemoryStore._set_function,
+    order.SetFunction: MemoryStore._set_function,
+    order.SetLock: MemoryStore._set_lock,
+    order.Park: MemoryStore._park,
+    order.Unpark: MemoryStore._unpark,
+    order.Heads: MemoryStore._heads,
+    order.LineLengths: MemoryStore._line_lengths,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,
     ops.Forget: MemoryStore._forget,

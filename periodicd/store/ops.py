@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from periodicd.function import Function
 from periodicd.job import Error, Job, State
+from periodicd.lock import Lock
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused", "full"]
@@ -268,13 +269,10 @@ class BootResult(NamedTuple):
     """Jobs whose claim is on disk, oldest first."""
     functions: dict[str, Function] = {}  # noqa: RUF012 - a field of a NamedTuple
     """What is set of them."""
-
-
-class SetFunction(Op[None], frozen=True):
-    """What is set of a function from now on. None: nothing."""
-
-    func: str
-    function: Function | None
+    locks: dict[str, Lock] = {}  # noqa: RUF012
+    """Likewise."""
+    lines: tuple[str, ...] = ()
+    """The locks for which somebody stands in line."""
 
 
 class Reserve(Op[None], frozen=True):
@@ -397,11 +395,12 @@ class Count(Read["CountResult"], frozen=True):
 
 class FunctionCount(NamedTuple):
     live: int = 0
-    """Waiting, running, or behind a running one."""
+    """Waiting, parked, running, or behind a running one."""
     behind: int = 0
     dead: int = 0
     due_at_ms: int | None = None
     """Of the earliest waiting one."""
+    parked: int = 0
 
 
 class CountResult(NamedTuple):

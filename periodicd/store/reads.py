@@ -78,13 +78,13 @@ class Reads:
     def count(self, op: ops.Count) -> ops.CountResult:
         counts: dict[str, ops.FunctionCount] = {}
         looks = 0
-        for func, live, behind, dead in self._counts.page(op.prefix, op.after):
+        for func, live, behind, dead, parked in self._counts.page(op.prefix, op.after):
             if len(counts) == op.limit or looks >= COUNT_LOOKS:
                 return ops.CountResult(counts, True)
             lanes = self.lanes(ops.Lanes(func)) if live else []
             dues = [self._execute(SQL["first_due"], (func, priority)).fetchone()[0] for priority in lanes]
             looks += 1 + 2 * len(lanes)
-            counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None))
+            counts[func] = ops.FunctionCount(live, behind, dead, min(dues, default=None), parked)
         return ops.CountResult(counts, False)
 
     def _workload(self, job_id: int) -> bytes:

@@ -147,4 +147,50 @@ def functions(db: Database) -> None:
     )
 
 
-MIGRATION_NAMES = frozenset(step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions))
+@migrations()
+def locks(db: Database) -> None:
+    """What jobs take while they run, who stands in line for it, and what is set of locks.
+
+    Whoever is parked has a row in the lines for each of its locks.
+    """
+    db.execute("ALTER TABLE jobs ADD COLUMN locks TEXT")
+    db.execute("ALTER TABLE counts ADD COLUMN parked INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """
+        CREATE TABLE locks (
+            name TEXT PRIMARY KEY,
+            capacity INTEGER NOT NULL,
+            rate_count INTEGER,
+            rate_per_ms INTEGER,
+            full_at_us INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE lines (
+            lock TEXT NOT NULL,
+            func TEXT NOT NULL,
+            priority INTEGER NOT NULL,
+            due_at_ms INTEGER NOT NULL,
+            job_id INTEGER NOT NULL,
+            weight INTEGER NOT NULL,
+            PRIMARY KEY (lock, func, priority, due_at_ms, job_id)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX lines_job ON lines (job_id)")
+    # One trigger for both: each that is looked at costs every job that is done.
+    db.execute("DROP TRIGGER jobs_deleted")
+    db.execute(
+        """
+        CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs WHEN old.workload IS NULL OR old.state = 4
+        BEGIN
+            DELETE FROM workloads WHERE job_id = old.id;
+            DELETE FROM lines WHERE job_id = old.id;
+        END
+        """
+    )
+
+
+MIGRATION_NAMES = frozenset(step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks))

@@ -135,7 +135,7 @@ class SqliteStore:
         """A stop goes on without them: then the next start counts."""
         try:
             self.lock(CLOSE_WAIT_MS)
-            self._tables.keep_counts()
+            self._tables.counts.keep()
             self._db.commit()
         except (StoreFailed, sqlite3.Error) as error:
             log.warning("the counts of %s were not kept, so the next start counts: %s", self.path, error)

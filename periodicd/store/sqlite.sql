@@ -1,5 +1,5 @@
 -- All statements of the SQLite store: a name, and in a sentence what it is for. States are those of periodicd.job.State:
--- 0 waiting, 1 running, 2 dead, 3 behind. {columns} are the fields of periodicd.job.Job, in their order; {new_columns}
+-- 0 waiting, 1 running, 2 dead, 3 behind, 4 parked. {columns} are the fields of periodicd.job.Job, in their order; {new_columns}
 -- those that a submit decides.
 
 -- insert: A new job, unless there is one of its identity.
@@ -71,7 +71,7 @@ WHERE id = ?;
 -- move: A waiting job, or one behind, is due at another time, or of another priority.
 UPDATE jobs
 SET due_at_ms = coalesce(:due, due_at_ms), dated = CASE WHEN :due IS NULL THEN dated ELSE :dated END,
-priority = coalesce(:priority, priority)
+priority = coalesce(:priority, priority), state = CASE state WHEN 4 THEN 0 ELSE state END
 WHERE id = :id;
 
 -- requeue: A dead job waits again, under a new id and with nothing counted.
@@ -190,18 +190,19 @@ SELECT front.id, behind.id
 FROM jobs AS behind JOIN jobs AS front ON front.func = behind.func AND front.name = behind.name AND front.state <> 3
 WHERE behind.state = 3;
 
--- count: How many jobs each function has, counted anew: live, of these behind, dead.
-SELECT func, sum(live), sum(behind), sum(dead)
+-- count: How many jobs each function has, counted anew: live, of these behind, dead, parked.
+SELECT func, sum(live), sum(behind), sum(dead), sum(parked)
 FROM (
-    SELECT func, count(*) AS live, 0 AS behind, 0 AS dead FROM jobs WHERE state = 0 GROUP BY func
-    UNION ALL SELECT func, count(*), 0, 0 FROM jobs WHERE state = 1 GROUP BY func
-    UNION ALL SELECT func, count(*), count(*), 0 FROM jobs WHERE state = 3 GROUP BY func
-    UNION ALL SELECT func, 0, 0, count(*) FROM jobs WHERE state = 2 GROUP BY func
+    SELECT func, count(*) AS live, 0 AS behind, 0 AS dead, 0 AS parked FROM jobs WHERE state = 0 GROUP BY func
+    UNION ALL SELECT func, count(*), 0, 0, 0 FROM jobs WHERE state = 1 GROUP BY func
+    UNION ALL SELECT func, count(*), count(*), 0, 0 FROM jobs WHERE state = 3 GROUP BY func
+    UNION ALL SELECT func, 0, 0, count(*), 0 FROM jobs WHERE state = 2 GROUP BY func
+    UNION ALL SELECT func, count(DISTINCT job_id), 0, 0, count(DISTINCT job_id) FROM lines GROUP BY func
 )
 GROUP BY func;
 
 -- kept_counts: The same, as it was written at the last stop.
-SELECT func, live, behind, dead FROM counts;
+SELECT func, live, behind, dead, parked FROM counts;
 
 -- is_counted: Whether that is true: the last stop was in order, and nothing was started since.
 SELECT counted FROM daemon;
@@ -215,7 +216,7 @@ SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_waiting WHERE state = 0),
 DELETE FROM counts;
 
 -- keep_count: Of one function, at a stop.
-INSERT INTO counts VALUES (?, ?, ?, ?);
+INSERT INTO counts VALUES (?, ?, ?, ?, ?);
 
 -- counted: They are those of all jobs.
 UPDATE daemon SET counted = 1;
@@ -274,3 +275,36 @@ INSERT OR REPLACE INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- forget_function: Nothing is set of it any more.
 DELETE FROM functions WHERE func = ?;
+
+-- park: A waiting job stands in line.
+UPDATE jobs SET state = 4 WHERE id = ? AND state = 0;
+
+-- stand: In the line for one of its locks.
+INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?);
+
+-- unpark: It waits again.
+UPDATE jobs SET state = 0, due_at_ms = min(due_at_ms, ?) WHERE id = ? AND state = 4;
+
+-- leave_lines: A job that is parked no more.
+DELETE FROM lines WHERE job_id = ?;
+
+-- head: Who is first in line for a lock, of the next function there, and wants no more than may be wanted.
+SELECT lines.priority, lines.due_at_ms, job_id, lines.func, jobs.locks
+FROM lines JOIN jobs ON jobs.id = job_id
+WHERE lock = :lock AND lines.func > :after AND weight <= :most
+ORDER BY lines.func, lines.priority, lines.due_at_ms, job_id LIMIT 1;
+
+-- line_length: How many stand there, up to a number.
+SELECT count(*) FROM (SELECT 1 FROM lines WHERE lock = ? LIMIT ?);
+
+-- lines: The locks for which somebody stands in line.
+SELECT DISTINCT lock FROM lines;
+
+-- locks: What is set of locks.
+SELECT * FROM locks;
+
+-- set_lock: Of one, all of it.
+INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?, ?);
+
+-- forget_lock: Nothing is set of it any more.
+DELETE FROM locks WHERE name = ?;

@@ -13,6 +13,7 @@ from typing import Any
 from periodicd import retry
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
+from periodicd.lock import Lock
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
@@ -20,9 +21,9 @@ INLINE_BYTES = 4096
 _COLUMNS = Job.__struct_fields__
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS = map(
+_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
     _COLUMNS.index,
-    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors"),
+    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors", "locks"),
 )
 _new_values = attrgetter(*_NEW)
 NEW_VALUES = ", ".join("?" * len(_NEW))
@@ -59,6 +60,8 @@ def row_of(job: Job, state: State) -> list[Any]:
         row[_WORKLOAD] = None
     if job.headers is not None:
         row[_HEADERS] = json.dumps(job.headers)
+    if job.locks is not None:
+        row[_LOCKS] = json.dumps(job.locks)
     return row
 
 
@@ -76,6 +79,8 @@ def job_of(row: tuple[Any, ...]) -> Job:
     values[_ERRORS] = () if row[_ERRORS] is None else tuple(Error(*each) for each in json.loads(row[_ERRORS]))
     if row[_HEADERS] is not None:
         values[_HEADERS] = json.loads(row[_HEADERS])
+    if row[_LOCKS] is not None:
+        values[_LOCKS] = json.loads(row[_LOCKS])
     return Job(*values)
 
 
@@ -108,3 +113,15 @@ def function_of(row: tuple[Any, ...]) -> Function:
         result_ms,
         full_at_us,
     )
+
+
+def row_of_lock(lock: Lock) -> list[Any]:
+    """What the table ``locks`` has of it, behind its name."""
+    rate = lock.rate
+    return [lock.capacity, rate and rate.count, rate and rate.per_ms, lock.full_at_us]
+
+
+def lock_of(row: tuple[Any, ...]) -> Lock:
+    """The inverse of ``row_of_lock``."""
+    capacity, count, per_ms, full_at_us = row
+    return Lock(capacity, None if count is None else Rate(count, per_ms), full_at_us)

@@ -10,40 +10,32 @@ from itertools import groupby
 from typing import Any, Literal
 
 from periodicd.job import Job, State
-from periodicd.store import ops
+from periodicd.store import ops, order
 from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
 from periodicd.store.groups import GROUP, Groups, remember
+from periodicd.store.lines import Lines
 from periodicd.store.ops import Op
 from periodicd.store.reads import Reads
-from periodicd.store.statements import INLINE_BYTES, SQL, function_of, job_of, row_of, row_of_function, text_of
+from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
 
 
 class Tables:
     """Raises sqlite3.Error."""
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
         self._execute = cursor.execute
         self._behind = dict(self._execute(SQL["behind_pairs"]).fetchall())
         self._funcs: dict[int, str] = {}
         """Of the jobs that were put last."""
-        self.counts = Counts()
         self.large_bytes = 0
         """Of workloads that were put apart, ever."""
         self._execute(SQL["look"]).fetchone()
-        (is_counted,) = self._execute(SQL["is_counted"]).fetchone()
-        for func, live, behind, dead in self._execute(SQL["kept_counts" if is_counted else "count"]):
-            self.counts.change(func, live, behind, dead)
+        self.counts = Counts(cursor)
         self.endings = Endings(cursor)
         self.reads = Reads(cursor, self._behind, self.counts, self.endings)
+        self.lines = Lines(cursor, self.counts, self._funcs, self.reads)
         self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
-
-    def keep_counts(self) -> None:
-        """At a stop in order, so that the next start need not count. They cost nothing while the daemon runs."""
-        self._execute(SQL["forget_counts"])
-        self._cursor.executemany(SQL["keep_count"], self.counts.page("", ""))
-        self._execute(SQL["counted"])
 
     def apply(self, asked: list[Op[Any]]) -> list[Any]:
         """Carry out each op, in order; of many equal ones in a row, some at a time. The answer of each."""
@@ -72,7 +64,7 @@ class Tables:
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         job = op.job
-        if op.existing == "keep" and (last := self._kept_end(job)) is not None:
+        if op.existing == "keep" and (last := self.endings.of_name(job)) is not None:
             return ops.PutResult("kept", last.id)
         is_full = op.queue_max is not None and self.counts.live(job.func) >= op.queue_max
         if is_full and self._would_grow(op):
@@ -95,6 +87,7 @@ class Tables:
         if state == State.DEAD:
             self.counts.change(job.func, live=1, dead=-1)
             return ops.PutResult("created", job.id, old_id)
+        self.counts.change(job.func, parked=-(state == State.PARKED))
         return ops.PutResult("replaced", job.id, old_id)
 
     def _would_grow(self, op: ops.Put) -> bool:
@@ -117,12 +110,6 @@ class Tables:
         self._behind[front_id] = job.id
         self._insert(job, State.BEHIND)
         return ops.PutResult("queued_behind", job.id, behind_id)
-
-    def _kept_end(self, job: Job) -> ops.JobEnd | None:
-        """How the last job of this identity ended, if that is remembered and there is none now."""
-        if not self.endings.count or self._execute(SQL["front"], job.key).fetchone() is not None:
-            return None
-        return self.endings.last(ops.Get(job.func, job.name, at_ms=job.submitted_at_ms))
 
     def _look_at(
         self, op: ops.Remove | ops.Cancel | ops.Move
@@ -155,7 +142,7 @@ class Tables:
             return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
         self._execute(SQL["delete"], (front_id,))
         self._funcs.pop(front_id, None)
-        self.counts.change(op.func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
+        self._count_gone(op.func, state)
         return ops.RemoveResult("removed", tuple(gone))
 
     def _take_behind(
@@ -202,7 +189,7 @@ class Tables:
             return ops.CancelResult("asked", tuple(gone), front_id)
         self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
         self._execute(SQL["delete"], (front_id,))
-        self.counts.change(op.func, live=-1)
+        self._count_gone(op.func, state)
         return ops.CancelResult("cancelled", (*gone, front_id))
 
     def _move(self, op: ops.Move) -> ops.MoveResult:
@@ -210,8 +197,10 @@ class Tables:
         if isinstance(found, str):
             return ops.MoveResult(found)
         front_id, state, _ = found
-        if op.id in (None, front_id) and state != State.WAITING:
+        if op.id in (None, front_id) and state not in (State.WAITING, State.PARKED):
             return ops.MoveResult("not_waiting")
+        if state == State.PARKED:
+            self.lines.leave(op.func, front_id)
         job_id = op.id or front_id
         self._execute(SQL["move"], {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "id": job_id})
         return ops.MoveResult("moved", self.reads.load(job_id))
@@ -227,19 +216,26 @@ class Tables:
         end = op.end
         if self._behind and end.id in self._behind:
             return self._end_with_behind(end)
-        func, was_dead = self._func_and_whether_dead(end.id)
+        func, state = self._func_and_state(end.id)
         if self._execute(SQL["delete_run"], (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
-        self.counts.change(func, live=-(not was_dead), dead=-was_dead)
+        self._count_gone(func, state)
         return self._ended(end)
 
-    def _func_and_whether_dead(self, job_id: int) -> tuple[str, bool]:
-        """Looked up only if it is not known: most jobs end soon after they were put, and not after their death."""
+    def _func_and_state(self, job_id: int) -> tuple[str, int]:
+        """Looked up only if it is not known: most jobs end soon after they were put, and not after their death.
+
+        Those of which it is known are not parked.
+        """
         func = self._funcs.pop(job_id, None)
         if func is not None and not self.counts.dead(func):
-            return func, False
+            return func, State.RUNNING
         row = self._execute(SQL["func_and_state"], (job_id,)).fetchone()
-        return ("", False) if row is None else (row[0], row[1] == State.DEAD)
+        return ("", State.RUNNING) if row is None else (row[0], row[1])
+
+    def _count_gone(self, func: str, state: int) -> None:
+        is_dead = state == State.DEAD
+        self.counts.change(func, live=-(not is_dead), dead=-is_dead, parked=-(state == State.PARKED))
 
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
@@ -249,22 +245,27 @@ class Tables:
             op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
             past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
+        func, state = self._func_and_state(end.id) if self.counts.parked else ("", State.RUNNING)
         found = self._execute(SQL["release"], row).rowcount == 1
+        if found and state == State.PARKED:
+            self.lines.leave(func, end.id)
         return self._ended(end, goes_on=True) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
             return self._end_with_behind(end)
-        func, was_dead = self._func_and_whether_dead(end.id)
+        func, state = self._func_and_state(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
             past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         if self._execute(SQL["bury"], row).rowcount != 1:
             return ops.Ended(False)
-        if not was_dead:
+        if state != State.DEAD:
             self.counts.change(func, live=-1, dead=1)
+        if state == State.PARKED:
+            self.lines.leave(func, end.id)
         return self._ended(end)
 
     def _ended(self, end: ops.End, promoted: Job | None = None, goes_on: bool = False) -> ops.Ended:
@@ -297,14 +298,7 @@ class Tables:
         self._execute(SQL["boot"])
         boot, next_id = self._execute(SQL["daemon"]).fetchone()
         running = self._execute(SQL["running"]).fetchall()
-        functions = {row[0]: function_of(row[1:]) for row in self._execute(SQL["functions"])}
-        return ops.BootResult(boot, next_id, [job_of(row) for row in running], functions)
-
-    def _set_function(self, op: ops.SetFunction) -> None:
-        if op.function is None:
-            self._execute(SQL["forget_function"], (op.func,))
-        else:
-            self._execute(SQL["set_function"], [op.func, *row_of_function(op.function)])
+        return ops.BootResult(boot, next_id, [job_of(row) for row in running], *self.lines.all())
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
@@ -331,7 +325,12 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Release: Tables._release,
     ops.Bury: Tables._bury,
     ops.Boot: Tables._boot,
-    ops.SetFunction: Tables._set_function,
+    order.SetFunction: lambda tables, op: tables.lines.set_function(op),
+    order.SetLock: lambda tables, op: tables.lines.set_lock(op),
+    order.Park: lambda tables, op: tables.lines.park(op),
+    order.Unpark: lambda tables, op: tables.lines.unpark(op),
+    order.Heads: lambda tables, op: tables.lines.heads(op),
+    order.LineLengths: lambda tables, op: tables.lines.lengths(op),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,
     ops.Forget: lambda tables, op: tables.endings.forget(op),

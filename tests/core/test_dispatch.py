@@ -193,7 +193,8 @@ def test_status_counts_and_measures() -> None:
     f, nobody = status["functions"]
     due_at_ms = daemon.now.wall_ms - 13 + 90_000
     assert f == {
-        "func": "f", "workers": 1, "waiting": 1, "running": 1, "behind": 1, "dead": 1, "due_at_ms": due_at_ms,
+        "func": "f", "workers": 1, "waiting": 1, "parked": 0, "running": 1, "behind": 1, "dead": 1,
+        "due_at_ms": due_at_ms,
         "started": 2, "lateness_p50_ms": 3, "lateness_p99_ms": 3, "lateness_max_ms": 3,
         "paused": False, "settings": {},
     }  # fmt: skip

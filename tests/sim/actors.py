@@ -21,6 +21,7 @@ from tests.sim.ranges import ends, longest, words
 
 FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
 EXISTING = ("replace", "replace", None, *words(fields.Job, "existing"))
+LOCKS = ("k", "l", "m")
 NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"))
 AT_AN_END = 0.05
 """How likely a number is the least or the most that it may be."""
@@ -172,6 +173,15 @@ class Submitter(Actor):
         func = self.rng.choice(FUNCS)
         self.ask("set_function", func, settings, memo=func)
 
+    def set_lock(self, now: Now) -> None:
+        lock = self.rng.choice(LOCKS)
+        rate = {"count": self.rng.choice((1, 5)), "per_ms": self.rng.choice((100, 5_000))}
+        capacity = self.number(fields.LockSettings, "capacity", None, 1, 3)
+        self.ask("set_lock", lock, {"capacity": capacity, "rate": self.rng.choice((None, None, rate))}, memo=lock)
+
+    def locks(self, now: Now) -> None:
+        self.ask("locks", {"limit": self.number(fields.LocksQuery, "limit", 1, None)})
+
     def pause(self, now: Now) -> None:
         self.ask("pause", self.rng.choice(FUNCS))
 
@@ -277,6 +287,7 @@ class Submitter(Actor):
             },
             "existing": existing,
             "headers": rng.choice((None, {}, {"a": "b"})),
+            "locks": rng.choice((None, None, {}, {"k": 1}, {"k": 2}, {"k": 1, "l": 1}, {"l": 3, "m": 1})),
             "result_ms": rng.choice((None, 0, 60_000, 600_000)),
             "run_max_ms": rng.choice((None, None, 1_000, 5_000)),
         }
@@ -323,6 +334,8 @@ SUBMITTER_ACTS: Acts = (
     (50, Submitter.unwait),
     (20, Submitter.set_function),
     (15, Submitter.pause),
+    (20, Submitter.set_lock),
+    (10, Submitter.locks),
     (60, Submitter.resume),
     (60, Submitter.remove_matching),
     (10, Submitter.requeue_matching),
@@ -386,6 +399,8 @@ class Worker(Actor):
         for func in FUNCS:
             self.ask("resume", func)
             self.ask("set_function", func, memo=func)
+        for lock in LOCKS:
+            self.ask("set_lock", lock, {"capacity": 10}, memo=lock)
 
     def act(self, now: Now) -> None:
         self.ask("ping")

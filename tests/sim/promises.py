@@ -7,6 +7,7 @@ from periodicd.clock import Now
 from periodicd.engine import Engine
 from periodicd.function import NOTHING_SET, Rate
 from periodicd.job import Job, State, run_of
+from periodicd.lock import NOTHING_SET as NO_LOCK
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
 from tests.sim.book import Book, Broken, token
@@ -60,6 +61,8 @@ class Promises:
         self.memory_is_a_part_of_the_store(engine.scheduler, windows, store)
         self.windows_have_no_holes(engine.scheduler, windows, store)
         self.everything_stays_under_its_limit(engine.scheduler, len(windows))
+        self.what_is_used_of_a_lock_is_somebody_s(engine.scheduler, store)
+        self.who_stands_in_line_has_locks(store)
         self.no_wait_is_prolonged(store, engine.scheduler.step.now)
 
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
@@ -79,7 +82,7 @@ class Promises:
     def only_workers_and_leases_make_failures(self, store: FaultyStore) -> None:
         for job in store.on_disk().values():
             version = self.book.versions[token(job.workload)]
-            ended_by_others = self.book.sent["end_run", version.key]
+            ended_by_others = self.book.sent["end_run", version.key] + self.book.sent["ungiven", version.key]
             if job.run_max_ms is not None:
                 ended_by_others += job.attempt
             if job.failures > min(job.attempt, version.fails_sent + version.ran_out + ended_by_others):
@@ -149,7 +152,7 @@ class Promises:
         """The wall clock was, the daemon says."""
         self._stepped_back_ms = by_ms
 
-    def ran_out(self, run: int | None, heard: bool, mono_ms: int) -> None:
+    def ran_out(self, run: int | None, key: tuple[str, str], heard: bool, mono_ms: int) -> None:
         """A lease did, says the daemon. ``heard``: its worker's messages do not wait."""
         assert run is not None
         self._ran_out.add(run)
@@ -158,9 +161,11 @@ class Promises:
             raise Broken(f"the lease of run {run} ran out {self._leases[run] - mono_ms} ms early")
         if heard and run in self.book.heard:
             raise Broken(f"the lease of run {run} ran out, although its response had arrived")
-        # A run of an earlier life may be one that nobody was given.
         if run in self.book.runs:
             self.book.runs[run].ran_out += 1
+        else:
+            # Of an earlier life, which ended before anybody was given it.
+            self.book.sent["ungiven", key] += 1
 
     def leave(self, jobs: list[dict[str, Any]]) -> None:
         """So many runs are given out by a step."""
@@ -187,6 +192,37 @@ class Promises:
                 raise Broken(f"{running[func]} runs of {func}, which may have {function.running_max}")
             if function.rate is not None:
                 self._begins(func, function.rate, now)
+
+    def locks_are_held_by_no_more_than_may(
+        self, jobs: list[dict[str, Any]], store: FaultyStore, scheduler: Scheduler
+    ) -> None:
+        """By what is set of them on the disk, as so many runs are given out by a step. A capacity may be lowered."""
+        running = [run.job for run in scheduler.runs.in_progress if run.job.locks]
+        begun = {job["run"] for job in jobs}
+        taken = [run.job for run in scheduler.runs.in_progress if run.number in begun and run.job.locks]
+        for lock in sorted({lock for job in taken for lock in job.locks or ()}):
+            set_ = store.disk.locks.get(lock, NO_LOCK)
+            used = sum((job.locks or {}).get(lock, 0) for job in running)
+            if used > set_.capacity:
+                raise Broken(f"{used} of lock {lock} are held, whose capacity is {set_.capacity}")
+        for job in running:
+            if job.id not in {each.id for each in store.on_disk().values() if each.state is State.RUNNING}:
+                raise Broken(f"{job} runs and holds locks, and a restart would not know it")
+
+    def what_is_used_of_a_lock_is_somebody_s(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        """A run's, or it is kept for a job that waits."""
+        for name, use in scheduler.locks.uses.items():
+            if use.used != sum(use.holders.values()):
+                raise Broken(f"{use.used} of lock {name} are used, by {use.holders}")
+            for job_id in use.holders:
+                kept = store.on_disk().get(job_id)
+                if kept is None or kept.state not in (State.WAITING, State.RUNNING):
+                    raise Broken(f"lock {name} is held by {kept or job_id}")
+
+    def who_stands_in_line_has_locks(self, store: FaultyStore) -> None:
+        for job in store.on_disk().values():
+            if job.state is State.PARKED and not job.locks:
+                raise Broken(f"{job} is parked")
 
     def _begins(self, func: str, rate: Rate, now: Now) -> None:
         """A rate lets no more begin, also over a restart; a clock that was stepped begins another count."""

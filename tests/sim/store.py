@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from periodicd.function import Function
 from periodicd.job import Job
+from periodicd.lock import Lock
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Kept, Op
@@ -28,6 +29,7 @@ class Image(NamedTuple):
     """Values, so they need not be copied."""
     functions: dict[str, Function]
     """What is set of them: values too."""
+    locks: dict[str, Lock]
     boot: int
     next_id: int
 
@@ -45,7 +47,7 @@ class FaultyStore(MemoryStore):
 
     def _image(self) -> "Image":
         jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
-        return Image(jobs, self._endings.copy(), self._functions.copy(), self._boot, self._next_id)
+        return Image(jobs, self._endings.copy(), self._functions.copy(), self._locks.copy(), self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
@@ -73,10 +75,11 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, endings, functions, self._boot, self._next_id = self.disk
+        jobs, endings, functions, locks, self._boot, self._next_id = self.disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
         self._functions = functions.copy()
+        self._locks = locks.copy()
         self.fault = None
         self._refused = set()
 

@@ -273,9 +273,10 @@ class World:
         self.book.taken.update((job["run"], job["handle"]) for job in taken)
         self.promises.leave(performed + taken)
         for asked, _ in results:
-            if asked.method == "set_function":
+            if asked.method in ("set_function", "set_lock"):
                 self.promises.rate_begins_anew(asked.memo)
         self.promises.only_what_may_begins(performed + taken, self.store, self.engine.scheduler)
+        self.promises.locks_are_held_by_no_more_than_may(performed + taken, self.store, self.engine.scheduler)
         self.told.given(performed + taken)
 
     def _judge_result(self, asked: Asked, result: dict[str, Any], lost: set[int]) -> None:
@@ -305,7 +306,9 @@ class World:
             elif isinstance(event, LeaseRanOut):
                 # What a peer says waits for as long as it does not read its answers: its leases go on meanwhile.
                 heard = not (event.peer and event.peer.deferred)
-                self.promises.ran_out(event.run, heard, self.engine.scheduler.step.now.mono_ms)
+                self.promises.ran_out(
+                    event.run, (event.func, event.name), heard, self.engine.scheduler.step.now.mono_ms
+                )
 
     def _note_perform(self, link: Link, message: Message) -> None:
         if isinstance(message, Request):

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
+from periodicd.lock import Lock
 from periodicd.retry import Retry
-from periodicd.store import Store, ops
+from periodicd.store import Store, ops, order
 from periodicd.store.ops import Key, Op
 
 RETRY = Retry(limit=16, backoff="quadratic", jitter_percent=10)
@@ -586,9 +587,9 @@ class Conformance:
 
     def test_what_is_set_of_functions_is_told_at_the_start(self, store: Store) -> None:
         set_ = Function(True, 3, Rate(2, 100), 9, 5_000, RETRY, 7, 2**62)
-        self.do(store, ops.SetFunction("f", set_), ops.SetFunction("g", Function(paused=True)))
+        self.do(store, order.SetFunction("f", set_), order.SetFunction("g", Function(paused=True)))
         assert self.do(store, ops.Boot()).functions == {"f": set_, "g": Function(paused=True)}
-        self.do(store, ops.SetFunction("f", Function(queue_max=1)), ops.SetFunction("g", None))
+        self.do(store, order.SetFunction("f", Function(queue_max=1)), order.SetFunction("g", None))
         assert self.do(store, ops.Boot()).functions == {"f": Function(queue_max=1)}
 
     @pytest.mark.parametrize("existing", ["replace", "keep", "keep_live", "refuse"])
@@ -619,3 +620,84 @@ class Conformance:
         assert self.do(store, ops.Put(job(3), existing, 1)) == ops.PutResult("full", 0)
         assert self.fetch(store, 1).state is State.DEAD
         assert self.do(store, ops.Put(job(4), "keep", 1)) == ops.PutResult("kept", 1)
+
+    # -- locks ---------------------------------------------------------------------------------------------------------
+
+    def test_what_is_set_of_locks_is_told_at_the_start(self, store: Store) -> None:
+        set_ = Lock(7, Rate(2, 100), 2**62)
+        self.do(store, order.SetLock("k", set_), order.SetLock("l", Lock(2)))
+        assert self.do(store, ops.Boot()).locks == {"k": set_, "l": Lock(2)}
+        self.do(store, order.SetLock("k", Lock(3)), order.SetLock("l", None))
+        assert self.do(store, ops.Boot()).locks == {"k": Lock(3)}
+
+    def parked(self, store: Store, job_id: int, name: str, func: str = "f", **fields: Any) -> Job:
+        put = job(job_id, name, func, **({"locks": {"k": 1}} | fields))
+        self.do(store, ops.Put(put), order.Park(put))
+        return self.fetch(store, job_id)
+
+    def heads(self, store: Store, lock: str = "k", most: int = 9) -> list[int]:
+        return [each.id for each in self.do(store, order.Heads({lock: most}))[lock]]
+
+    def test_a_parked_job_stands_in_line_and_does_not_wait(self, store: Store) -> None:
+        put = self.parked(store, 1, "a", locks={"k": 2, "l": 1}, priority=3)
+        assert (put.state, put.locks) == (State.PARKED, {"k": 2, "l": 1})
+        assert self.do(store, order.Heads({"k": 9, "l": 9, "m": 9})) == {
+            "k": [order.InLine(3, 100, 1, "f", {"k": 2, "l": 1})],
+            "l": [order.InLine(3, 100, 1, "f", {"k": 2, "l": 1})],
+            "m": [],
+        }
+        assert self.do(store, ops.Boot()).lines == ("k", "l")
+        assert self.do(store, ops.Page("f", 3, None, 9, 9, 9)).jobs == []
+        assert self.count(store) == ops.FunctionCount(1, parked=1)
+        assert self.do(store, order.LineLengths(("k", "m"), 2)) == {"k": 1, "m": 0}
+        self.do(store, claim(1))
+        assert self.fetch(store, 1).state is State.PARKED, "it is not given out from there"
+
+    def test_only_what_waits_is_parked(self, store: Store) -> None:
+        put = job(1, locks={"k": 1})
+        self.do(store, order.Park(put), ops.Put(put), claim(1), order.Park(put))
+        assert self.fetch(store, 1).state is State.RUNNING
+        assert self.heads(store) == []
+
+    def test_of_each_function_the_first_in_line_is_told(self, store: Store) -> None:
+        self.parked(store, 1, "a", due_at_ms=90)
+        self.parked(store, 2, "b", due_at_ms=80)
+        self.parked(store, 3, "c", due_at_ms=99, priority=-1)
+        self.parked(store, 4, "d", "g")
+        assert self.heads(store) == [3, 4]
+        assert self.do(store, order.LineLengths(("k",), 3)) == {"k": 3}, "four, and more than three are not counted"
+        self.do(store, remove("c", 3))
+        assert self.heads(store) == [2, 4]
+
+    def test_who_wants_more_than_may_be_wanted_is_passed_over(self, store: Store) -> None:
+        self.parked(store, 1, "a", locks={"k": 5})
+        self.parked(store, 2, "b", locks={"k": 3})
+        assert [self.heads(store, "k", most) for most in (2, 3, 5)] == [[], [2], [1]]
+
+    def test_a_job_that_is_parked_no_more_waits(self, store: Store) -> None:
+        self.parked(store, 1, "a")
+        unparked = self.do(store, order.Unpark(1, 90))
+        assert (unparked.id, unparked.state, unparked.workload) == (1, State.WAITING, None)
+        assert unparked.due_at_ms == 90, "it was due, whatever the clock says now"
+        assert self.do(store, order.Unpark(1, 90)) is None
+        assert self.do(store, order.Unpark(2, 90)) is None
+        assert (self.heads(store), self.count(store).parked) == ([], 0)
+        assert [each.id for each in self.do(store, ops.Page("f", 0, None, 9, 9, 9)).jobs] == [1]
+
+    @pytest.mark.parametrize(
+        "op",
+        [
+            remove(), ops.Cancel("f", "a", 250, ""), ops.Put(job(2)), ops.Move("f", "a", 300, True, None),
+            delete(1), release(1), bury(1),
+        ],
+    )  # fmt: skip
+    def test_whatever_becomes_of_it_it_has_left_the_line(self, store: Store, op: Op[Any]) -> None:
+        self.parked(store, 1, "a", locks={"k": 1, "l": 1})
+        self.do(store, op)
+        assert (self.heads(store), self.heads(store, "l"), self.count(store).parked) == ([], [], 0)
+        assert self.do(store, ops.Boot()).lines == ()
+
+    def test_a_parked_job_that_is_moved_waits(self, store: Store) -> None:
+        self.parked(store, 1, "a")
+        moved = self.do(store, ops.Move("f", "a", 300, True, 2))
+        assert (moved.result, moved.job.state, moved.job.due_at_ms) == ("moved", State.WAITING, 300)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from periodicd.function import Function, Rate
 from periodicd.job import Error, State
+from periodicd.lock import Lock
 from periodicd.retry import Retry
-from periodicd.store import ops
+from periodicd.store import ops, order
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Key, Op
 from periodicd.store.sqlite import SqliteStore
@@ -39,6 +40,7 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "result_ms": draw(st.sampled_from([0, 0, 20, 2**31])),
         "run_max_ms": draw(st.none() | st.integers(1_000, 2_000)),
         "headers": draw(st.none() | st.just({"a": "ä"})),
+        "locks": draw(st.none() | st.dictionaries(st.sampled_from("kl"), st.integers(1, 3), min_size=1)),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
     }
     return ops.Put(job(0, **fields), draw(existing), draw(st.none() | st.integers(1, 4)))
@@ -57,6 +59,7 @@ functions = st.builds(
     Function, st.booleans(), st.none() | counts, st.none() | st.builds(Rate, counts, millis), st.none() | counts,
     st.none() | millis, st.none() | st.just(Retry(3, "fixed")), st.none() | counts, int64,
 )  # fmt: skip
+locks = st.builds(Lock, counts, st.none() | st.builds(Rate, counts, millis), int64)
 steps = st.lists(
     puts()
     | st.builds(
@@ -83,7 +86,12 @@ steps = st.lists(
     | st.builds(ops.FetchEnd, ids)
     | st.builds(ops.Shift, millis)
     | st.just(ops.Boot())
-    | st.builds(ops.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
+    | st.builds(order.SetLock, st.sampled_from("kl"), st.none() | locks)
+    | st.builds(lambda i: order.Park(job(i)), ids)
+    | st.builds(order.Unpark, ids, millis)
+    | st.builds(order.Heads, st.dictionaries(st.sampled_from("kl"), st.integers(0, 3)))
+    | st.builds(order.LineLengths, st.lists(st.sampled_from("kl")).map(tuple), st.integers(1, 3))
+    | st.builds(order.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
     | st.builds(
         lambda key, i, work, at_ms, data: ops.Get(key[0], key[1], i, work, at_ms, data),
         identities, st.none() | ids, st.booleans(), millis, st.booleans(),
@@ -103,6 +111,11 @@ def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[An
     """Ids grow and are never used twice, and only what runs, waits or is dead ends."""
     if isinstance(op, ops.Put):
         op.job.id, next_id = next_id, next_id + 1
+    elif isinstance(op, order.Park):
+        (found,) = store.apply([ops.Fetch(op.job.id)])
+        if found is None:
+            return [], next_id
+        op = order.Park(found)
     elif isinstance(op, ops.Requeue):
         op, next_id = msgspec.structs.replace(op, new_id=next_id), next_id + 1
     elif isinstance(op, ops.Delete | ops.Release | ops.Bury):

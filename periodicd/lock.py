@@ -1,0 +1,25 @@
+"""What is set of a lock. Values only; who holds it and who stands in line is the scheduler's."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from periodicd.function import Rate
+
+
+class Lock(Struct, frozen=True):
+    """protocol.md, set_lock. A lock of which nothing is set is this."""
+
+    capacity: int = 1
+    """How much of it can be held at once."""
+    rate: Rate | None = None
+    """How often it is taken."""
+    full_at_us: int = 0
+    """Of the rate, as a function's."""
+
+    def as_map(self) -> dict[str, Any]:
+        rate = self.rate and {"count": self.rate.count, "per_ms": self.rate.per_ms}
+        return {"capacity": self.capacity, "rate": rate}
+
+
+NOTHING_SET = Lock()

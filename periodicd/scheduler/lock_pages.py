@@ -1,0 +1,65 @@
+"""What ``locks`` tells: a page of locks, who holds them, how many stand in line. Looks, and changes nothing."""
+
+from functools import partial
+from itertools import islice, takewhile
+
+from periodicd.protocol import answers, requests
+from periodicd.scheduler.in_progress import InProgress
+from periodicd.scheduler.locks import Locks, Use
+from periodicd.scheduler.peers import Peer
+from periodicd.scheduler.step import Step
+from periodicd.store import order
+
+SHOWN_MAX = 100
+"""Of the holders of a lock."""
+COUNTED_MAX = 1_001
+"""Of those in line for it: to count more would take time from others."""
+
+
+class LockPages:
+    def __init__(self, step: Step, locks: Locks, running: InProgress) -> None:
+        self._step = step
+        self._locks = locks
+        self._running = running
+
+    def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+        begin = max(query.prefix, query.after)
+        names = self._locks.uses.irange(begin, inclusive=(begin != query.after, True))
+        page = list(islice(takewhile(lambda name: name.startswith(query.prefix), names), query.limit + 1))
+        after = page[query.limit - 1] if len(page) > query.limit else None
+        lines = tuple(name for name in page[: query.limit] if self._locks.uses[name].has_line)
+        shown = tuple(page[: query.limit])
+        self._step.read(order.LineLengths(lines, COUNTED_MAX), partial(self._on_lengths, peer, msgid, shown, after))
+
+    def _on_lengths(
+        self, peer: Peer, msgid: int, shown: tuple[str, ...], after: str | None, lengths: dict[str, int]
+    ) -> None:
+        uses = self._locks.uses
+        answer: answers.LocksAnswer = {
+            "locks": [self._lock(name, uses[name], lengths.get(name, 0)) for name in shown if name in uses],
+            "next": after,
+        }
+        self._step.reply(peer, msgid, answer)
+
+    def _lock(self, name: str, use: Use, parked: int) -> answers.LockAnswer:
+        runs = (run for job_id in use.holders if (run := self._running.of_job(job_id)) is not None)
+        rate = use.lock.rate
+        return {
+            "lock": name,
+            "capacity": use.lock.capacity,
+            "rate": None if rate is None else {"count": rate.count, "per_ms": rate.per_ms},
+            "used": use.used,
+            "parked": parked,
+            "holder_count": len(use.holders),
+            "holders": [
+                {
+                    "func": run.job.func,
+                    "name": run.job.name,
+                    "id": run.job.id,
+                    "run": run.number,
+                    "weight": use.holders[run.job.id],
+                    "started_at_ms": run.job.started_at_ms,
+                }
+                for run in islice(runs, SHOWN_MAX)
+            ],
+        }

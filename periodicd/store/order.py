@@ -1,0 +1,67 @@
+"""What a store can be asked about the order among jobs: what is set of functions and locks, and who stands in line.
+
+As ops.py, and values only.
+"""
+
+from typing import NamedTuple
+
+from periodicd.function import Function
+from periodicd.job import Job
+from periodicd.lock import Lock
+from periodicd.store.ops import Op, Read
+
+
+class SetFunction(Op[None], frozen=True):
+    """What is set of a function from now on. None: nothing."""
+
+    func: str
+    function: Function | None
+
+
+class SetLock(Op[None], frozen=True):
+    """What is set of a lock from now on. None: nothing."""
+
+    name: str
+    lock: Lock | None
+
+
+class Park(Op[None], frozen=True):
+    """A waiting job that is due stands in line for its locks from now on, if it is there and waits."""
+
+    job: Job
+
+
+class Unpark(Op[Job | None], frozen=True):
+    """A parked job waits again. The answer is the job, without its workload; None if it is not parked.
+
+    It was due, and is: at ``at_ms`` at the latest, should the clock have been set back while nobody ran.
+    """
+
+    id: int
+    at_ms: int
+
+
+class InLine(NamedTuple):
+    """A parked job. In this order they stand in line."""
+
+    priority: int
+    due_at_ms: int
+    id: int
+    func: str
+    locks: dict[str, int]
+
+
+class Heads(Read[dict[str, list[InLine]]], frozen=True):
+    """Who is first in line for each of these locks, of each function.
+
+    ``locks``: with how much of it one may want; who wants more is passed over.
+    """
+
+    locks: dict[str, int]
+
+
+class LineLengths(Read[dict[str, int]], frozen=True):
+    """How many stand in line for each of these locks, or ``limit`` if they are more."""
+
+    locks: tuple[str, ...]
+    limit: int
