@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
-# a look at system calls. For benchmarks: two other servers, beside which ours is measured.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace beanstalkd gearman-job-server
+# a look at system calls; a browser for the page. For benchmarks: two other servers, beside which ours is measured.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace chromium-headless-shell \
+	fonts-dejavu-core beanstalkd gearman-job-server
 # The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
 NODE_MODULES := demo/oss/node_modules
 
