@@ -8,7 +8,7 @@ import logging
 
 import trio
 
-from image_workers.web.standing import Gallery, Picture, Step, step_of
+from image_workers.web.standing import Gallery, Picture, Step
 from periodic_client import CannotConnect, ConnectionLost, News, PeriodicError, ResultLost, TimedOut
 
 _AGAIN_S = 1.0
@@ -86,7 +86,7 @@ class Followed:
         planned = self.picture.planned[at]
         try:
             job = await self._client.get(planned.func, planned.name)
-            self.picture.steps[at] = step_of(job)
+            self.picture.steps[at] = await self.picture.step_of(at, job)
             self._changed()
             if job is None or job["state"] == "dead":
                 return True
@@ -96,21 +96,22 @@ class Followed:
                     return news.ending != "replaced"
         except ResultLost:  # it ended between the two
             return False
-        except _AWAY as error:
+        except (*_AWAY, OSError) as error:
             await self._trouble(error)
         return False
 
     async def _tell(self, at: int, news: News) -> None:
         step = Step("running" if news.state == "running" else "waiting", news.attempt or 0, news.reason)
         if news.ended and news.ending == "done":
-            step = Step("done", news.attempt or 0)
+            step = Step("done")  # its attempts are forgotten, as it is
         elif news.ended and news.ending != "replaced":
             step = Step("failed", news.attempt or 0, news.reason or f"the job was {news.ending}")
         elif step.state == "waiting" and step.attempt:  # it failed, and is tried again: when?
             planned = self.picture.planned[at]
-            step = step_of(await self._client.get(planned.func, planned.name))
-            if step.state == "done":  # not before the watch says so
+            job = await self._client.get(planned.func, planned.name)
+            if job is None:  # it is for the watch to say how it ended
                 return
+            step = await self.picture.step_of(at, job)
         self.picture.steps[at] = step
         self._changed()
 
@@ -121,7 +122,8 @@ class Followed:
             _log.warning("the files of %s could not be looked at: %s", self.picture.id, error)
 
     async def _trouble(self, error: Exception) -> None:
-        self._changed(trouble=f"the job server or the store of pictures is away; trying again ({error})")
+        _log.warning("%s: %s", self.picture.id, error)
+        self._changed(trouble="the job server or the store of pictures is away; trying again")
         await trio.sleep(_AGAIN_S)
 
     def _changed(self, trouble: str | None = None) -> None:

@@ -20,7 +20,7 @@ from hypercorn.typing import ConnectionState
 from image_workers.web.admission import Crowd, neighbourhood
 from image_workers.web.edge import App
 
-_HEAD_S = 10
+HEAD_S = 10
 """For the head of a request, from its first byte or from the end of the one before."""
 _SEND_S = 30.0
 """For a peer to take some bytes of an answer."""
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 def hypercorn_config() -> HypercornConfig:
     config = HypercornConfig()
-    config.keep_alive_timeout = _HEAD_S
+    config.keep_alive_timeout = HEAD_S
     config.include_server_header = False
     config.h2_max_concurrent_streams = 4
     config.websocket_max_message_size = 1024
@@ -73,7 +73,7 @@ class Connections:
             return
         with self._crowd.member(address):
             try:
-                await TCPServer(
+                await _Server(
                     self._app,
                     self._config,
                     self._context,
@@ -84,6 +84,14 @@ class Connections:
                 _log.exception("a connection from %s", address)
             finally:
                 await trio.aclose_forcefully(stream)
+
+
+class _Server(TCPServer):
+    """Hypercorn's, but that it does not keep for a while what the peer has closed."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class _Patient:

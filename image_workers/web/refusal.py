@@ -1,4 +1,6 @@
-"""How the page says no: a status, and words that tell what was wrong and what to do."""
+"""How the page says no: a status, and words that tell what was wrong and what to do. Where things are on this machine
+or behind it is for the log, not for strangers.
+"""
 
 from math import ceil
 

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from image_workers import values
 from image_workers.errors import ConfigError
-from image_workers.values import Read, folder, text
+from image_workers.values import Read, text
 
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _PORT_MAX = 65_535
@@ -53,7 +54,7 @@ class ServeConfig(Struct, frozen=True, rename="kebab"):
     """Where it listens, what it lets in, and how much at once."""
 
     listen: Annotated[str, Read(_listen)] = "127.0.0.1:8080"
-    folder: Annotated[str, Read(folder)] = "uploads"
+    folder: Annotated[str, Read(values.folder)] = "uploads"
     """Below root; names of uploads are our own."""
     token_file: Annotated[Path | None, Read(_path)] = None
     public_url: Annotated[str | None, Read(_public_url)] = None

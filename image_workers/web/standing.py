@@ -6,6 +6,7 @@ follows is stored in the same commit as that end, and is yet to come if not. The
 one that ends meanwhile is then seen as the next one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,9 +20,10 @@ from image_workers.names import type_of_name
 from image_workers.stores import Store
 from periodic_client import Client
 
-State = Literal["to come", "waiting", "running", "done", "failed", "not reached"]
+State = Literal["to come", "waiting", "running", "done", "not needed", "failed", "not reached"]
 
-_ENDED = ("done", "failed", "not reached")
+_OF_THE_SYSTEM = re.compile(r"(?!MemoryError)(\w*(?:Error|Exception)): ")
+_ENDED = ("done", "not needed", "failed", "not reached")
 _STATES: Mapping[str, State] = {"waiting": "waiting", "behind": "waiting", "running": "running", "dead": "failed"}
 
 
@@ -80,16 +82,30 @@ class Picture:
                 continue
             job = await self._gallery.client.get(planned.func, planned.name)
             found = found or job is not None
-            self.steps[at] = step_of(job)
+            self.steps[at] = await self.step_of(at, job)
         await self.measure()
         return found or self._sizes[self.name] is not None
+
+    async def step_of(self, at: int, job: dict[str, Any] | None) -> Step:
+        """The step, whose turn it is, by its job. Raises OSError."""
+        if job is not None:
+            state = _STATES.get(job["state"], "waiting")
+            due_at_ms = job.get("due_at_ms") if state == "waiting" else None
+            return Step(state, job.get("attempt") or 0, job.get("reason"), due_at_ms)
+        planned = self.planned[at]
+        if planned.what == "publish again" and await self._size(planned.name) is None:  # it would not have been smaller
+            return Step("not needed")
+        return Step("done")
 
     async def measure(self) -> None:
         """Ask for the sizes of the files. Raises OSError."""
         for planned in self.planned:
             is_there = planned.after is None or self.steps[planned.after].state == "done"
             if is_there and self._sizes.get(planned.name) is None:
-                self._sizes[planned.name] = await trio.to_thread.run_sync(self._gallery.root.size, planned.name)
+                self._sizes[planned.name] = await self._size(planned.name)
+
+    async def _size(self, name: str) -> int | None:
+        return await trio.to_thread.run_sync(self._gallery.root.size, name)
 
     def fail_after(self, index: int) -> None:
         """What would have followed on this step does not come."""
@@ -121,6 +137,7 @@ class Picture:
             "steps": [
                 {"step": planned.what, "of": self._of(planned), "func": planned.func, "name": planned.name}
                 | asdict(step)
+                | {"reason": for_strangers(step.reason)}
                 for planned, step in zip(self.planned, self.steps, strict=True)
             ],
         }
@@ -152,10 +169,7 @@ class Picture:
         return thumbnails.index(name) if name in thumbnails else "original"
 
 
-def step_of(job: dict[str, Any] | None) -> Step:
-    """A step whose turn it is, by its job."""
-    if job is None:
-        return Step("done")
-    state = _STATES.get(job["state"], "waiting")
-    due_at_ms = job.get("due_at_ms") if state == "waiting" else None
-    return Step(state, job.get("attempt") or 0, job.get("reason"), due_at_ms)
+def for_strangers(reason: str | None) -> str | None:
+    """Why a step failed. What the system said names folders and hosts, which are for the log of the worker."""
+    match = _OF_THE_SYSTEM.match(reason or "")
+    return f"it cannot be done at the moment ({match[1]}); the log of the worker says why" if match else reason

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import trio
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -61,13 +61,13 @@ class FormFile(BodyPart):
                     "on_end": self._end,
                 },
             )
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Refusal(400, f"the form cannot be read: {error}") from None
 
     def feed(self, chunk: bytes) -> None:
         try:
             self._parser.write(chunk)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Refusal(400, f"the form cannot be read: {error}") from None
 
     def check_end(self) -> None:
@@ -169,7 +169,8 @@ def _kind(start: bytes) -> str:
     try:
         return picture_type("upload", start)
     except Refused as error:
-        raise Refusal(415, f"this is no picture that can be taken: {error}") from None
+        words = str(error).replace("'upload'", "it", 1)
+        raise Refusal(415, f"this is no picture that can be taken: {words}") from None
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -129,6 +129,7 @@ function send(picture) {
 }
 
 function answered(picture, request) {
+  const token = sessionStorage.getItem(TOKEN);
   let answer = {};
   try { answer = JSON.parse(request.responseText); } catch { /* a proxy's page, or nothing */ }
   if (request.status === 201) {
@@ -142,7 +143,7 @@ function answered(picture, request) {
     picture.needsToken = true;
     byId("token-form").hidden = false;
     badge(picture, "waiting");
-    say(picture, answer.error ?? "a token is needed");
+    say(picture, token ? "that token is not the right one" : "waits for the token");
     byId("token").focus();
   } else if ((answer.retry_after_s || request.status === 0) && picture.tries < TRIES) {
     picture.tries += 1;
@@ -189,7 +190,7 @@ function show(picture, state) {
   picture.over = state.state !== "working";
   badge(picture, state.state);
   const steps = state.steps;
-  const done = steps.filter((each) => each.state === "done").length;
+  const done = steps.filter(({ state }) => state === "done" || state === "not needed").length;
   const bar = picture.card.querySelector("progress");
   bar.hidden = picture.over;
   bar.value = 100 * done / steps.length;
@@ -211,13 +212,13 @@ function why(state, step) {
   const of = step.of === "original" ? "" : ` of ${shape(state.thumbnails[step.of])}`;
   const again = step.state === "waiting" && step.due_at_ms
     ? ` It is tried again at ${new Date(step.due_at_ms).toLocaleTimeString()}.` : "";
-  return `${step.step}${of}, attempt ${step.attempt}: ${step.reason}.${again}`;
+  return `${step.step}${of}${step.attempt > 1 ? `, attempt ${step.attempt}` : ""}: ${step.reason}.${again}`;
 }
 
 // Steps of one kind are one chip: what matters is which kind of work goes on.
 function chips(steps) {
   const kinds = new Map();
-  for (const each of steps) { kinds.set(each.step, [...(kinds.get(each.step) ?? []), each.state]); }
+  for (const each of steps.filter(({ state }) => state !== "not needed")) { kinds.set(each.step, [...(kinds.get(each.step) ?? []), each.state]); }
   return [...kinds].map(([kind, states]) => {
     const chip = document.createElement("li");
     const done = states.filter((each) => each === "done").length;
@@ -228,8 +229,10 @@ function chips(steps) {
   });
 }
 
+const formatName = (format) => format === "webp" ? "WebP" : format.toUpperCase();
+
 function shape(made) {
-  return `${made.width}${made.height ? ` × ${made.height}` : " px"} ${made.format.toUpperCase()}`;
+  return `${made.width}${made.height ? ` × ${made.height}` : " px"} ${formatName(made.format)}`;
 }
 
 function rows(card, state) {
@@ -268,6 +271,7 @@ function preview(card, thumbnails) {
   image.dataset.link = best.link;
   image.src = best.link;
   image.hidden = false;
+  image.parentElement.classList.remove("empty");
 }
 
 // -- the start ---------------------------------------------------------------------------------------------------------
@@ -293,7 +297,7 @@ async function start() {
   try {
     about = await (await fetch("/about")).json();
     byId("files").accept = about.takes.join(",");
-    const kinds = about.takes.map((kind) => kind.replace("image/", "").toUpperCase());
+    const kinds = about.takes.map((kind) => formatName(kind.replace("image/", "")));
     byId("limits").textContent = `${kinds.join(", ")}, up to ${bytes(about.max_bytes)} each`;
     byId("token-form").hidden = !about.needs_token || Boolean(sessionStorage.getItem(TOKEN));
   } catch {
