@@ -50,8 +50,8 @@ wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core fo
 		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
 	done
 
-demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
-	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
+demo: setup  ## photographs through the whole chain; SERVE=1 keeps its page up; BUCKET=oss: a server that checks as OSS does
+	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET)) $(if $(SERVE),--serve)
 
 bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))

@@ -2,7 +2,12 @@
 or behind it is for the log, not for strangers.
 """
 
+import logging
 from math import ceil
+
+_AWAY_S = 5
+
+_log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -20,10 +25,6 @@ class Refusal(Exception):
         return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
 
-AWAY_RETRY_S = 5
-
-
 def away(error: Exception) -> Refusal:
-    return Refusal(
-        503, f"the job server cannot be reached, so nothing was done; try again soon ({error})", AWAY_RETRY_S
-    )
+    _log.warning("the daemon is away: %s", error)
+    return Refusal(503, "the job server cannot be reached, so nothing was done; try again soon", _AWAY_S)
