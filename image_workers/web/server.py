@@ -1,6 +1,7 @@
 """Starts the page: the listeners, the connection to the daemon, the parts, and their end on a signal."""
 
 import logging
+import resource
 import signal
 from collections.abc import Callable
 
@@ -20,12 +21,16 @@ from image_workers.web.listening import Connections
 from image_workers.web.standing import Gallery
 from periodic_client import Client
 
+_MORE_DESCRIPTORS = 100
+"""For files, the daemon, and whatever else there is."""
+
 _log = logging.getLogger(__name__)
 
 
 async def serve(config: Config, root: Store, scratch: Scratch, client: Client, told: Callable[[str], None]) -> None:
     """Until SIGTERM or SIGINT. `told` is called with the address, as soon as it listens. Raises `ConfigError`."""
     token = token_of(config)
+    _make_room(config.serve.connections + _MORE_DESCRIPTORS)
     try:
         listeners = await trio.open_tcp_listeners(config.serve.port, host=config.serve.host)
     except OSError as error:
@@ -47,3 +52,15 @@ async def serve(config: Config, root: Store, scratch: Scratch, client: Client, t
             told(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
             await connections.serve(listeners, signalled)
             nursery.cancel_scope.cancel()
+
+
+def _make_room(descriptors: int) -> None:
+    """So that no stranger's connection takes the descriptor that a file or the daemon needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < descriptors:
+        raise ConfigError(
+            f"serve.connections: needs {descriptors} descriptors, and this process may have {hard}; "
+            "lower it, or raise the limit (LimitNOFILE=)"
+        )
+    if soft != resource.RLIM_INFINITY and soft < descriptors:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))

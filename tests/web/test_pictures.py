@@ -171,9 +171,10 @@ def test_what_cannot_be_served_ends_the_command_with_2(tmp_path: Path) -> None:
         ("serve: {listen: '203.0.113.1:80'}", "serve.listen: 203.0.113.1:80 cannot be listened on"),
         ("serve: {token-file: none}", "none: cannot be read"),
         ("serve: {listen: 8080}", "serve.listen: must be a text"),
+        ("serve: {connections: 100000}", "serve.connections: needs 100100 descriptors, and this process may have 5000"),
     ]:
         (tmp_path / "config.yml").write_text(f"{CONFIG}\n{keys}")
-        command = [sys.executable, "-m", "image_workers", "serve"]
+        command = ["bash", "-c", f"ulimit -n 5000; exec {sys.executable} -m image_workers serve"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
         assert ended.returncode == 2, ended.stderr
         assert f"image-workers: {words}" in ended.stderr or words in ended.stderr
