@@ -45,7 +45,7 @@ _ID = re.compile(rf"[0-9a-f]{{32}}\.({'|'.join(ENDINGS.values())})")
 _PAGE = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _EVENTS_PICTURES_MAX = 20
 _THUMBNAIL_BYTES_MAX = 32 * 2**20
-_DAEMON_S = 5.0
+DAEMON_S = 5.0
 _AWAY = (CannotConnect, ConnectionLost, TimedOut)
 
 _log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Pages:
 
     async def _check_daemon(self) -> None:
         try:
-            with trio.fail_after(_DAEMON_S):
+            with trio.fail_after(DAEMON_S):
                 await self._gallery.client.ping()
         except (*_AWAY, trio.TooSlowError) as error:
             raise away(error) from error

@@ -22,7 +22,7 @@ from image_workers.web.edge import App
 
 HEAD_S = 10
 """For the head of a request, from its first byte or from the end of the one before."""
-_SEND_S = 30.0
+SEND_S = 30.0
 """For a peer to take some bytes of an answer."""
 _GRACE_S = 3.0
 _H2_PREFACE = b"PRI * HTTP/2"
@@ -71,15 +71,9 @@ class Connections:
         if not self._crowd.has_room(None if self._is_shared else address):
             await trio.aclose_forcefully(stream)
             return
-        with self._crowd.member(address):
+        with self._crowd.member(address), trio.CancelScope() as scope:
             try:
-                await _Server(
-                    self._app,
-                    self._config,
-                    self._context,
-                    ConnectionState({}),
-                    _Patient(stream),  # type: ignore[arg-type]
-                )
+                await _Server(self._app, self._config, self._context, ConnectionState({}), _Patient(stream, scope))  # type: ignore[arg-type]
             except Exception:  # one connection's trouble is not another's
                 _log.exception("a connection from %s", address)
             finally:
@@ -95,10 +89,11 @@ class _Server(TCPServer):
 
 
 class _Patient:
-    """A stream whose peer may be slow to read, but not for ever, and that speaks HTTP/1."""
+    """A stream whose peer may be slow to read, but not for ever, and that speaks HTTP/1. Else the connection ends."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, connection: trio.CancelScope) -> None:
         self._stream = stream
+        self._connection = connection
         self._is_new = True
         self.socket = stream.socket
 
@@ -111,11 +106,10 @@ class _Patient:
 
     async def send_all(self, data: bytes) -> None:
         # What calls this is shielded, so nothing but this ends it.
-        with trio.move_on_after(_SEND_S) as scope:
+        with trio.move_on_after(SEND_S) as scope:
             await self._stream.send_all(data)
         if scope.cancelled_caught:
-            await trio.aclose_forcefully(self._stream)
-            raise trio.BrokenResourceError("the peer reads nothing")
+            self._connection.cancel()
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()

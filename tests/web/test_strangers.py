@@ -1,6 +1,7 @@
 """What the page's server does for those who mean harm, or break: real sockets, and the same server afterwards."""
 
 import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -18,8 +19,8 @@ def still_serves(served: Served) -> bool:
 
 
 def serves_again(served: Served) -> bool:
-    """As soon as it has noticed that others have gone."""
-    until_s = time.monotonic() + 20
+    """As soon as it has noticed that others have gone, which is less than the time that it gives a head."""
+    until_s = time.monotonic() + 6
     while time.monotonic() < until_s:
         try:
             if still_serves(served):
@@ -180,19 +181,24 @@ def test_a_body_that_comes_a_byte_at_a_time_is_cut_off_in_words(tmp_path: Path) 
 
 
 def test_who_sends_on_after_the_answer_holds_nothing(tmp_path: Path) -> None:
-    """More than its queue takes, at once, to a server that has said no already: its connection must come to an end."""
-    short = "from image_workers.web import edge; edge.LINGER_S = 0.3"
-    with Served(tmp_path, "connections: 8", impatient=short) as served:
-        for _ in range(6):
-            with served.socket() as peer:
-                try:
-                    peer.sendall(head("POST", "/pictures", Transfer_Encoding="chunked", Content_Type="text/html"))
-                    for _ in range(100):
-                        peer.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
-                except OSError:
-                    pass
-                assert b"415" in read_all(peer)[:20]
-        assert still_serves(served)
+    """More than its queue takes, to a server that waits for the daemon and then says no: the connection must end."""
+    short = "from image_workers.web import app, edge; app.DAEMON_S = 0.5; edge.LINGER_S = 0.3"
+    with Served(tmp_path, impatient=short) as served:
+        os.kill(served.daemon.pid, signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                with served.socket() as peer:
+                    peer.settimeout(5)
+                    try:
+                        peer.sendall(head("POST", "/pictures", Transfer_Encoding="chunked"))
+                        for _ in range(100):
+                            peer.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                    except OSError:
+                        pass
+                    assert b"503" in read_all(peer)[:20]
+        finally:
+            os.kill(served.daemon.pid, signal.SIGCONT)
+        assert serves_again(served)
 
 
 def test_thousands_of_listeners_find_a_limit(tmp_path: Path) -> None:
@@ -251,6 +257,19 @@ def test_rates_have_a_limit_and_say_when_to_come_again(tmp_path: Path) -> None:
         assert (again.status, again.json["error"]) == (429, "more than 2 uploads a minute")
         assert 1 <= int(again.headers["retry-after"]) <= 30
         assert len(served.files("images")) == 1
+
+
+def test_who_asks_and_never_reads_is_let_go(tmp_path: Path) -> None:
+    short = "from image_workers.web import listening; listening.SEND_S = 1"
+    with Served(tmp_path, "connections: 4", impatient=short) as served, served.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(3)
+        try:
+            for _ in range(1000):
+                peer.sendall(head("GET", "/page.js"))
+        except OSError:
+            pass
+        assert serves_again(served)  # of four connections, one address has one
 
 
 def test_behind_a_proxy_the_last_word_of_its_header_is_the_address(tmp_path: Path) -> None:
