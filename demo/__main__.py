@@ -179,6 +179,8 @@ def main() -> int:
     parser.add_argument("--bucket", choices=["directory", "oss"], default="directory", help="default: %(default)s")
     parser.add_argument("--serve", action="store_true", help="the page stays up until Ctrl-C")
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has it ignored: nothing may stay behind
+        signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     for leftover in ("run", "bucket"):
         shutil.rmtree(FOLDER / leftover, ignore_errors=True)

@@ -31,11 +31,10 @@ def serve(config: Path) -> None:
         try:
             from image_workers.web import server
         except ModuleNotFoundError as error:
-            if error.name not in ("starlette", "hypercorn", "python_multipart"):
+            missing = (error.name or "").partition(".")[0]
+            if missing not in ("starlette", "hypercorn", "python_multipart"):
                 raise
-            raise ConfigError(
-                f"serve needs {error.name}, which cannot be found; pip install 'periodicd[serve]'"
-            ) from None
+            raise ConfigError(f"serve needs {missing}, which cannot be found; pip install 'periodicd[serve]'") from None
         settings = load(config)
         check_folder(settings)
         scratch = scratch_of(settings)
