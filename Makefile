@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # guetzli for the image workers; for tests: Go and its MessagePack-RPC, a stranger's client; a wall clock that can be stepped;
-# a look at system calls. For benchmarks: two other servers, beside which ours is measured.
-DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace beanstalkd gearman-job-server
+# a look at system calls; a browser for the page. For benchmarks: two other servers, beside which ours is measured.
+DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace chromium-headless-shell \
+	fonts-dejavu-core beanstalkd gearman-job-server
 # The vendor's own signing code, for the bucket that speaks OSS. Node and npm are in the virtual environment.
 NODE_MODULES := demo/oss/node_modules
 
@@ -49,8 +50,8 @@ wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core fo
 		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
 	done
 
-demo: setup  ## photographs through the whole chain; BUCKET=oss uploads to a server that checks as OSS does
-	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET))
+demo: setup  ## photographs through the whole chain; SERVE=1 keeps its page up; BUCKET=oss: a server that checks as OSS does
+	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET)) $(if $(SERVE),--serve)
 
 bench: setup  ## what the daemon does in a second here, and beside other servers; JSON=file; AGAINST=REV compares with another revision
 	$(BIN)/python -m bench $(if $(JSON),--json $(JSON)) $(if $(AGAINST),--against $(AGAINST))

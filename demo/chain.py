@@ -4,6 +4,7 @@ The demo and the tests that kill its programs in the middle use the same code.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 from periodic_client import CannotConnect, Client, ConnectionLost
 
 SUFFIXES = ("_fw1024.jpg", "_fw500.jpg", "_fw192.jpg", "_fw64.jpg")
+LINE_COLUMNS = 79
 START_S = 15.0
 STOP_S = 30.0
 
@@ -72,6 +74,16 @@ class Chain:
 
     def start_worker(self, name: str = "image-workers", config: str | None = None) -> None:
         self._start(name, "image_workers", config or self._config)
+
+    def start_page(self) -> str:
+        """Returns its address as soon as it listens. Raises ChainError."""
+        self._start("page", "image_workers", "serve", self._config)
+        deadline = time.monotonic() + START_S
+        while not (found := re.search(r"the page is at (http://\S+)", self._log("page").read_text())):
+            if self._processes["page"].poll() is not None or time.monotonic() > deadline:
+                raise ChainError(f"the page did not start; see {self._log('page')}")
+            time.sleep(0.05)
+        return found[1]
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
         self.start(name, sys.executable, "-m", module, *arguments)
@@ -204,6 +216,15 @@ def idle(status: dict[str, Any]) -> bool:
         for function in status["functions"]
         if function["func"] != "remove"
     )
+
+
+def progress(what: str, status: dict[str, Any], after_s: float) -> str:
+    """One line, which fits the narrowest terminal."""
+    counts = {state: sum(each[state] for each in status["functions"]) for state in ("running", "waiting")}
+    counts["waiting"] -= sum(each["waiting"] for each in status["functions"] if each["func"] == "remove")
+    busy = ", ".join(each["func"] for each in status["functions"] if each["running"])
+    line = f"{after_s:3.0f} s  {what}: {counts['running']} running, {counts['waiting']} waiting  {busy}"
+    return line if len(line) <= LINE_COLUMNS else f"{line[: LINE_COLUMNS - 3]}..."
 
 
 def _decode(key: str, content: bytes) -> None:

@@ -20,6 +20,7 @@ from image_workers.making.forms import WHITE, Colour, Fit, Form, Format, Recipe
 from image_workers.names import MAX_NAME_BYTES, Layout, type_of_name
 from image_workers.stores.settings import DirectoryConfig, StoreConfig, check_separate, read_bucket, read_root
 from image_workers.values import Read, daemon, duration, folder, megapixels, read_document, section, text
+from image_workers.web.settings import ServeConfig
 
 Enabled = Literal["here", "elsewhere", "off"]
 """Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
@@ -216,6 +217,7 @@ class Config(
     decoding_keys: DecodingConfig = DecodingConfig()
     compress_originals: bool = False
     strip: Annotated[Strip, Read(_strip)] = "no"
+    serve: ServeConfig = ServeConfig()
 
     @property
     def root(self) -> StoreConfig:

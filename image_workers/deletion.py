@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
+from image_workers.chain import job
 from image_workers.config import Config
-from image_workers.functions import COMPRESSING, Function, Step, function, job
+from image_workers.functions import COMPRESSING, Function, Step, function
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores import Store
 

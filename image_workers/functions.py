@@ -39,22 +39,18 @@ from typing import Any, BinaryIO, TypeVar
 
 import trio
 
-from image_workers import metadata, pictures
+from image_workers import metadata
+from image_workers.chain import KEY, SOURCE, Chain, job
 from image_workers.config import Config, ResizeConfig
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
 from image_workers.guetzli import Guetzli
-from image_workers.names import type_of_name
+from image_workers.intake import START_BYTES, picture_type
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
 from image_workers.stores import Store
-from periodic_client import Done, Failed, Job, NewJob, Retry
+from periodic_client import Done, Failed, Job, NewJob
 
-RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
-"""Waits of c*(10+c) seconds after c earlier failures; the 17th failure is the last. 2,440 s of waiting in all."""
-
-_LEASE_MS = 300_000
-"""It is extended while the step moves, so this is only how long a job waits for a machine that fell over."""
 _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
 _OLDER_NAMES = {"upload-next-guetzli": "upload-next-compress", "guetzli": "compress"}
@@ -63,14 +59,10 @@ COMPRESSING = ("upload-next-guetzli", "upload-next-compress", "guetzli", "compre
 """In the order of the chain."""
 _WAITS_FOR = "waits-for"
 """The header of a removal that says for what."""
-_KEY, _SOURCE, _THEN = "key", "source", "then"
-"""Headers for a stranger's upload worker: which object, made from which file, and which function comes next."""
 
 _NEVER_DOES = (Refused, FileExistsError, IsADirectoryError, NotADirectoryError)
 """The OSErrors are those of a name that goes through a file, or is that of a folder. Any other may be gone the next
 time: a full disk, and also a missing file, since a shared file system may show a new file late."""
-
-_START_BYTES = 4096
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -130,17 +122,6 @@ def function(func: str, limit: int, step: AsyncStep) -> Function:
     return Function(func, limit, partial(perform, step))
 
 
-def job(
-    func: str,
-    name: str,
-    workload: bytes = b"",
-    delay_ms: int | None = None,
-    headers: dict[str, str] | None = None,
-) -> NewJob:
-    """A job as all that follow are: with the one lease and the one retry rule."""
-    return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
-
-
 async def reader(config: Config, look: Look, name: str) -> str | None:
     """A job that writes the file, reads it or compares with it, in words.
 
@@ -175,6 +156,7 @@ class ImageFunctions:
     ) -> None:
         self._config = config
         self._layout = config.layout
+        self._chain = Chain(config)
         self._root = root
         self._bucket = bucket
         self._guetzli = guetzli
@@ -212,10 +194,9 @@ class ImageFunctions:
         self._layout.check_original(name)
         if not workload:
             raise Refused("the workload is empty; it must be the content of the file")
-        _picture_type(name, workload)
+        picture_type(name, workload)
         version = self._root.write(name, workload, progress)
-        resizes = (job(func, name) for func in self._config.groups)
-        return Step(f"{len(workload)} bytes", (self._upload(name), *resizes, *self._removal(name, version)))
+        return Step(f"{len(workload)} bytes", self._chain.saved(name, version))
 
     async def resize(
         self, resizes: tuple[ResizeConfig, ...], name: str, _workload: bytes, progress: Progress = UNWATCHED
@@ -230,7 +211,7 @@ class ImageFunctions:
         for resize, thumbnail in zip(resizes, thumbnails, strict=True):
             output = self._layout.thumbnail(name, resize.suffix)
             version = await self._in_thread(self._root.write, output, thumbnail, progress)
-            jobs += [self._upload(output), *self._removal(output, version)]
+            jobs += [self._chain.upload(output), *self._chain.removal(output, version)]
         return Step(f"{len(content)} -> {' + '.join(str(len(each)) for each in thumbnails)} bytes", tuple(jobs))
 
     def upload(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -240,7 +221,7 @@ class ImageFunctions:
     def upload_next_compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         self._layout.compressed(name)  # refuses a name that compress would
         put = self._put(name, progress)
-        compresses = self._config.compress != "off" and self._may_compress(name) and put.kind == "image/jpeg"
+        compresses = self._config.compress != "off" and self._chain.may_compress(name) and put.kind == "image/jpeg"
         return Step(f"{put.size} bytes", (job("compress", name),) if compresses else ())
 
     async def compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
@@ -260,7 +241,7 @@ class ImageFunctions:
         put = self._put(name, progress)
         if source and self._changed(source, workload):
             return self._saved_anew(source)
-        return Step(f"{put.size} bytes", self._removal(name, put.version))
+        return Step(f"{put.size} bytes", self._chain.removal(name, put.version))
 
     def unpublish(self, name: str, _workload: bytes, _progress: Progress = UNWATCHED) -> Step:
         """Remove the object that `name`, the file of an original or a thumbnail, was put to."""
@@ -274,7 +255,7 @@ class ImageFunctions:
         """The workload is the version of the file to remove, or empty for any."""
         version = await self._in_thread(self._root.version, name)
         if version is not None and workload and version.encode() != workload:
-            return Step("left: it was written anew; removed later", self._removal(name, version))
+            return Step("left: it was written anew; removed later", self._chain.removal(name, version))
         if version is not None and (found := await reader(self._config, self._look, name)):
             return Step(f"left: it waits for {found}", (self._removal_after(name, workload, found),))
         # Also if there is none: its empty folder may have been left.
@@ -300,7 +281,7 @@ class ImageFunctions:
         assert self._bucket is not None
         key = self._layout.key(name)
         with self._root.open(name, progress) as (file, version):
-            kind = _picture_type(name, file.read(_START_BYTES))
+            kind = picture_type(name, file.read(START_BYTES))
             file.seek(0)
             content: BinaryIO = file
             if self._config.strip != "no" and self._layout.is_original(name):
@@ -315,18 +296,9 @@ class ImageFunctions:
         content, version = self._root.read(name, self._config.max_bytes, progress)
         return metadata.stripped(content, self._config.strip), version
 
-    def _may_compress(self, name: str) -> bool:
-        if self._layout.is_original(name):
-            return self._config.compress_originals
-        return self._config.encoder == "guetzli" and self._resize(name).format == "jpeg"
-
-    def _resize(self, thumbnail: str) -> ResizeConfig:
-        _, suffix = self._layout.original(thumbnail)
-        return next(each for each in self._config.resizes if each.suffix == suffix)
-
     def _to_compress(self, name: str, progress: Progress) -> "_Source":
         self._layout.compressed(name)
-        if not self._may_compress(name):
+        if not self._chain.may_compress(name):
             raise LeftAsIs(
                 "an original keeps its bytes; compress-originals is not set"
                 if self._layout.is_original(name)
@@ -353,7 +325,7 @@ class ImageFunctions:
         return result if source.made_of else metadata.carried_over(source.content, result)
 
     async def _thumbnail_pixels(self, name: str, original: bytes) -> Compressible:
-        resize = self._resize(name)
+        resize = self._chain.resize(name)
         group = self._config.groups[resize.func]
         if not self._config.can_gain_by_guetzli(resize):
             raise LeftAsIs(
@@ -375,11 +347,11 @@ class ImageFunctions:
         if self._changed(name, source.version.encode()):
             raise LeftAsIs("it was saved anew, and its own compression follows")
         compressed = self._layout.compressed(name)
-        headers = {_KEY: self._layout.key(name), _SOURCE: name}
+        headers = {KEY: self._layout.key(name), SOURCE: name}
         upload = job("upload-next-remove", compressed, source.version.encode(), headers=headers)
         return Step(
             f"{size} -> {len(result)} bytes",
-            (upload, *self._removal(compressed, self._root.write(compressed, result, progress))),
+            (upload, *self._chain.removal(compressed, self._root.write(compressed, result, progress))),
         )
 
     def _changed(self, name: str, version: bytes) -> bool:
@@ -388,18 +360,7 @@ class ImageFunctions:
         return current is not None and current.encode() != version
 
     def _saved_anew(self, source: str) -> Step:
-        return Step(f"{source!r} was saved anew and is uploaded again", (self._upload(source),))
-
-    def _upload(self, name: str) -> NewJob:
-        headers = {_KEY: self._layout.key(name)}
-        if self._config.compress != "off" and self._may_compress(name):
-            headers[_THEN] = "compress"
-        return job("upload-next-compress", name, headers=headers)
-
-    def _removal(self, name: str, version: str) -> tuple[NewJob, ...]:
-        if self._config.remove == "off":
-            return ()
-        return (job("remove", name, version.encode(), delay_ms=self._config.cache_ms),)
+        return Step(f"{source!r} was saved anew and is uploaded again", (self._chain.upload(source),))
 
     def _removal_after(self, name: str, version: bytes, reader: str) -> NewJob:
         delay_ms = min(_LOOK_AGAIN_MS, self._config.cache_ms)
@@ -425,19 +386,3 @@ class _Source:
     content: bytes
     version: str
     made_of: bytes | None = None
-
-
-def _picture_type(name: str, content: bytes) -> str:
-    """The media type of the content by its first bytes. Raises `Refused` unless it is a picture's, under such a name.
-
-    A bucket is public, and a page in it runs in the name of its domain.
-    """
-    kind = pictures.content_type(content[:_START_BYTES])
-    if kind == "image/heic" and not pictures.can_open(kind):
-        raise Refused(f"{name!r} is a HEIC picture, which needs one package more: pip install 'periodicd[heic]'")
-    if not pictures.can_open(kind):
-        raise Refused(f"{name!r} does not begin as a JPEG, PNG, WebP, GIF or AVIF picture; nothing else is published")
-    said = type_of_name(name)
-    if said is not None and (not said.startswith("image/") or said == "image/svg+xml"):
-        raise Refused(f"the name {name!r} is that of {said}; a web server would not send it as a picture")
-    return kind

@@ -109,6 +109,11 @@ class Store(ABC):
         """Store the content under `name`, and return its version. What a reader is told it is does not matter."""
         return self.put(name, io.BytesIO(content), "application/octet-stream", progress)
 
+    def size(self, name: str) -> int | None:
+        """How many bytes the name holds, None if there is nothing. Cheap also where `stat` must read them all."""
+        found = self.stat(name)
+        return found.size if found else None
+
     def version(self, name: str) -> str | None:
         """The version of what the name holds, None if there is nothing."""
         found = self.stat(name)

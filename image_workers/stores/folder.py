@@ -66,6 +66,13 @@ class FolderStore(Store):
         except FileNotFoundError:
             return None
 
+    def size(self, name: str) -> int | None:
+        try:
+            status = self.path(name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
     @contextmanager
     def open(
         self, name: str, progress: Progress = UNWATCHED, max_bytes: int | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from demo.chain import SUFFIXES, Chain, idle
+from demo.chain import LINE_COLUMNS, SUFFIXES, Chain, idle, progress
 from tests.image_workers.hostile import progressive
 from tests.image_workers.processes import all_end, children, hang
 
@@ -184,3 +184,10 @@ def test_a_worker_ends_while_its_children_hang_and_takes_them_with_it(
 
 def started(status: dict[str, Any], func: str) -> int:
     return sum(each["started"] for each in status["functions"] if each["func"] == func)
+
+
+def test_the_line_of_the_demo_fits_a_narrow_terminal() -> None:
+    functions = [{"func": f"resize-{width}", "running": 1000, "waiting": 100_000} for width in range(1, 100)]
+    line = progress("photographs", {"functions": functions}, 12_345)
+    assert len(line) <= LINE_COLUMNS < 80
+    assert line.startswith("12345 s  photographs: 99000 running, 9900000 waiting  resize-1, ")

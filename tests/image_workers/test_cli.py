@@ -63,6 +63,18 @@ def test_a_missing_jpegli_exits_2_and_says_what_to_install(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml"], "nothing was made"
 
 
+def test_serve_without_its_packages_exits_2_and_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("")
+    without = "import sys; sys.modules['starlette'] = None; from image_workers.__main__ import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", without, "serve"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "serve needs starlette" in ended.stderr
+    assert "pip install 'periodicd[serve]'" in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml"], "nothing was made"
+
+
 def test_a_bad_url_in_the_environment_exits_2(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("")
     ended = run(tmp_path, PERIODIC_URL="http://localhost")

@@ -18,6 +18,7 @@ from image_workers.decoder import Limits
 from image_workers.errors import ConfigError
 from image_workers.making.forms import Form, Recipe
 from image_workers.stores.settings import DirectoryConfig, OssConfig, StoreKeys
+from image_workers.web.settings import Rate, ServeConfig
 from periodic_client.words import fields_of
 
 EXAMPLE = Path(__file__).parents[2] / "image_workers/example.yml"
@@ -452,9 +453,9 @@ class TestOss:
 def test_every_key_of_the_example_is_known_and_every_key_is_in_it() -> None:
     """The example explains each key; what it leaves at its default stands behind a #."""
     text = EXAMPLE.read_text()
-    for kind in (Config, ResizeConfig, GuetzliConfig, DecodingConfig, ScratchConfig, StoreKeys):
+    for kind in (Config, ResizeConfig, GuetzliConfig, DecodingConfig, ScratchConfig, StoreKeys, ServeConfig, Rate):
         for each in fields_of(kind):
-            assert re.search(rf"^[#\s]*(- \{{.*)?\b{re.escape(each.name)}: ", text, re.MULTILINE) or (
+            assert re.search(rf"^[#\s]*(- \{{.*|[a-z-]+: \{{.*)?\b{re.escape(each.name)}: ", text, re.MULTILINE) or (
                 f"\n{each.name}:\n" in text
             ), each.name
 

@@ -41,6 +41,17 @@ def test_a_file_is_written_read_and_removed(root: FolderStore) -> None:
     assert tree(root.folder) == {}
 
 
+def test_the_size_is_that_of_a_file_and_of_nothing_else(root: FolderStore) -> None:
+    root.write("a/x.jpg", b"content")
+    (root.folder / "a" / "pipe").symlink_to("/etc/passwd")
+    assert root.size("a/x.jpg") == 7
+    assert root.size("a") is None
+    assert root.size("a/y.jpg") is None
+    assert root.size("a/x.jpg/z") is None
+    with pytest.raises(Refused):
+        root.size("a/pipe")
+
+
 def test_another_content_is_another_version_however_soon_it_comes(root: FolderStore) -> None:
     versions = [root.write("x", b"same size %02d" % number) for number in range(50)]
     assert len(set(versions)) == 50

@@ -17,12 +17,12 @@ import pytest
 import trio
 
 from demo.oss import ACCESS_ID, ACCESS_KEY, BUCKET, OssServer
-from image_workers.cli import prepare
 from image_workers.config import parse
 from image_workers.decoder import Decoder
 from image_workers.errors import ConfigError, Refused
 from image_workers.functions import ImageFunctions
 from image_workers.progress import Progress, Stopped, keep
+from image_workers.starting import prepare
 from image_workers.stores import Stat
 from image_workers.stores.folder import FolderStore
 from image_workers.stores.oss import OssStore
@@ -514,7 +514,8 @@ class TestAtTheStart:
         )
 
     def test_a_directory_needs_no_oss2(self, tmp_path: Path) -> None:
-        program = "import sys; from image_workers.cli import load, prepare; from pathlib import Path\n"
-        program += "prepare(load(Path('config.yml'))); sys.exit('oss2' in sys.modules)"
+        program = "import sys; from image_workers.config import load; from pathlib import Path\n"
+        program += "from image_workers.starting import prepare; prepare(load(Path('config.yml')))\n"
+        program += "sys.exit('oss2' in sys.modules)"
         (tmp_path / "config.yml").write_text("")
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
