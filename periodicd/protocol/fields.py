@@ -411,6 +411,9 @@ class Outcome(Said):
             0,
         ),
     ] = None
+    locks: Annotated[Weights | None, says("with `later`: what the job takes of each lock from now on", "as before")] = (
+        None
+    )
     submit: Annotated[
         Jobs | None, says("follow-on jobs, stored in the same commit as this outcome or not at all", "empty")
     ] = None
@@ -420,10 +423,12 @@ class Done(Outcome):
     reason: Any = None
     final: Any = None
     delay_ms: Any = None
+    locks: Any = None
 
 
 class Failed(Outcome):
     data: Any = None
+    locks: Any = None
 
 
 class Later(Outcome):

@@ -47,6 +47,8 @@ class Outcome(NamedTuple):
     delay_ms: int = 0
     submit: tuple[Submission, ...] = ()
     data: bytes = b""
+    locks: dict[str, int] | None = None
+    """What the job takes from now on. None: as before."""
 
 
 class WatchCursor(NamedTuple):
@@ -235,7 +237,7 @@ def outcome(value: Any, rules: Rules) -> Outcome:
     delay_ms = said.delay_ms or 0
     _until(delay_ms, "outcome.delay_ms", rules.now_ms)
     if said.outcome == "later":
-        return Outcome("later", delay_ms=delay_ms, submit=follow_ons)
+        return Outcome("later", delay_ms=delay_ms, submit=follow_ons, locks=said.locks)
     return Outcome("failed", said.reason or "", said.final or False, delay_ms, follow_ons)
 
 

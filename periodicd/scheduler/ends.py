@@ -70,7 +70,7 @@ def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tupl
     history = History.of(job)
     match how:
         case Outcome(outcome="later"):
-            return Release(end, now_ms + how.delay_ms, None, history)
+            return Release(end, now_ms + how.delay_ms, None, history, how.locks)
         case Outcome():
             return _failed(job, end, how, None)
         case RanOut():
@@ -109,7 +109,7 @@ def _after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, 
     if job.state is State.DEAD or how.final:
         return Bury(end, job.ended_at_ms or now_ms, None, history)
     told_to_wait = how.outcome == "later" or how.delay_ms
-    return Release(end, now_ms + how.delay_ms if told_to_wait else job.due_at_ms, None, history)
+    return Release(end, now_ms + how.delay_ms if told_to_wait else job.due_at_ms, None, history, how.locks)
 
 
 def why_lost(how: RanOut | Lost | CutOff | Returned) -> str:
@@ -143,6 +143,8 @@ def carry_out(job: Job, ending: Release) -> None:
     """The store has done it: the job waits as it says."""
     job.state, job.dated, job.lease_until_at_ms = State.WAITING, False, None
     job.due_at_ms, job.handle = ending.due_at_ms, ending.handle
+    if ending.locks is not None:
+        job.locks = ending.locks or None
     for key, value in ending.history._asdict().items():
         setattr(job, key, value)
 

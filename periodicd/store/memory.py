@@ -24,13 +24,14 @@ _NEW_LIFE: dict[str, Any] = {
 """What a requeued job begins with."""
 
 
-class _Order:
-    """Of the model what concerns the order among jobs."""
+class _Beside:
+    """Of the model what stands beside the jobs: what is set of functions and locks, and how jobs ended."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._functions: dict[str, Function] = {}
         self._locks: dict[str, Lock] = {}
+        self._endings: dict[int, Kept] = {}
 
     def _set_function(self, op: order.SetFunction) -> None:
         self._functions.pop(op.func, None)
@@ -70,11 +71,30 @@ class _Order:
         standing = [_stands_at(job) for job in self._jobs.values()]
         return {lock: min(op.limit, sum(lock in each for each in standing)) for lock in op.locks}
 
+    def _last(self, func: str, name: str, at_ms: int, job_id: int | None = None) -> JobEnd | None:
+        """Of the endings of this name that are remembered: that of this job, or else the newest."""
+        ends = [each.end for each in self._endings.values() if each[:2] == (func, name) and each.until_at_ms > at_ms]
+        of_job = [end for end in ends if end.id == job_id]
+        return max(of_job or ends, key=lambda end: end.id, default=None)
 
-class MemoryStore(_Order):
+    def _forget(self, op: ops.Forget) -> int:
+        first = sorted(self._endings.values(), key=lambda kept: (kept.until_at_ms, kept.end.id))
+        forgotten = 0
+        for kept in first[: op.limit]:
+            size = sum(each.end.data_bytes for each in self._endings.values())
+            if kept.until_at_ms > op.at_ms and len(self._endings) <= op.kept and size <= op.kept_bytes:
+                break
+            del self._endings[kept.end.id]
+            forgotten += 1
+        return forgotten
+
+    def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
+        return (kept := self._endings.get(op.id)) and kept.end
+
+
+class MemoryStore(_Beside):
     def __init__(self) -> None:
         super().__init__()
-        self._endings: dict[int, Kept] = {}
         self._boot = 0
         self._next_id = 1
         self._one_at_a_time = threading.Lock()
@@ -189,12 +209,6 @@ class MemoryStore(_Order):
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
         del self._jobs[job.id]
 
-    def _last(self, func: str, name: str, at_ms: int, job_id: int | None = None) -> JobEnd | None:
-        """Of the endings of this name that are remembered: that of this job, or else the newest."""
-        ends = [each.end for each in self._endings.values() if each[:2] == (func, name) and each.until_at_ms > at_ms]
-        of_job = [end for end in ends if end.id == job_id]
-        return max(of_job or ends, key=lambda end: end.id, default=None)
-
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
         if front is None:
@@ -230,7 +244,14 @@ class MemoryStore(_Order):
         return self._end_run(op.end, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
-        changes = {"state": State.WAITING, "dated": False, "due_at_ms": op.due_at_ms, "handle": op.handle}
+        changes: dict[str, Any] = {
+            "state": State.WAITING,
+            "dated": False,
+            "due_at_ms": op.due_at_ms,
+            "handle": op.handle,
+        }
+        if op.locks is not None:
+            changes["locks"] = op.locks or None
         return self._end_run(op.end, changes | op.history._asdict())
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
@@ -274,17 +295,6 @@ class MemoryStore(_Order):
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
 
-    def _forget(self, op: ops.Forget) -> int:
-        first = sorted(self._endings.values(), key=lambda kept: (kept.until_at_ms, kept.end.id))
-        forgotten = 0
-        for kept in first[: op.limit]:
-            size = sum(each.end.data_bytes for each in self._endings.values())
-            if kept.until_at_ms > op.at_ms and len(self._endings) <= op.kept and size <= op.kept_bytes:
-                break
-            del self._endings[kept.end.id]
-            forgotten += 1
-        return forgotten
-
     def _purge(self, op: ops.Purge) -> int:
         dead = [job for job in self._by_id() if job.state is State.DEAD]
         dead.sort(key=lambda job: (job.ended_at_ms, job.id))
@@ -311,9 +321,6 @@ class MemoryStore(_Order):
         return ops.GetResult(
             "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), has_behind), last
         )
-
-    def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
-        return (kept := self._endings.get(op.id)) and kept.end
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)

@@ -233,6 +233,8 @@ class Release(Op["Ended"], frozen=True):
     handle: str | None
     """None once the run was reported: nothing more is accepted about it."""
     history: History
+    locks: dict[str, int] | None = None
+    """What the job takes from now on. None: as before."""
 
 
 class Bury(Op["Ended"], frozen=True):

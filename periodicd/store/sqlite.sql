@@ -53,7 +53,7 @@ WHERE id = ? AND state = 1;
 
 -- release: A run ended, if it has this handle, and its job waits again.
 UPDATE jobs
-SET state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
+SET locks = CASE WHEN ? THEN ? ELSE locks END, state = 0, lease_until_at_ms = NULL, dated = 0, due_at_ms = ?, handle = ?, attempt = ?, failures = ?, crashes = ?,
 restarts = ?, suspect = ?, reason = ?, errors = ?, started_at_ms = ?
 WHERE id = ? AND handle IS coalesce(?, handle);
 

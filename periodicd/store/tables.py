@@ -4,6 +4,7 @@ Beside the tables it remembers who waits behind whom, and how many jobs each fun
 step and would be looked up again and again.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable
 from itertools import groupby
@@ -242,7 +243,8 @@ class Tables:
         if end.id in self._behind:
             return self._end_with_behind(end)
         row = (
-            op.due_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
+            op.locks is not None, json.dumps(op.locks) if op.locks else None, op.due_at_ms, op.handle,
+            past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
             past.reason, text_of(past.errors), past.started_at_ms, end.id, end.handle,
         )  # fmt: skip
         func, state = self._func_and_state(end.id) if self.counts.parked else ("", State.RUNNING)

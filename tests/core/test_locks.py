@@ -423,3 +423,19 @@ def test_what_is_kept_for_a_date_that_a_stepped_clock_has_before_it_again_is_fre
     daemon.later(0, wall_ms=-3_600_000)
     submitted(daemon, "b", func="g")
     assert other.names() == ["b"]
+
+
+def test_a_run_that_learns_what_it_needs_waits_for_it() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), submitted(daemon, "a", lock="big")
+    client.submit("b")
+    holder, run = runner.take(), runner.take()
+    run.respond({"outcome": "later", "locks": {"big": 1}})
+    assert daemon.job("f", "b")["locks"] == {"big": 1}
+    assert states(daemon, "b") == {"b": "parked"}
+    holder.respond()
+    again = runner.take()
+    assert (again.name, again.job["attempt"]) == ("b", 2)
+    again.respond({"outcome": "later", "locks": {}})
+    assert daemon.job("f", "b")["locks"] == {}
+    daemon.allow("run")

@@ -500,6 +500,7 @@ class Worker(Actor):
         if choice < 0.75:
             return {
                 "outcome": "later",
+                "locks": rng.choice((None, None, {}, {"k": 1}, {"m": 2})),
                 "delay_ms": rng.choice((0, 10, 1_000)),
                 "submit": self._follow_ons(job),
             }

@@ -701,3 +701,9 @@ class Conformance:
         self.parked(store, 1, "a")
         moved = self.do(store, ops.Move("f", "a", 300, True, 2))
         assert (moved.result, moved.job.state, moved.job.due_at_ms) == ("moved", State.WAITING, 300)
+
+    def test_a_job_that_waits_again_may_have_other_locks(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, locks={"k": 1})), claim(1))
+        for said, kept in ((None, {"k": 1}), ({"l": 2}, {"l": 2}), ({}, None)):
+            self.do(store, replace(release(1), locks=said))
+            assert self.fetch(store, 1).locks == kept

@@ -79,7 +79,7 @@ steps = st.lists(
     )
     | st.builds(ops.Extend, ids, int64)
     | st.builds(ops.Delete, ends, st.sampled_from(["done", "cancelled"]))
-    | st.builds(ops.Release, ends, millis, kept_handles, histories)
+    | st.builds(ops.Release, ends, millis, kept_handles, histories, st.none() | st.just({}) | st.just({"k": 2}))
     | st.builds(ops.Bury, ends, millis, kept_handles, histories)
     | st.builds(ops.Purge, millis, counts, counts)
     | st.builds(ops.Forget, millis, counts, st.integers(0, 20), counts)
