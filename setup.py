@@ -19,11 +19,13 @@ The pages named here are in the source distribution: `pip download --no-deps --n
 CORE = [
     *sorted(map(str, Path("periodicd/scheduler").glob("*.py"))),
     "periodicd/engine.py",
+    "periodicd/protocol/order.py",
     "periodicd/protocol/requests.py",
     "periodicd/protocol/answers.py",
     "periodicd/store/statements.py",
     "periodicd/store/counts.py",
     "periodicd/store/groups.py",
+    "periodicd/store/lines.py",
     "periodicd/store/tables.py",
 ]
 

@@ -1,4 +1,4 @@
-"""Commands of ``periodic`` that steer jobs: cancel, move, end-run."""
+"""Commands of ``periodic`` that steer jobs: cancel, move, end-run; and explain, which says what holds one back."""
 
 from functools import partial
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id
-from periodic_client.cli_target import Target, for_each_name
+from periodic_client.cli_output import show, show_json, visible
+from periodic_client.cli_target import ABSENT, Target, for_each_name
 from periodic_client.cli_values import Duration, Time
 from periodic_client.client import Client
 
@@ -78,3 +79,21 @@ def end_run(
 ) -> None:
     """End runs that hang, as if their workers had reported so. The workers are told; whether they stop is theirs."""
     for_each_name(target, partial(Client.end_run, **options), func, names, id_, as_json)
+
+
+@click.command()
+@click.argument("func")
+@click.argument("name")
+@only_id
+@as_json
+@click.pass_obj
+def explain(target: Target, func: str, name: str, id_: int | None, as_json: bool) -> None:
+    """Say why a job does not run: a sentence for each thing that holds it back."""
+    gates = target.ask(lambda client: client.explain(func, name, id=id_))
+    if as_json:
+        show_json(gates)
+    else:
+        sentences = [gate["text"] for gate in gates] or ["nothing holds it back: it is about to run"]
+        show("\n".join(map(visible, sentences)))
+    if any(gate["code"] == "absent" for gate in gates):
+        raise click.exceptions.Exit(ABSENT)

@@ -21,6 +21,8 @@ from periodic_client.wire import PeriodicError, limits
 JobMap = dict[str, Any]
 """A job as ``get`` and ``list`` show it; the keys are in protocol.md."""
 JobMaps = list[JobMap]
+GateMaps = list[dict[str, Any]]
+"""What is closed to a job, as ``explain`` shows it; the keys are in protocol.md."""
 FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
 WorkerMap = dict[str, Any]
@@ -199,6 +201,15 @@ class Client(Matching):
         options = {"id": id, "workload": workload} | ({"data": True} if data else {})
         answer = await self.request("get", func, name, options)
         return Look(answer.get("job"), answer.get("worker"), answer.get("last"))
+
+    async def explain(self, func: str, name: str, *, id: int | None = None) -> GateMaps:  # noqa: A002
+        """Why the job does not run: what is closed to it, with the keys of protocol.md. Nothing: it is about to run.
+
+        With ``id`` only the job that has it, also one behind another.
+        """
+        answer = await self.request("explain", func, name, {"id": id})
+        gates: GateMaps = answer["gates"]
+        return gates
 
     async def list_page(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVarTuple
 
-from periodicd.protocol import fields, requests
+from periodicd.protocol import fields, order, requests
 from periodicd.protocol.requests import Rules
 from periodicd.protocol.words import take
 from periodicd.scheduler import Scheduler
@@ -54,17 +54,18 @@ METHODS: dict[str, AnyMethod] = {
     "move": Method(requests.move, Scheduler.move),
     "end_run": Method(requests.end_run, Scheduler.end_run),
     "get": Method(requests.get, Scheduler.get, state="growing", is_large=True),
+    "explain": Method(requests.explain, Scheduler.explain_job, state="growing"),
     "watch": Method(requests.watch, Scheduler.watch),
     "unwait": Method(requests.unwait, Scheduler.unwait, "anyone"),
     "list": Method(requests.list_, Scheduler.list, state="growing", is_large=True),
     "events": Method(requests.events, Scheduler.events),
     "workers": Method(requests.workers, Scheduler.workers, is_large=True),
     "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
-    "set_function": Method(requests.set_function, Scheduler.set_function),
-    "pause": Method(requests.pause, Scheduler.pause),
-    "resume": Method(requests.resume, Scheduler.resume),
-    "set_lock": Method(requests.set_lock, Scheduler.set_lock),
-    "locks": Method(requests.locks, Scheduler.locks_page, is_large=True),
+    "set_function": Method(order.set_function, Scheduler.set_function),
+    "pause": Method(order.pause, Scheduler.pause),
+    "resume": Method(order.resume, Scheduler.resume),
+    "set_lock": Method(order.set_lock, Scheduler.set_lock),
+    "locks": Method(order.locks, Scheduler.locks_page, is_large=True),
     "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
     "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
     "cancel_matching": Method(requests.cancel_matching, Scheduler.cancel_matching),

@@ -112,6 +112,8 @@ def word_of(kind: Any) -> str:
         (answers.ResultAnswer, "move", "key"),
         (answers.ResultAnswer, "end_run", "key"),
         (answers.WatchAnswer, "watch", "key"),
+        (answers.ExplainAnswer, "explain", "key"),
+        (answers.GateAnswer, "explain", "key of a gate"),
         (answers.TakeAnswer, "take", "key"),
         (answers.EventsAnswer, "events", "key | type | meaning"),
         (answers.EventAnswer, "events", "key of an event"),
@@ -155,6 +157,7 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "hello": answers.HelloAnswer, "submit": answers.SubmitAnswer, "submit_batch": answers.SubmitBatchAnswer,
         "remove": answers.ResultAnswer, "requeue": answers.RequeueAnswer, "get": answers.GetAnswer,
         "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
+        "explain": answers.ExplainAnswer,
         "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
         "take": answers.TakeAnswer, "locks": answers.LocksAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
@@ -214,6 +217,7 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.EndRunOptions, "end_run", "option"),
         (fields.GetOptions, "get", "option"),
         (fields.WatchOptions, "watch", "option"),
+        (fields.ExplainOptions, "explain", "option"),
         (fields.TakeOptions, "take", "option"),
         (fields.ProgressOptions, "progress", "key of a progress"),
         (fields.ListQuery, "list", "key"),
@@ -270,7 +274,7 @@ def test_words_are_the_code_s() -> None:
     assert list(rows("", "result", "submit")) == list(get_args(ops.Submitted))
     for literal, section in (
         (ops.Removed, "remove"), (ops.Requeued, "requeue"), (ops.Found, "get"), (ops.Cancelled, "cancel"),
-        (ops.Moved, "move"), (ops.Found, "watch"),
+        (ops.Moved, "move"), (ops.Found, "watch"), (ops.Found, "explain"),
     ):  # fmt: skip
         cell = rows("", "key", section)["result"][1]
         assert re.findall(r"`(\w+)`", cell) == list(get_args(literal)), section

@@ -101,6 +101,20 @@ class GetAnswer(TypedDict):
     last: LastAnswer | None
 
 
+class GateAnswer(TypedDict):
+    """What keeps a job from running now."""
+
+    code: str
+    text: str
+    facts: dict[str, Any]
+
+
+class ExplainAnswer(TypedDict):
+    result: str
+    state: str | None
+    gates: list[GateAnswer]
+
+
 class WatchAnswer(TypedDict):
     result: str
     id: int | None

@@ -285,6 +285,14 @@ class Get(OfJob):
     options: GetOptions | None = None
 
 
+class ExplainOptions(Said):
+    id: Annotated[Id | None, says("explain only the job with this id, also one behind")] = None
+
+
+class Explain(OfJob):
+    options: ExplainOptions | None = None
+
+
 # -- waiting for a job -------------------------------------------------------------------------------------------------
 
 

@@ -13,9 +13,8 @@ from msgspec import Struct
 
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import MATCHED_MAX, TAIL_BYTES_MAX, TIME_MS_MAX
-from periodicd.function import Function, Rate
+from periodicd.function import Function
 from periodicd.job import STATES, Job, State
-from periodicd.lock import NOTHING_SET, Lock
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
@@ -72,6 +71,14 @@ class Watch(NamedTuple):
     after: WatchCursor | None
     timeout_ms: int
     only_end: bool
+
+
+class ExplainQuery(NamedTuple):
+    """Which job is asked about."""
+
+    func: str
+    name: str
+    job_id: int | None
 
 
 class Take(NamedTuple):
@@ -168,7 +175,7 @@ def _until(delay_ms: int, where: str, now_ms: int) -> int:
 # -- jobs --------------------------------------------------------------------------------------------------------------
 
 
-def _retry(said: fields.Retry) -> Retry:
+def retry_of(said: fields.Retry) -> Retry:
     backoff = said.backoff or DEFAULT.backoff
     return Retry(
         DEFAULT.limit if said.limit is None else said.limit,
@@ -201,7 +208,7 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
         if value is not None:
             setattr(job, name, value)
     if said.retry is not None:
-        job.retry = _retry(said.retry)
+        job.retry = retry_of(said.retry)
     return Submission(job, said.existing or "replace")
 
 
@@ -311,6 +318,11 @@ def get(params: list[Any], rules: Rules) -> tuple[Get]:
     options = said.options or fields.GetOptions()
     workload, data = options.workload or False, options.data or False
     return (Get(said.func, said.name, options.id, workload, rules.now_ms, data),)
+
+
+def explain(params: list[Any], _rules: Rules) -> tuple[ExplainQuery]:
+    said = take(params, fields.Explain)
+    return (ExplainQuery(said.func, said.name, None if said.options is None else said.options.id),)
 
 
 def watch(params: list[Any], _rules: Rules) -> tuple[Watch]:
@@ -424,42 +436,6 @@ def _matching(query: fields.MatchingQuery, options: fields.MatchingOptions | Non
     if listing.after is not None and listing.before_id is None:
         raise wrong("options.after", "is not the `next` of an answer to a request on many jobs")
     return listing._replace(limit=MATCHED_MAX, only_count=said.dry_run or False)
-
-
-def set_function(params: list[Any], _rules: Rules) -> tuple[str, Function]:
-    """The second has only what can be set."""
-    said = take(params, fields.SetFunction)
-    settings = said.settings or fields.FunctionSettings()
-    function = Function(
-        running_max=settings.running_max,
-        rate=None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms),
-        queue_max=settings.queue_max,
-        lease_ms=settings.lease_ms,
-        retry=None if settings.retry is None else _retry(settings.retry),
-        result_ms=settings.result_ms,
-    )
-    return said.func, function
-
-
-def set_lock(params: list[Any], _rules: Rules) -> tuple[str, Lock]:
-    said = take(params, fields.SetLock)
-    settings = said.settings or fields.LockSettings()
-    rate = None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms)
-    return said.lock, Lock(settings.capacity or NOTHING_SET.capacity, rate)
-
-
-def locks(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
-    """A page of locks is asked for as one of functions."""
-    said = take(params, fields.Locks).query or fields.LocksQuery()
-    return (FunctionsQuery(said.prefix or "", said.after or "", said.limit or FunctionsQuery().limit),)
-
-
-def pause(params: list[Any], _rules: Rules) -> tuple[str]:
-    return (take(params, fields.Pause).func,)
-
-
-def resume(params: list[Any], _rules: Rules) -> tuple[str]:
-    return (take(params, fields.Resume).func,)
 
 
 def subscribe(params: list[Any], _rules: Rules) -> tuple[str, int]:

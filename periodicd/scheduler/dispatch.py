@@ -66,6 +66,10 @@ class Rotation:
             subscription.is_queued = False
         return None
 
+    @property
+    def has_room(self) -> bool:
+        return any(each.running < each.limit and each.peer.has_room for each in self._turn)
+
     def pass_turn(self) -> None:
         """The head was given a job: now the next one."""
         self._turn.rotate(-1)
@@ -143,6 +147,24 @@ class Dispatch:
         rotation.workers -= 1
         if not rotation.workers:
             self._locks.drop(subscription.func)
+
+    def workers(self, func: str) -> int:
+        """How many have it, or wait for one of its jobs."""
+        rotation = self.rotations.get(func)
+        return 0 if rotation is None else rotation.workers
+
+    def has_room_for(self, func: str) -> bool:
+        """Whether one of them could take a job."""
+        rotation = self.rotations.get(func)
+        return rotation is not None and rotation.has_room
+
+    def first_due(self, func: str) -> Job | None:
+        """The job that is next, as far as memory knows."""
+        return self.queues.due(func, self._step.now.wall_ms) if self.queues.is_open(func) else None
+
+    @property
+    def has_stopped(self) -> bool:
+        return self._has_stopped
 
     def is_served(self, func: str) -> bool:
         """Whether its jobs could be given out, had its workers room."""

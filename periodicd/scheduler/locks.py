@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from operator import itemgetter
+from typing import Literal
 
 from msgspec.structs import replace
 from sortedcontainers import SortedDict
@@ -110,14 +111,29 @@ class Locks:
         self._hold(job)
         return True
 
+    def capacity(self, name: str) -> int:
+        use = self.uses.get(name)
+        return NOTHING_SET.capacity if use is None else use.lock.capacity
+
+    def used(self, name: str) -> int:
+        use = self.uses.get(name)
+        return 0 if use is None else use.used
+
+    def closed_to(self, name: str, weight: int) -> Literal["too_small", "held", "rate"] | None:
+        """Why nobody can take so much of it now. None: one can."""
+        if weight > self.capacity(name):
+            return "too_small"
+        use = self.uses.get(name)
+        if use is None:
+            return None
+        rate = use.lock.rate
+        if weight > use.free:
+            return "held"
+        is_open = rate is None or rate.opens_at_ms(use.lock.full_at_us) <= self._step.now.wall_ms
+        return None if is_open else "rate"
+
     def _is_free(self, wanted: dict[str, int]) -> bool:
-        now_ms = self._step.now.wall_ms
-        for name, weight in wanted.items():
-            use = self._use(name)
-            rate = use.lock.rate
-            if weight > use.free or (rate is not None and rate.opens_at_ms(use.lock.full_at_us) > now_ms):
-                return False
-        return True
+        return all(self.closed_to(name, weight) is None for name, weight in wanted.items())
 
     def _hold(self, job: Job) -> None:
         for name, weight in (job.locks or {}).items():
@@ -225,13 +241,14 @@ class Locks:
             self._grant(first)
 
     def _first(self, name: str, line: list[order.InLine]) -> order.InLine | None:
-        served = []
         for each in line:
-            if self.is_served(each.func):
-                served.append(each)
-            else:
+            if not self.is_served(each.func):
                 self._passed_over.setdefault(each.func, {})[name] = None
-        return min(served, key=itemgetter(0, 1, 2), default=None)
+        return self.first(line)
+
+    def first(self, line: list[order.InLine]) -> order.InLine | None:
+        """Who is next of those that are first of their functions."""
+        return min((each for each in line if self.is_served(each.func)), key=itemgetter(0, 1, 2), default=None)
 
     def _grant(self, first: order.InLine) -> None:
         """Unless it was, by the look at another of its lines."""

@@ -15,6 +15,7 @@ holds, but for runs whose claim is not written yet.
     reports     what workers say of their runs
     subscribing which jobs they take
     connections who is there
+    explain     why a job does not run
     listings    pages of jobs, made beside the steps
     matching    requests on many jobs
     purges      how long dead jobs are kept
@@ -37,6 +38,7 @@ from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
+from periodicd.scheduler.explain import Explain
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.jobs import Jobs
@@ -97,6 +99,7 @@ class Scheduler:
         )  # fmt: skip
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
         self._lock_pages = LockPages(self.step, self.locks, self.runs.in_progress)
+        self.explain = Explain(self.step, self.runs, self.dispatch, self.functions, self.locks)
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
@@ -230,6 +233,9 @@ class Scheduler:
 
     def get(self, peer: Peer, msgid: int, get: ops.Get) -> None:
         self.steering.get(peer, msgid, get)
+
+    def explain_job(self, peer: Peer, msgid: int, query: requests.ExplainQuery) -> None:
+        self.explain.ask(peer, msgid, query)
 
     def watch(self, peer: Peer, msgid: int, query: requests.Watch) -> None:
         self.steering.watch(peer, msgid, query)

@@ -98,3 +98,17 @@ async def test_the_library(daemon: Daemon) -> None:
         await client.set_function("f")
         (function,) = [each async for each in client.functions()]
         assert (function["paused"], function["settings"]) == (False, {})
+
+
+def test_why_a_job_does_not_run_is_said_in_sentences(daemon: Daemon) -> None:
+    periodic(daemon, "submit", "f", "a", "--in", "1h")
+    periodic(daemon, "pause", "f")
+    ended = periodic(daemon, "explain", "f", "a")
+    assert ended.returncode == 0
+    not_due, paused, no_worker = ended.stdout.splitlines()
+    assert not_due.startswith("it is not due for ")
+    assert (paused, no_worker) == ("its function is paused", "no worker has its function")
+    codes = [gate["code"] for gate in json.loads(periodic(daemon, "explain", "f", "a", "--json").stdout)]
+    assert codes == ["not_due", "paused", "no_worker"]
+    ended = periodic(daemon, "explain", "f", "b")
+    assert (ended.returncode, ended.stdout) == (3, "there is no such job\n")

@@ -182,6 +182,10 @@ class Submitter(Actor):
     def locks(self, now: Now) -> None:
         self.ask("locks", {"limit": self.number(fields.LocksQuery, "limit", 1, None)})
 
+    def explain(self, now: Now) -> None:
+        key = self._key()
+        self.ask("explain", *key, self._maybe_id(key))
+
     def pause(self, now: Now) -> None:
         self.ask("pause", self.rng.choice(FUNCS))
 
@@ -334,6 +338,7 @@ SUBMITTER_ACTS: Acts = (
     (50, Submitter.unwait),
     (20, Submitter.set_function),
     (15, Submitter.pause),
+    (20, Submitter.explain),
     (20, Submitter.set_lock),
     (10, Submitter.locks),
     (60, Submitter.resume),

@@ -10,6 +10,7 @@ from periodicd.job import Job, State, run_of
 from periodicd.lock import NOTHING_SET as NO_LOCK
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
+from periodicd.store import order
 from tests.sim.book import Book, Broken, token
 from tests.sim.network import Link
 from tests.sim.store import FaultyStore
@@ -63,6 +64,7 @@ class Promises:
         self.everything_stays_under_its_limit(engine.scheduler, len(windows))
         self.what_is_used_of_a_lock_is_somebody_s(engine.scheduler, store)
         self.who_stands_in_line_has_locks(store)
+        self.what_nothing_holds_back_runs(engine.scheduler, store)
         self.no_wait_is_prolonged(store, engine.scheduler.step.now)
 
     def nothing_acknowledged_is_lost(self, store: FaultyStore) -> None:
@@ -218,6 +220,19 @@ class Promises:
                 kept = store.on_disk().get(job_id)
                 if kept is None or kept.state not in (State.WAITING, State.RUNNING):
                     raise Broken(f"lock {name} is held by {kept or job_id}")
+
+    def what_nothing_holds_back_runs(self, scheduler: Scheduler, store: FaultyStore) -> None:
+        """So ``explain`` and the dispatch agree: after a step a gate is closed to each job that did not begin."""
+        if scheduler.locks.to_look or scheduler.locks.has_parked_enough:
+            return  # the rest is for the next step
+        for job in store.on_disk().values():
+            if job.id in scheduler.runs.in_progress:
+                continue
+            locks = job.locks or {}
+            wanted = {name: scheduler.locks.capacity(name) for name in locks}
+            heads = store.look(order.Heads(wanted)) if job.state is State.PARKED else {}
+            if not list(scheduler.explain.gates(job, heads)):
+                raise Broken(f"nothing holds {job} back, and it does not run")
 
     def who_stands_in_line_has_locks(self, store: FaultyStore) -> None:
         for job in store.on_disk().values():

@@ -12,7 +12,7 @@ from periodicd.job import Job
 from periodicd.lock import Lock
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
-from periodicd.store.ops import Kept, Op
+from periodicd.store.ops import Kept, Op, Read
 
 Fault = Literal["full", "before_commit", "after_commit"]
 
@@ -82,6 +82,11 @@ class FaultyStore(MemoryStore):
         self._locks = locks.copy()
         self.fault = None
         self._refused = set()
+
+    def look(self, read: Read[Any]) -> Any:
+        """Ask without a fault."""
+        (answer,) = super().apply([read])
+        return answer
 
     def on_disk(self) -> dict[int, Job]:
         """Of ``disk`` the jobs."""

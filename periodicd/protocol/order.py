@@ -1,0 +1,46 @@
+"""Params of the methods about the order among jobs, checked: what is set of functions and locks. As requests.py."""
+
+from typing import Any
+
+from periodicd.function import Function, Rate
+from periodicd.lock import NOTHING_SET, Lock
+from periodicd.protocol import fields, requests
+from periodicd.protocol.words import take
+
+
+def set_function(params: list[Any], _rules: requests.Rules) -> tuple[str, Function]:
+    """The second has only what can be set."""
+    said = take(params, fields.SetFunction)
+    settings = said.settings or fields.FunctionSettings()
+    function = Function(
+        running_max=settings.running_max,
+        rate=None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms),
+        queue_max=settings.queue_max,
+        lease_ms=settings.lease_ms,
+        retry=None if settings.retry is None else requests.retry_of(settings.retry),
+        result_ms=settings.result_ms,
+    )
+    return said.func, function
+
+
+def set_lock(params: list[Any], _rules: requests.Rules) -> tuple[str, Lock]:
+    said = take(params, fields.SetLock)
+    settings = said.settings or fields.LockSettings()
+    rate = None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms)
+    return said.lock, Lock(settings.capacity or NOTHING_SET.capacity, rate)
+
+
+def locks(params: list[Any], _rules: requests.Rules) -> tuple[requests.FunctionsQuery]:
+    """A page of locks is asked for as one of functions."""
+    said = take(params, fields.Locks).query or fields.LocksQuery()
+    return (
+        requests.FunctionsQuery(said.prefix or "", said.after or "", said.limit or requests.FunctionsQuery().limit),
+    )
+
+
+def pause(params: list[Any], _rules: requests.Rules) -> tuple[str]:
+    return (take(params, fields.Pause).func,)
+
+
+def resume(params: list[Any], _rules: requests.Rules) -> tuple[str]:
+    return (take(params, fields.Resume).func,)

@@ -1,0 +1,162 @@
+"""Why a job does not run: each gate that is closed to it, by the same functions that decide who gets what.
+
+Looks, and changes nothing. tests/sim holds it to the dispatch: a due job to which no gate is closed is given out.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from periodicd.job import Job, State
+from periodicd.protocol import answers, requests
+from periodicd.scheduler.dispatch import Dispatch
+from periodicd.scheduler.functions import Functions
+from periodicd.scheduler.locks import Locks
+from periodicd.scheduler.peers import Peer
+from periodicd.scheduler.runs import Runs
+from periodicd.scheduler.step import Step
+from periodicd.store import ops, order
+
+
+class Gate(NamedTuple):
+    """What keeps a job from running now. ``facts``: what is known of it, for programs; protocol.md, explain."""
+
+    code: str
+    text: str
+    facts: dict[str, Any]
+
+
+class Explain:
+    def __init__(self, step: Step, runs: Runs, dispatch: Dispatch, functions: Functions, locks: Locks) -> None:
+        self._step = step
+        self._runs = runs
+        self._dispatch = dispatch
+        self._functions = functions
+        self._locks = locks
+
+    def ask(self, peer: Peer, msgid: int, query: requests.ExplainQuery) -> None:
+        def on_found(found: ops.GetResult) -> None:
+            job = None if found.shown is None else found.shown.job
+            if job is None or job.state is not State.PARKED or job.locks is None:
+                gates = [] if job is None else list(self.gates(job))
+                self._reply(peer, msgid, found, gates)
+                return
+            wanted = {name: self._locks.capacity(name) for name in job.locks}
+            self._step.read(order.Heads(wanted), partial(self._on_heads, peer, msgid, found, job))
+
+        self._runs.claim((query.func, query.name))
+        self._step.read(ops.Get(query.func, query.name, query.job_id, False, self._step.now.wall_ms), on_found)
+
+    def _on_heads(
+        self, peer: Peer, msgid: int, found: ops.GetResult, job: Job, heads: dict[str, list[order.InLine]]
+    ) -> None:
+        self._reply(peer, msgid, found, list(self.gates(job, heads)))
+
+    def _reply(self, peer: Peer, msgid: int, found: ops.GetResult, gates: list[Gate]) -> None:
+        if found.shown is None:
+            gates = [self._absent(found)]
+        answer: answers.ExplainAnswer = {
+            "result": found.result,
+            "state": None if found.shown is None else found.shown.job.state.word,
+            "gates": [{"code": gate.code, "text": gate.text, "facts": gate.facts} for gate in gates],
+        }
+        self._step.reply(peer, msgid, answer)
+
+    def _absent(self, found: ops.GetResult) -> Gate:
+        if found.result == "changed":
+            return Gate("changed", "the job of this name has another id by now", {})
+        last = found.last
+        if last is None:
+            return Gate("absent", "there is no such job", {})
+        ago_ms = self._step.now.wall_ms - last.ended_at_ms
+        text = f"there is no such job; the last of this name ended {_span(ago_ms)} ago: {last.ending}"
+        return Gate("absent", text, {"ending": last.ending, "ended_at_ms": last.ended_at_ms, "id": last.id})
+
+    # -- the gates -----------------------------------------------------------------------------------------------------
+
+    def gates(self, job: Job, heads: dict[str, list[order.InLine]] | None = None) -> Iterator[Gate]:
+        """Those that are closed. ``heads``: who is first in the lines in which a parked job stands."""
+        match job.state:
+            case State.RUNNING:
+                yield self._running(job)
+            case State.DEAD:
+                facts = {"reason": job.reason, "ended_at_ms": job.ended_at_ms}
+                yield Gate("dead", f"it is dead: {job.reason or 'no reason was given'}", facts)
+            case State.BEHIND:
+                front = self._runs.in_progress.of_key(job.key)
+                facts = {"id": None if front is None else front.job.id}
+                yield Gate("behind", "it waits behind a run of the job of its name", facts)
+            case State.PARKED:
+                yield from self._of_function(job)
+                yield from self._of_locks(job, heads or {})
+            case State.WAITING:
+                wait_ms = job.due_at_ms - self._step.now.wall_ms
+                if wait_ms > 0:
+                    yield Gate("not_due", f"it is not due for {_span(wait_ms)}", {"due_at_ms": job.due_at_ms})
+                yield from self._of_function(job)
+                yield from self._of_room(job, wait_ms)
+
+    def _running(self, job: Job) -> Gate:
+        run = self._runs.in_progress.of_job(job.id)
+        worker = None if run is None or run.peer is None else run.peer.shown
+        started_at_ms = job.started_at_ms or 0
+        facts = {
+            "run": job.run, "worker": worker, "started_at_ms": started_at_ms,
+            "lease_until_at_ms": job.lease_until_at_ms,
+        }  # fmt: skip
+        by = f" by {worker}" if worker is not None else ""
+        return Gate("running", f"it runs{by}, since {_span(self._step.now.wall_ms - started_at_ms)}", facts)
+
+    def _of_function(self, job: Job) -> Iterator[Gate]:
+        hold = self._functions.hold(job.func)
+        if hold is not None:
+            text = {
+                "paused": "its function is paused",
+                "running_max": "as many jobs of its function run as may",
+                "rate": "its function's rate is used up",
+            }[hold.code]
+            facts = {} if hold.until_at_ms is None else {"until_at_ms": hold.until_at_ms}
+            yield Gate(hold.code, text, facts)
+        if self._dispatch.workers(job.func) == 0:
+            yield Gate("no_worker", "no worker has its function", {})
+
+    def _of_room(self, job: Job, wait_ms: int) -> Iterator[Gate]:
+        workers = self._dispatch.workers(job.func)
+        if workers and not self._dispatch.has_room_for(job.func):
+            yield Gate("busy", f"all {workers} workers of its function are busy", {"workers": workers})
+        first = self._dispatch.first_due(job.func)
+        if wait_ms <= 0 and first is not None and first.id != job.id:
+            yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})
+        if self._dispatch.has_stopped:
+            yield Gate("stopping", "the daemon is stopping", {})
+
+    def _of_locks(self, job: Job, heads: dict[str, list[order.InLine]]) -> Iterator[Gate]:
+        for name, weight in (job.locks or {}).items():
+            closed = self._locks.closed_to(name, weight)
+            if closed is not None:
+                use = self._locks.uses.get(name)
+                holders = [] if use is None else list(use.holders)[:10]
+                facts = {"lock": name, "weight": weight, "capacity": self._locks.capacity(name), "held_by": holders}
+                yield Gate(f"lock_{closed}", f"lock {name}: {self._text(name, weight, closed)}", facts)
+                continue
+            first = self._locks.first(heads.get(name, []))
+            if first is not None and first.id != job.id:
+                yield Gate("line", f"another stands before it for lock {name}", {"lock": name, "id": first.id})
+
+    def _text(self, name: str, weight: int, closed: str) -> str:
+        capacity = self._locks.capacity(name)
+        match closed:
+            case "too_small":
+                return f"it wants {weight:,}, and the capacity is {capacity:,}"
+            case "rate":
+                return "its rate is used up"
+            case _:
+                return f"it wants {weight:,}, and of {capacity:,} there are {capacity - self._locks.used(name):,} free"
+
+
+def _span(ms: int) -> str:
+    """A time for people."""
+    for unit, size_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
+        if ms >= 2 * size_ms:
+            return f"{ms // size_ms} {unit}"
+    return f"{ms / 1000:.3g} s"
