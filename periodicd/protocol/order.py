@@ -1,4 +1,4 @@
-"""Params of the methods about the order among jobs, checked: what is set of functions and locks. As requests.py."""
+"""Params of the methods about the order among jobs, checked: what is set of functions and locks; as requests.py."""
 
 from typing import Any
 
