@@ -66,6 +66,8 @@ class Locks:
         """Locks whose rate's time has moved in this step."""
         self._passed_over: dict[str, dict[str, None]] = {}
         """By function that is not served: the lines in which it would be first."""
+        self._set = len(known)
+        """Locks of which something is set."""
         self._parked = self._looked = 0
         """In this step."""
         self.is_served: Callable[[str], bool]
@@ -90,8 +92,11 @@ class Locks:
     def set(self, name: str, lock: Lock) -> None:
         """Raises Invalid."""
         use = self._use(name)
-        if use.lock == NOTHING_SET and sum(each.lock != NOTHING_SET for each in self.uses.values()) >= LOCKS_SET_MAX:
+        was_set, is_set = use.lock != NOTHING_SET, lock != NOTHING_SET
+        if is_set and not was_set and self._set >= LOCKS_SET_MAX:
+            self._look_at(name)
             raise Invalid(f"something is set of {LOCKS_SET_MAX:,} locks already; unset one")
+        self._set += is_set - was_set
         full_at_us = use.lock.full_at_us if use.lock.rate == lock.rate else 0
         use.lock = replace(lock, full_at_us=full_at_us)
         self._step.write(order.SetLock(name, None if lock == NOTHING_SET else use.lock))
@@ -233,6 +238,8 @@ class Locks:
             use = self.uses.get(name)
             if use is not None and not length:
                 use.has_line = False
+                for names in self._passed_over.values():
+                    names.pop(name, None)
                 self._look_at(name)
 
     def _on_others(self, first: order.InLine, heads: dict[str, list[order.InLine]]) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from periodic_client.wire.limits import LEASE_MS
+from periodic_client.wire import Invalid
+from periodic_client.wire.limits import LEASE_MS, LOCKS_SET_MAX
 from periodicd.scheduler.locks import PARKED_A_STEP
 from tests.core.script import Daemon, Peer, Run, worker
 
@@ -439,3 +440,19 @@ def test_a_run_that_learns_what_it_needs_waits_for_it() -> None:
     again.respond({"outcome": "later", "locks": {}})
     assert daemon.job("f", "b")["locks"] == {}
     daemon.allow("run")
+
+
+def test_so_many_locks_can_be_set_and_no_more() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    for number in range(LOCKS_SET_MAX):
+        client.send("set_lock", f"k{number}", {"capacity": 2})
+        if number % 500 == 0:
+            daemon.step()
+    daemon.step()
+    daemon.allow("answer")
+    with pytest.raises(Invalid, match="something is set of 10,000 locks already"):
+        client.ask("set_lock", "one more", {"capacity": 2})
+    client.ask("set_lock", "k7", {"capacity": 3})
+    client.ask("set_lock", "k8")
+    assert client.ask("set_lock", "one more", {"capacity": 2}) == {}

@@ -214,6 +214,8 @@ class Promises:
     def what_is_used_of_a_lock_is_somebody_s(self, scheduler: Scheduler, store: FaultyStore) -> None:
         """A run's, or it is kept for a job that waits."""
         for name, use in scheduler.locks.uses.items():
+            if not use.holders and not use.has_line and use.lock == NO_LOCK:
+                raise Broken(f"lock {name} is remembered, and nobody uses it")
             if use.used != sum(use.holders.values()):
                 raise Broken(f"{use.used} of lock {name} are used, by {use.holders}")
             for job_id in use.holders:
