@@ -6,9 +6,10 @@ Decides nothing. What an operator's log should tell is another matter: events.py
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from periodic_client.wire import Busy
+from periodicd.job import Job
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.step import Step
@@ -124,6 +125,11 @@ class EventRing:
         self._last += 1
         self._kept.append(_Happened(self._last, event))
         self._has_news = True
+
+    def note_locks(self, kind: Literal["lock_taken", "lock_freed"], job: Job) -> None:
+        """The run of this job takes its locks, or holds them no more."""
+        for lock in job.locks or ():
+            self.note(kind, job.func, name=job.name, id=job.id, run=job.run, text=lock)
 
     def advance(self) -> None:
         """Nobody has asked for a while: keep nothing."""

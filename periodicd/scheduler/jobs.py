@@ -141,6 +141,9 @@ class Jobs:
         """The record of a job in any state is."""
         if self._ring.is_on:
             self._ring.note(how, key[0], name=key[1], id=job_id, text=reason)
+            run = self._runs.in_progress.of_job(job_id)
+            if run is not None:
+                self._ring.note_locks("lock_freed", run.job)
         self._waits_no_more(job_id)
         self._runs.gone(job_id, f"its job was {how}")
         if how != "requeued":
@@ -183,6 +186,7 @@ class Jobs:
 
     def _note_end(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """A run did, and perhaps the job with it."""
+        self._ring.note_locks("lock_freed", job)
         about = {"name": job.name, "id": job.id, "run": job.run}
         if isinstance(how, requests.Outcome):
             self._ring.note(how.outcome, job.func, text=how.reason or None, **about)

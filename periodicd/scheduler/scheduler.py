@@ -344,6 +344,7 @@ class Scheduler:
             if self.ring.is_on:
                 worker = None if subscription.take is not None else subscription.peer.shown
                 self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)
+                self.ring.note_locks("lock_taken", job)
         if self.locks.to_look:
             self.locks.ask()
         if self.functions.moved or self.locks.moved:

@@ -151,3 +151,19 @@ def test_workers_are_told_with_what_they_take_and_run() -> None:
     assert asker.ask("workers", {"limit": 1, "after": page["next"]}) == {"workers": [told_second], "next": None}
     assert asker.ask("workers", {"func": "g"})["workers"] == [told_second]
     assert asker.ask("workers", {"func": "h"}) == {"workers": [], "next": None}
+
+
+def test_locks_are_told_as_they_are_taken_and_freed() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon)
+    client.ask("events", {"timeout_ms": 0})
+    for name in "ab":
+        client.submit(name, locks={"k": 1})
+    runner.take().respond()
+    client.ask("remove", "f", "b")
+    assert runner.take().name == "b"
+    assert runner.notices
+    told = client.ask("events", {"timeout_ms": 0, "kinds": ["lock_taken", "lock_freed"]})["events"]
+    assert [(event["kind"], event["name"], event["text"]) for event in told] == [
+        ("lock_taken", "a", "k"), ("lock_freed", "a", "k"), ("lock_taken", "b", "k"), ("lock_freed", "b", "k"),
+    ]  # fmt: skip
