@@ -107,8 +107,7 @@ class Locks:
     def take(self, job: Job) -> bool:
         """The due job is to be given out now: whether it may. If not, it is to be parked."""
         assert job.locks is not None
-        if self.granted.pop(job.id, None) is not None:
-            del self._ids_granted[job.func][job.id]
+        if self._ungrant(job.id) is not None:
             return True
         uses = [self._use(name) for name in job.locks]
         if any(use.has_line for use in uses) or not self._is_free(job.locks):
@@ -167,10 +166,18 @@ class Locks:
 
     def gone(self, job_id: int) -> None:
         """A job that waited does so no more, or not as it was."""
+        job = self._ungrant(job_id)
+        if job is not None:
+            self.free(job)
+
+    def _ungrant(self, job_id: int) -> Job | None:
         job = self.granted.pop(job_id, None)
         if job is not None:
-            del self._ids_granted[job.func][job_id]
-            self.free(job)
+            ids = self._ids_granted[job.func]
+            del ids[job_id]
+            if not ids:
+                del self._ids_granted[job.func]
+        return job
 
     # -- standing in line ----------------------------------------------------------------------------------------------
 
