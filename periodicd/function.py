@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from periodicd.retry import Retry
 
+MS_NS = 1_000_000
+
 
 class Rate(Struct, frozen=True):
     """So many runs begin in so long.
@@ -20,17 +22,17 @@ class Rate(Struct, frozen=True):
     per_ms: int
 
     @property
-    def each_us(self) -> int:
-        """A run's share of the time, rounded up."""
-        return -(-self.per_ms * 1_000 // self.count)
+    def each_ns(self) -> int:
+        """A run's share of the time."""
+        return self.per_ms * MS_NS // self.count
 
-    def opens_at_ms(self, full_at_us: int) -> int:
+    def opens_at_ms(self, full_at_ns: int) -> int:
         """When the next run may begin."""
-        return -(-(full_at_us + self.each_us - self.per_ms * 1_000) // 1_000)
+        return -(-(full_at_ns + self.each_ns - self.per_ms * MS_NS) // MS_NS)
 
-    def begun(self, full_at_us: int, now_ms: int) -> int:
-        """``full_at_us`` after one more has begun now."""
-        return max(full_at_us, now_ms * 1_000) + self.each_us
+    def begun(self, full_at_ns: int, now_ms: int) -> int:
+        """``full_at_ns`` after one more has begun now."""
+        return max(full_at_ns, now_ms * MS_NS) + self.each_ns
 
 
 class Function(Struct, frozen=True):
@@ -43,7 +45,7 @@ class Function(Struct, frozen=True):
     lease_ms: int | None = None
     retry: Retry | None = None
     result_ms: int | None = None
-    full_at_us: int = 0
+    full_at_ns: int = 0
     """Of the rate. By the wall clock, so that it counts after a restart."""
 
     def as_map(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Lock(Struct, frozen=True):
     """How much of it can be held at once."""
     rate: Rate | None = None
     """How often it is taken."""
-    full_at_us: int = 0
+    full_at_ns: int = 0
     """Of the rate, as a function's."""
 
     def as_map(self) -> dict[str, Any]:

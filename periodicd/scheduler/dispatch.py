@@ -83,7 +83,7 @@ class Dispatch:
         self._running = running
         self._settings = functions
         self._locks = locks
-        locks.is_served = self.is_served
+        locks.can_begin = self.can_begin
         locks.enqueue = self.enqueue
         self._postponed: dict[str, None] = {}
         """Functions of which enough jobs were parked in this step."""
@@ -135,18 +135,24 @@ class Dispatch:
         if func not in self.rotations:
             self.rotations[func] = Rotation()
             self._open(func)
-        rotation = self.rotations[func]
-        rotation.workers += 1
+        self.rotations[func].workers += 1
         self._unserved.discard(func)
-        if rotation.workers == 1:
-            self._locks.served(func)
 
     def _remove(self, subscription: Subscription) -> None:
         rotation = self.rotations[subscription.func]
         rotation.withdraw(subscription)
         rotation.workers -= 1
-        if not rotation.workers:
-            self._locks.drop(subscription.func)
+
+    def can_begin(self, func: str) -> bool:
+        """Whether a job of the function could be given out now. If not, the function is looked at when it may be."""
+        rotation = self.rotations.get(func)
+        if rotation is None or not rotation.workers or self._has_stopped:
+            return False
+        hold = self._settings.hold(func)
+        if hold is not None:
+            self._hold_back(func, hold)
+            return False
+        return rotation.head() is not None
 
     def workers(self, func: str) -> int:
         """How many have it, or wait for one of its jobs."""
@@ -165,11 +171,6 @@ class Dispatch:
     @property
     def has_stopped(self) -> bool:
         return self._has_stopped
-
-    def is_served(self, func: str) -> bool:
-        """Whether its jobs could be given out, had its workers room."""
-        rotation = self.rotations.get(func)
-        return rotation is not None and rotation.workers > 0 and not self._settings.is_paused(func)
 
     def has_room(self, peer: Peer) -> None:
         """The connection may have, as a whole, and had not."""
@@ -214,10 +215,6 @@ class Dispatch:
     def look_at(self, func: str) -> None:
         """What is set of the function has changed."""
         self._functions[func] = None
-        if self.is_served(func):
-            self._locks.served(func)
-        else:
-            self._locks.drop(func)
 
     def read_anew(self) -> None:
         """What is remembered of the store is not true any more."""
@@ -274,6 +271,8 @@ class Dispatch:
 
     def _look_at_function(self, func: str) -> Iterator[tuple[Subscription, Job]]:
         rotation, wall_ms = self.rotations[func], self._step.now.wall_ms
+        if func in self._locks.passed_over:
+            self._locks.became_able(func)
         while (job := self.queues.due(func, wall_ms)) is not None:
             if func in self._settings.known and (hold := self._settings.hold(func)) is not None:
                 self._hold_back(func, hold)

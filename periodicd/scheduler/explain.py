@@ -41,8 +41,7 @@ class Explain:
                 gates = [] if job is None else list(self.gates(job))
                 self._reply(peer, msgid, found, gates)
                 return
-            wanted = {name: self._locks.capacity(name) for name in job.locks}
-            self._step.read(order.Heads(wanted), partial(self._on_heads, peer, msgid, found, job))
+            self._step.read(order.Heads(tuple(job.locks)), partial(self._on_heads, peer, msgid, found, job))
 
         self._runs.claim((query.func, query.name))
         self._step.read(ops.Get(query.func, query.name, query.job_id, False, self._step.now.wall_ms), on_found)
@@ -88,13 +87,17 @@ class Explain:
                 yield Gate("behind", "it waits behind a run of the job of its name", facts)
             case State.PARKED:
                 yield from self._of_function(job)
+                yield from self._of_room(job)
                 yield from self._of_locks(job, heads or {})
             case State.WAITING:
                 wait_ms = job.due_at_ms - self._step.now.wall_ms
                 if wait_ms > 0:
                     yield Gate("not_due", f"it is not due for {_span(wait_ms)}", {"due_at_ms": job.due_at_ms})
                 yield from self._of_function(job)
-                yield from self._of_room(job, wait_ms)
+                yield from self._of_room(job)
+                first = self._dispatch.first_due(job.func)
+                if wait_ms <= 0 and first is not None and first.id != job.id:
+                    yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})
 
     def _running(self, job: Job) -> Gate:
         run = self._runs.in_progress.of_job(job.id)
@@ -120,38 +123,49 @@ class Explain:
         if self._dispatch.workers(job.func) == 0:
             yield Gate("no_worker", "no worker has its function", {})
 
-    def _of_room(self, job: Job, wait_ms: int) -> Iterator[Gate]:
+    def _of_room(self, job: Job) -> Iterator[Gate]:
         workers = self._dispatch.workers(job.func)
         if workers and not self._dispatch.has_room_for(job.func):
             yield Gate("busy", f"all {workers} workers of its function are busy", {"workers": workers})
-        first = self._dispatch.first_due(job.func)
-        if wait_ms <= 0 and first is not None and first.id != job.id:
-            yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})
         if self._dispatch.has_stopped:
             yield Gate("stopping", "the daemon is stopping", {})
 
     def _of_locks(self, job: Job, heads: dict[str, list[order.InLine]]) -> Iterator[Gate]:
+        uses = self._locks.uses
         for name, weight in (job.locks or {}).items():
-            closed = self._locks.closed_to(name, weight)
+            closed = uses.closed_to(name, weight)
             if closed is not None:
-                use = self._locks.uses.get(name)
+                use = uses.by_name.get(name)
                 holders = [] if use is None else list(use.holders)[:10]
-                facts = {"lock": name, "weight": weight, "capacity": self._locks.capacity(name), "held_by": holders}
+                facts = {
+                    "lock": name,
+                    "weight": weight,
+                    "capacity": self._locks.uses.capacity(name),
+                    "held_by": holders,
+                }
+                if closed == "rate":
+                    facts["until_at_ms"] = uses.by_name[name].opens_at_ms
                 yield Gate(f"lock_{closed}", f"lock {name}: {self._text(name, weight, closed)}", facts)
                 continue
-            first = self._locks.first(heads.get(name, []))
+            first = min((each for each in heads.get(name, []) if self._could(each.func)), default=None)
             if first is not None and first.id != job.id:
                 yield Gate("line", f"another stands before it for lock {name}", {"lock": name, "id": first.id})
 
+    def _could(self, func: str) -> bool:
+        """Whether jobs of the function could be given out, so that they count in a line."""
+        return self._functions.hold(func) is None and self._dispatch.has_room_for(func)
+
     def _text(self, name: str, weight: int, closed: str) -> str:
-        capacity = self._locks.capacity(name)
+        capacity = self._locks.uses.capacity(name)
         match closed:
             case "too_small":
                 return f"it wants {weight:,}, and the capacity is {capacity:,}"
             case "rate":
                 return "its rate is used up"
             case _:
-                return f"it wants {weight:,}, and of {capacity:,} there are {capacity - self._locks.used(name):,} free"
+                return (
+                    f"it wants {weight:,}, and of {capacity:,} there are {self._locks.uses.by_name[name].free:,} free"
+                )
 
 
 def _span(ms: int) -> str:

@@ -10,7 +10,7 @@ from sortedcontainers import SortedDict
 
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import FUNCTIONS_SET_MAX
-from periodicd.function import NOTHING_SET, Function
+from periodicd.function import MS_NS, NOTHING_SET, Function
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.step import Step
 from periodicd.store import order
@@ -35,13 +35,13 @@ class Functions:
         for func, function in known.items():
             if function.rate is not None:
                 # The clock may have been set back meanwhile: that costs a rate's whole time at the most.
-                self._move(func, min(function.full_at_us, (step.now.wall_ms + function.rate.per_ms) * 1_000))
+                self._move(func, min(function.full_at_ns, (step.now.wall_ms + function.rate.per_ms) * MS_NS))
 
     def set(self, func: str, function: Function) -> None:
         """All that can be set, anew. Raises Invalid."""
         old = self.known.get(func, NOTHING_SET)
-        full_at_us = old.full_at_us if old.rate == function.rate else 0
-        self._keep(func, replace(function, paused=old.paused, full_at_us=full_at_us))
+        full_at_ns = old.full_at_ns if old.rate == function.rate else 0
+        self._keep(func, replace(function, paused=old.paused, full_at_ns=full_at_ns))
 
     def pause(self, func: str, paused: bool) -> None:
         """Or resume. Raises Invalid."""
@@ -59,10 +59,6 @@ class Functions:
 
     # -- asked for each job ----------------------------------------------------------------------------------------
 
-    def is_paused(self, func: str) -> bool:
-        function = self.known.get(func)
-        return function is not None and function.paused
-
     def hold(self, func: str) -> Hold | None:
         """None: a run may begin now."""
         function = self.known.get(func)
@@ -73,7 +69,7 @@ class Functions:
         if function.running_max is not None and self._running.by_func[func] >= function.running_max:
             return Hold("running_max")
         if function.rate is not None:
-            opens_at_ms = function.rate.opens_at_ms(function.full_at_us)
+            opens_at_ms = function.rate.opens_at_ms(function.full_at_ns)
             if opens_at_ms > self._step.now.wall_ms:
                 return Hold("rate", opens_at_ms)
         return None
@@ -82,19 +78,19 @@ class Functions:
         """A run does now."""
         function = self.known.get(func)
         if function is not None and function.rate is not None:
-            self._move(func, function.rate.begun(function.full_at_us, self._step.now.wall_ms))
+            self._move(func, function.rate.begun(function.full_at_ns, self._step.now.wall_ms))
 
-    def _move(self, func: str, full_at_us: int) -> None:
+    def _move(self, func: str, full_at_ns: int) -> None:
         function = self.known[func]
-        if full_at_us != function.full_at_us:
-            self.known[func] = replace(function, full_at_us=full_at_us)
+        if full_at_ns != function.full_at_ns:
+            self.known[func] = replace(function, full_at_ns=full_at_ns)
             self.moved[func] = None
 
     def stepped_back(self, by_ms: int) -> None:
         """The wall clock was. What a rate still holds back is a wait, which that does not prolong."""
         for func, function in self.known.items():
             if function.rate is not None:
-                self._move(func, max(0, function.full_at_us - by_ms * 1_000))
+                self._move(func, max(0, function.full_at_ns - by_ms * MS_NS))
 
     def write(self) -> None:
         """How far the rates are, once a step: on disk before the runs are given out."""

@@ -153,6 +153,8 @@ class Jobs:
     def _waits_no_more(self, job_id: int) -> None:
         """Or not as it was."""
         self._dispatch.discard(job_id)
+        if self._locks.lines:
+            self._locks.may_have_left = True
         if job_id in self._locks.granted:
             self._locks.gone(job_id)
 

@@ -5,36 +5,36 @@ from itertools import islice, takewhile
 
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.in_progress import InProgress
-from periodicd.scheduler.locks import Locks, Use
+from periodicd.scheduler.lock_uses import LockUses, Use
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.step import Step
 from periodicd.store import order
 
-SHOWN_MAX = 100
+SHOWN_MAX = 10
 """Of the holders of a lock."""
-COUNTED_MAX = 1_001
+COUNTED_MAX = 101
 """Of those in line for it: to count more would take time from others."""
 
 
 class LockPages:
-    def __init__(self, step: Step, locks: Locks, running: InProgress) -> None:
+    def __init__(self, step: Step, uses: LockUses, running: InProgress) -> None:
         self._step = step
-        self._locks = locks
+        self._uses = uses.by_name
         self._running = running
 
     def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         begin = max(query.prefix, query.after)
-        names = self._locks.uses.irange(begin, inclusive=(begin != query.after, True))
+        names = self._uses.irange(begin, inclusive=(begin != query.after, True))
         page = list(islice(takewhile(lambda name: name.startswith(query.prefix), names), query.limit + 1))
         after = page[query.limit - 1] if len(page) > query.limit else None
-        lines = tuple(name for name in page[: query.limit] if self._locks.uses[name].has_line)
+        lines = tuple(name for name in page[: query.limit] if self._uses[name].has_line)
         shown = tuple(page[: query.limit])
         self._step.read(order.LineLengths(lines, COUNTED_MAX), partial(self._on_lengths, peer, msgid, shown, after))
 
     def _on_lengths(
         self, peer: Peer, msgid: int, shown: tuple[str, ...], after: str | None, lengths: dict[str, int]
     ) -> None:
-        uses = self._locks.uses
+        uses = self._uses
         answer: answers.LocksAnswer = {
             "locks": [self._lock(name, uses[name], lengths.get(name, 0)) for name in shown if name in uses],
             "next": after,

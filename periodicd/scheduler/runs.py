@@ -62,7 +62,7 @@ class Runs:
         now = self._step.now
         run, ran_ms = former(job, now)
         self.in_progress.add(run)
-        self._locks.recover(job)
+        self._locks.uses.recover(job)
         if job.taken_ms and job.lease_until_at_ms is not None:
             run.lease_ms = job.taken_ms
             self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - (job.started_at_ms or 0) - ran_ms))

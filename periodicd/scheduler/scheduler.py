@@ -98,7 +98,7 @@ class Scheduler:
             self.functions,
         )  # fmt: skip
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
-        self._lock_pages = LockPages(self.step, self.locks, self.runs.in_progress)
+        self._lock_pages = LockPages(self.step, self.locks.uses, self.runs.in_progress)
         self.explain = Explain(self.step, self.runs, self.dispatch, self.functions, self.locks)
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
@@ -156,6 +156,7 @@ class Scheduler:
             self._give_out()
             asked = self.step.ask()
             if not asked:
+                self.locks.end_step()
                 self.takes.answer()
                 self.ring.answer()
         return asked
@@ -345,8 +346,8 @@ class Scheduler:
                 worker = None if subscription.take is not None else subscription.peer.shown
                 self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)
                 self.ring.note_locks("lock_taken", job)
-        if self.locks.to_look:
+        if self.locks.wants_to_ask:
             self.locks.ask()
-        if self.functions.moved or self.locks.moved:
+        if self.functions.moved or self.locks.uses.moved:
             self.functions.write()
-            self.locks.write()
+            self.locks.uses.write()

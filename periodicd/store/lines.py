@@ -1,6 +1,6 @@
 """The tables of the order among jobs: what is set of functions and locks, and who stands in line for which lock.
 
-A job that is deleted leaves the lines by a trigger, one that goes on by ``leave``.
+Whatever becomes of a parked job, it has to ``leave`` the lines.
 """
 
 import json
@@ -23,6 +23,7 @@ class Lines:
         self._counts = counts
         self._funcs = funcs
         self._reads = reads
+        self._left: dict[str, None] = {}
 
     def all(self) -> tuple[dict[str, Function], dict[str, Lock], tuple[str, ...]]:
         """What is set of functions and of locks, and the locks for which somebody stands in line."""
@@ -56,22 +57,30 @@ class Lines:
             return None
         job = self._reads.load(op.id)
         assert job is not None
-        self.leave(job.func, op.id)
+        self._forget(job.func, op.id)
         return job
 
     def leave(self, func: str, job_id: int) -> None:
-        """It is parked no more, and goes on."""
+        """It is parked no more."""
+        self._left.update((lock, None) for (lock,) in self._execute(SQL["stands"], (job_id,)))
+        self._forget(func, job_id)
+
+    def _forget(self, func: str, job_id: int) -> None:
         self._execute(SQL["leave_lines"], (job_id,))
         self._counts.change(func, parked=-1)
 
-    def heads(self, op: order.Heads) -> dict[str, list[order.InLine]]:
-        return {lock: self._heads(lock, most) for lock, most in op.locks.items()}
+    def left(self, op: order.Left) -> tuple[str, ...]:
+        left, self._left = tuple(self._left), {}
+        return left
 
-    def _heads(self, lock: str, most: int) -> list[order.InLine]:
+    def heads(self, op: order.Heads) -> dict[str, list[order.InLine]]:
+        return {lock: self._heads(lock) for lock in op.locks}
+
+    def _heads(self, lock: str) -> list[order.InLine]:
         """A look for each function that stands there."""
         found: list[order.InLine] = []
         func = ""
-        while (row := self._execute(SQL["head"], {"lock": lock, "most": most, "after": func}).fetchone()) is not None:
+        while (row := self._execute(SQL["head"], {"lock": lock, "after": func}).fetchone()) is not None:
             priority, due_at_ms, job_id, func, locks = row
             found.append(order.InLine(priority, due_at_ms, job_id, func, json.loads(locks)))
         return found

@@ -32,6 +32,7 @@ class _Beside:
         self._functions: dict[str, Function] = {}
         self._locks: dict[str, Lock] = {}
         self._endings: dict[int, Kept] = {}
+        self._left: dict[str, None] = {}
 
     def _set_function(self, op: order.SetFunction) -> None:
         self._functions.pop(op.func, None)
@@ -57,15 +58,24 @@ class _Beside:
 
     def _heads(self, op: order.Heads) -> dict[str, list[order.InLine]]:
         found = {}
-        for lock, most in op.locks.items():
+        for lock in op.locks:
             line = [
                 order.InLine(job.priority, job.due_at_ms, job.id, job.func, dict(locks))
                 for job in self._jobs.values()
-                if (locks := _stands_at(job)) and locks.get(lock, most + 1) <= most
+                if lock in (locks := _stands_at(job))
+                and all(weight <= self._locks.get(each, Lock()).capacity for each, weight in locks.items())
             ]
             funcs = sorted({each.func for each in line})
             found[lock] = [min(each for each in line if each.func == func) for func in funcs]
         return found
+
+    def _leaves(self, job: Job) -> None:
+        """The job is to be gone, or to go on: if it stands in line, no more."""
+        self._left.update(dict.fromkeys(_stands_at(job)))
+
+    def _left_(self, op: order.Left) -> tuple[str, ...]:
+        left, self._left = tuple(self._left), {}
+        return left
 
     def _line_lengths(self, op: order.LineLengths) -> dict[str, int]:
         standing = [_stands_at(job) for job in self._jobs.values()]
@@ -195,6 +205,7 @@ class MemoryStore(_Beside):
         if job.state not in (State.WAITING, State.PARKED, State.BEHIND):
             return ops.MoveResult("not_waiting")
         if job.state is State.PARKED:
+            self._leaves(job)
             job.state = State.WAITING
         if op.due_at_ms is not None:
             job.due_at_ms, job.dated = op.due_at_ms, op.dated
@@ -207,6 +218,7 @@ class MemoryStore(_Beside):
         if job.result_ms and job.state is not State.DEAD:
             end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        self._leaves(job)
         del self._jobs[job.id]
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
@@ -223,7 +235,7 @@ class MemoryStore(_Beside):
 
     def _shift(self, op: ops.Shift) -> None:
         for job in self._jobs.values():
-            if job.state in (State.WAITING, State.BEHIND) and not job.dated:
+            if job.state in (State.WAITING, State.PARKED, State.BEHIND) and not job.dated:
                 job.due_at_ms = max(0, job.due_at_ms - op.by_ms)
 
     def _claim(self, op: ops.Claim) -> None:
@@ -263,6 +275,7 @@ class MemoryStore(_Beside):
         job = self._jobs.get(end.id)
         if job is None or end.handle not in (None, job.handle):
             return ops.Ended(False)
+        self._leaves(job)
         promoted = self._promote(job, end.at_ms)
         if promoted is not None or changes is None:
             del self._jobs[end.id]
@@ -421,6 +434,7 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     order.Park: MemoryStore._park,
     order.Unpark: MemoryStore._unpark,
     order.Heads: MemoryStore._heads,
+    order.Left: MemoryStore._left_,
     order.LineLengths: MemoryStore._line_lengths,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,

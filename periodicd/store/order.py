@@ -52,12 +52,15 @@ class InLine(NamedTuple):
 
 
 class Heads(Read[dict[str, list[InLine]]], frozen=True):
-    """Who is first in line for each of these locks, of each function.
-
-    ``locks``: with how much of it one may want; who wants more is passed over.
+    """Who is first in line for each of these locks, of each function; who wants more of any lock than its capacity is
+    passed over.
     """
 
-    locks: dict[str, int]
+    locks: tuple[str, ...]
+
+
+class Left(Read[tuple[str, ...]], frozen=True):
+    """The locks whose line somebody has left since this was last asked, otherwise than by ``Unpark``."""
 
 
 class LineLengths(Read[dict[str, int]], frozen=True):

@@ -141,7 +141,7 @@ def functions(db: Database) -> None:
             lease_ms INTEGER,
             retry TEXT,
             result_ms INTEGER,
-            full_at_us INTEGER NOT NULL
+            full_at_ns INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
         """
     )
@@ -162,7 +162,7 @@ def locks(db: Database) -> None:
             capacity INTEGER NOT NULL,
             rate_count INTEGER,
             rate_per_ms INTEGER,
-            full_at_us INTEGER NOT NULL
+            full_at_ns INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID
         """
     )
@@ -180,17 +180,6 @@ def locks(db: Database) -> None:
         """
     )
     db.execute("CREATE INDEX lines_job ON lines (job_id)")
-    # One trigger for both: each that is looked at costs every job that is done.
-    db.execute("DROP TRIGGER jobs_deleted")
-    db.execute(
-        """
-        CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs WHEN old.workload IS NULL OR old.state = 4
-        BEGIN
-            DELETE FROM workloads WHERE job_id = old.id;
-            DELETE FROM lines WHERE job_id = old.id;
-        END
-        """
-    )
 
 
 MIGRATION_NAMES = frozenset(step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks))

@@ -31,10 +31,10 @@ UPDATE jobs
 SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
 WHERE id = :id;
 
--- shift: The clock was stepped back: what waits or is behind, and has no date, is due so much earlier.
+-- shift: The clock was stepped back: what waits, is behind or parked, and has no date, is due so much earlier.
 UPDATE jobs
 SET due_at_ms = max(0, due_at_ms - ?)
-WHERE state IN (0, 3) AND NOT dated;
+WHERE state IN (0, 3, 4) AND NOT dated;
 
 -- front: The job of this identity that is not behind another.
 SELECT id, state, workload_bytes, result_ms
@@ -288,11 +288,23 @@ UPDATE jobs SET state = 0, due_at_ms = min(due_at_ms, ?) WHERE id = ? AND state 
 -- leave_lines: A job that is parked no more.
 DELETE FROM lines WHERE job_id = ?;
 
--- head: Who is first in line for a lock, of the next function there, and wants no more than may be wanted.
+-- head: Who is first in line for a lock, of the next function there. Who wants more of any than there is is passed over.
 SELECT lines.priority, lines.due_at_ms, job_id, lines.func, jobs.locks
 FROM lines JOIN jobs ON jobs.id = job_id
-WHERE lock = :lock AND lines.func > :after AND weight <= :most
+WHERE lock = :lock AND lines.func > :after AND NOT EXISTS (
+    SELECT 1
+    FROM lines AS every LEFT JOIN locks ON locks.name = every.lock
+    WHERE every.job_id = lines.job_id AND every.weight > ifnull(locks.capacity, 1)
+)
 ORDER BY lines.func, lines.priority, lines.due_at_ms, job_id LIMIT 1;
+
+-- stands: For which locks a job stands in line.
+SELECT lock FROM lines WHERE job_id = ?;
+
+-- shift_lines: The clock was stepped back: who stands in line and has no date is due so much earlier.
+UPDATE lines
+SET due_at_ms = max(0, due_at_ms - ?)
+WHERE job_id IN (SELECT id FROM jobs WHERE id = job_id AND NOT dated);
 
 -- line_length: How many stand there, up to a number.
 SELECT count(*) FROM (SELECT 1 FROM lines WHERE lock = ? LIMIT ?);

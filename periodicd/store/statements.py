@@ -96,13 +96,13 @@ def row_of_function(function: Function) -> list[Any]:
         function.lease_ms,
         rule and json.dumps(rule.as_map()),
         function.result_ms,
-        function.full_at_us,
+        function.full_at_ns,
     ]
 
 
 def function_of(row: tuple[Any, ...]) -> Function:
     """The inverse of ``row_of_function``."""
-    paused, running_max, count, per_ms, queue_max, lease_ms, rule, result_ms, full_at_us = row
+    paused, running_max, count, per_ms, queue_max, lease_ms, rule, result_ms, full_at_ns = row
     return Function(
         bool(paused),
         running_max,
@@ -111,17 +111,17 @@ def function_of(row: tuple[Any, ...]) -> Function:
         lease_ms,
         None if rule is None else retry.Retry(**json.loads(rule)),
         result_ms,
-        full_at_us,
+        full_at_ns,
     )
 
 
 def row_of_lock(lock: Lock) -> list[Any]:
     """What the table ``locks`` has of it, behind its name."""
     rate = lock.rate
-    return [lock.capacity, rate and rate.count, rate and rate.per_ms, lock.full_at_us]
+    return [lock.capacity, rate and rate.count, rate and rate.per_ms, lock.full_at_ns]
 
 
 def lock_of(row: tuple[Any, ...]) -> Lock:
     """The inverse of ``row_of_lock``."""
-    capacity, count, per_ms, full_at_us = row
-    return Lock(capacity, None if count is None else Rate(count, per_ms), full_at_us)
+    capacity, count, per_ms, full_at_ns = row
+    return Lock(capacity, None if count is None else Rate(count, per_ms), full_at_ns)

@@ -88,7 +88,8 @@ class Tables:
         if state == State.DEAD:
             self.counts.change(job.func, live=1, dead=-1)
             return ops.PutResult("created", job.id, old_id)
-        self.counts.change(job.func, parked=-(state == State.PARKED))
+        if state == State.PARKED:
+            self.lines.leave(job.func, old_id)
         return ops.PutResult("replaced", job.id, old_id)
 
     def _would_grow(self, op: ops.Put) -> bool:
@@ -143,7 +144,7 @@ class Tables:
             return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
         self._execute(SQL["delete"], (front_id,))
         self._funcs.pop(front_id, None)
-        self._count_gone(op.func, state)
+        self._count_gone(op.func, state, front_id)
         return ops.RemoveResult("removed", tuple(gone))
 
     def _take_behind(
@@ -157,6 +158,7 @@ class Tables:
 
     def _shift(self, op: ops.Shift) -> None:
         self._execute(SQL["shift"], (op.by_ms,))
+        self._execute(SQL["shift_lines"], (op.by_ms,))
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
@@ -190,7 +192,7 @@ class Tables:
             return ops.CancelResult("asked", tuple(gone), front_id)
         self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
         self._execute(SQL["delete"], (front_id,))
-        self._count_gone(op.func, state)
+        self._count_gone(op.func, state, front_id)
         return ops.CancelResult("cancelled", (*gone, front_id))
 
     def _move(self, op: ops.Move) -> ops.MoveResult:
@@ -220,7 +222,7 @@ class Tables:
         func, state = self._func_and_state(end.id)
         if self._execute(SQL["delete_run"], (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
-        self._count_gone(func, state)
+        self._count_gone(func, state, end.id)
         return self._ended(end)
 
     def _func_and_state(self, job_id: int) -> tuple[str, int]:
@@ -234,9 +236,10 @@ class Tables:
         row = self._execute(SQL["func_and_state"], (job_id,)).fetchone()
         return ("", State.RUNNING) if row is None else (row[0], row[1])
 
-    def _count_gone(self, func: str, state: int) -> None:
-        is_dead = state == State.DEAD
-        self.counts.change(func, live=-(not is_dead), dead=-is_dead, parked=-(state == State.PARKED))
+    def _count_gone(self, func: str, state: int, job_id: int) -> None:
+        self.counts.change(func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
+        if state == State.PARKED:
+            self.lines.leave(func, job_id)
 
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
@@ -332,6 +335,7 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     order.Park: lambda tables, op: tables.lines.park(op),
     order.Unpark: lambda tables, op: tables.lines.unpark(op),
     order.Heads: lambda tables, op: tables.lines.heads(op),
+    order.Left: lambda tables, op: tables.lines.left(op),
     order.LineLengths: lambda tables, op: tables.lines.lengths(op),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,

@@ -190,46 +190,51 @@ def test_who_has_no_worker_or_is_paused_blocks_nobody() -> None:
     assert [runner.names(), other.names()] == [["a"], []]
 
 
-def test_what_is_kept_for_who_cannot_be_served_any_more_is_free() -> None:
+def test_who_has_no_room_keeps_nothing_and_is_next_when_it_has() -> None:
     daemon = Daemon()
     runner, other = worker(daemon, limit=1), worker(daemon, "g")
-    daemon.connect().submit("busy")
     submitted(daemon, "0", func="g")
-    busy = runner.take()
     submitted(daemon, "a")
-    assert states(daemon, "a") == {"a": "waiting"}, "without room nobody stands in line"
-    busy.respond()
-    assert states(daemon, "a") == {"a": "parked"}
     daemon.connect().submit("busy")
     busy = runner.take()
     other.take().respond()
-    assert states(daemon, "a") == {"a": "waiting"}, "it is granted, and waits for room"
+    assert (states(daemon, "a"), shown(daemon)["used"]) == ({"a": "parked"}, 0)
     submitted(daemon, "b", func="g")
-    assert other.names() == []
-    runner.ask("unsubscribe", "f")
-    assert other.names() == ["b"]
+    other.take().respond()
+    assert runner.names() == []
     busy.respond()
+    assert runner.names() == ["a"]
 
 
-@pytest.mark.parametrize("how", ["remove", "cancel", "move", "replace"])
-def test_what_is_kept_for_a_job_that_is_gone_is_free(how: str) -> None:
+def test_a_connection_that_has_credit_again_is_looked_at_for_parked_jobs_too() -> None:
+    daemon = Daemon()
+    runner, other = worker(daemon, credit=1), worker(daemon, "g")
+    runner.ask("subscribe", "h", {"limit": 1})
+    submitted(daemon, "0", func="g")
+    submitted(daemon, "a")
+    daemon.connect().submit("busy", "h")
+    busy = runner.take()
+    other.take().respond()
+    assert runner.names() == []
+    busy.respond()
+    assert runner.names() == ["a"]
+
+
+def test_a_job_before_it_in_its_lane_may_take_the_room() -> None:
     daemon = Daemon()
     runner, other = worker(daemon, limit=1), worker(daemon, "g")
-    client = submitted(daemon, "0", func="g")
+    submitted(daemon, "0", func="g")
     submitted(daemon, "a")
+    client = daemon.connect()
     client.submit("busy")
-    runner.take()
-    other.take().respond()
-    assert states(daemon, "a") == {"a": "waiting"}
-    submitted(daemon, "b", func="g")
-    match how:
-        case "move":
-            client.ask("move", "f", "a", {"delay_ms": 60_000})
-        case "replace":
-            client.submit("a", delay_ms=60_000)
-        case _:
-            client.ask(how, "f", "a")
-    assert other.names() == ["b"]
+    client.submit("urgent", priority=-1)
+    holder, busy = other.take(), runner.take()
+    client.send("submit", {"func": "g", "name": "b", "locks": {"k": 1}, "delay_ms": 60_000})
+    holder.respond()
+    busy.respond()
+    assert runner.take().name == "urgent"
+    assert shown(daemon)["used"] == 0
+    daemon.allow("answer")
 
 
 @pytest.mark.parametrize("how", ["remove", "cancel", "move", "replace"])
@@ -456,3 +461,94 @@ def test_so_many_locks_can_be_set_and_no_more() -> None:
     client.ask("set_lock", "k7", {"capacity": 3})
     client.ask("set_lock", "k8")
     assert client.ask("set_lock", "one more", {"capacity": 2}) == {}
+
+
+@pytest.mark.parametrize("how", ["remove", "cancel", "move", "replace", "pause", "unsubscribe_all", "close", "late"])
+def test_whoever_leaves_a_line_lets_it_move_on(how: str) -> None:
+    daemon = Daemon()
+    holder, first, second = worker(daemon, "h"), worker(daemon), worker(daemon, "g")
+    client = daemon.connect()
+    client.submit("a", "h", locks={"l": 1})
+    holder.take()
+    if how == "late":
+        client.submit("m", lease_ms=LEASE, retry={"limit": 9, "backoff": "fixed", "delay_ms": 0})
+        late = first.take()
+        late.respond({"outcome": "later", "delay_ms": 0, "locks": {"k": 1, "l": 1}})
+    else:
+        client.submit("m", locks={"k": 1, "l": 1})
+    client.submit("x", "g", locks={"k": 1})
+    assert second.names() == [], "m is before it, and waits for l"
+    match how:
+        case "late":
+            client.ask("remove", "f", "m")
+        case "move":
+            client.ask("move", "f", "m", {"delay_ms": 60_000})
+        case "replace":
+            client.submit("m", delay_ms=60_000)
+        case "pause":
+            client.ask("pause", "f")
+        case "unsubscribe_all":
+            first.ask("unsubscribe_all")
+        case "close":
+            first.close()
+        case _:
+            client.ask(how, "f", "m")
+    assert second.names() == ["x"]
+
+
+def test_who_wants_too_much_of_one_lock_blocks_no_other() -> None:
+    daemon = Daemon()
+    _, second, client = worker(daemon), worker(daemon, "g"), daemon.connect()
+    client.submit("w", locks={"l": 5, "k": 1})
+    client.submit("x", "g", locks={"k": 1})
+    assert second.names() == ["x"]
+
+
+def test_nothing_is_kept_for_who_is_held_back_or_has_no_room() -> None:
+    daemon = Daemon()
+    first, second, client = worker(daemon, limit=1), worker(daemon, "g"), daemon.connect()
+    client.ask("set_function", "f", {"rate": {"count": 1, "per_ms": 86_400_000}})
+    client.submit("a", locks={"k": 1})
+    client.submit("b", locks={"k": 1})
+    client.submit("x", "g", locks={"k": 1})
+    first.take().respond()
+    assert second.take().name == "x", "the rate of f is used up for a day"
+    client.ask("set_function", "f")
+    assert first.names() == [], "x holds it"
+
+
+def test_a_rate_is_one_of_runs_and_lost_by_nobody_who_waited_for_room() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon, limit=2, silence_ms=3_600_000), daemon.connect()
+    client.ask("set_lock", "k", {"capacity": 100, "rate": {"count": 1, "per_ms": 1_000}})
+    for name in "abcdefgh":
+        client.submit(name, locks={"k": 1})
+    client.submit("busy")
+    assert sorted(runner.names()) == ["a", "busy"]
+    daemon.later(10_000)
+    second = worker(daemon)
+    assert second.names() == ["b"], "not all that could have begun meanwhile"
+
+
+def test_of_a_function_no_more_is_granted_than_there_is_room() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon, limit=2), daemon.connect()
+    for number in range(50):
+        client.submit(str(number), locks={"k": 1})
+    client.ask("set_lock", "k", {"capacity": 1_000})
+    daemon.later(10)
+    assert runner.names() == ["0", "1"]
+    assert shown(daemon)["used"] == 2
+    (function,) = client.ask("status")["functions"]
+    assert (function["parked"], function["waiting"]) == (48, 0)
+
+
+def test_a_clock_that_was_stepped_back_lets_nobody_overtake() -> None:
+    daemon = Daemon()
+    runner = worker(daemon)
+    submitted(daemon, "0")
+    submitted(daemon, "a")
+    daemon.later(0, wall_ms=-3_600_000)
+    submitted(daemon, "b")
+    runner.take().respond()
+    assert runner.names() == ["a"]

@@ -213,7 +213,7 @@ class Promises:
 
     def what_is_used_of_a_lock_is_somebody_s(self, scheduler: Scheduler, store: FaultyStore) -> None:
         """A run's, or it is kept for a job that waits."""
-        for name, use in scheduler.locks.uses.items():
+        for name, use in scheduler.locks.uses.by_name.items():
             if not use.holders and not use.has_line and use.lock == NO_LOCK:
                 raise Broken(f"lock {name} is remembered, and nobody uses it")
             if use.used != sum(use.holders.values()):
@@ -231,8 +231,7 @@ class Promises:
             if job.id in scheduler.runs.in_progress:
                 continue
             locks = job.locks or {}
-            wanted = {name: scheduler.locks.capacity(name) for name in locks}
-            heads = store.look(order.Heads(wanted)) if job.state is State.PARKED else {}
+            heads = store.look(order.Heads(tuple(locks))) if job.state is State.PARKED else {}
             if not list(scheduler.explain.gates(job, heads)):
                 raise Broken(f"nothing holds {job} back, and it does not run")
 

@@ -632,16 +632,16 @@ class Conformance:
 
     def parked(self, store: Store, job_id: int, name: str, func: str = "f", **fields: Any) -> Job:
         put = job(job_id, name, func, **({"locks": {"k": 1}} | fields))
-        self.do(store, ops.Put(put), order.Park(put))
+        self.do(store, order.SetLock("k", Lock(9)), order.SetLock("l", Lock(9)), ops.Put(put), order.Park(put))
         return self.fetch(store, job_id)
 
-    def heads(self, store: Store, lock: str = "k", most: int = 9) -> list[int]:
-        return [each.id for each in self.do(store, order.Heads({lock: most}))[lock]]
+    def heads(self, store: Store, lock: str = "k") -> list[int]:
+        return [each.id for each in self.do(store, order.Heads((lock,)))[lock]]
 
     def test_a_parked_job_stands_in_line_and_does_not_wait(self, store: Store) -> None:
         put = self.parked(store, 1, "a", locks={"k": 2, "l": 1}, priority=3)
         assert (put.state, put.locks) == (State.PARKED, {"k": 2, "l": 1})
-        assert self.do(store, order.Heads({"k": 9, "l": 9, "m": 9})) == {
+        assert self.do(store, order.Heads(("k", "l", "m"))) == {
             "k": [order.InLine(3, 100, 1, "f", {"k": 2, "l": 1})],
             "l": [order.InLine(3, 100, 1, "f", {"k": 2, "l": 1})],
             "m": [],
@@ -669,10 +669,22 @@ class Conformance:
         self.do(store, remove("c", 3))
         assert self.heads(store) == [2, 4]
 
-    def test_who_wants_more_than_may_be_wanted_is_passed_over(self, store: Store) -> None:
-        self.parked(store, 1, "a", locks={"k": 5})
+    def test_who_wants_more_of_any_lock_than_there_is_is_passed_over(self, store: Store) -> None:
+        self.parked(store, 1, "a", locks={"k": 1, "l": 5})
         self.parked(store, 2, "b", locks={"k": 3})
-        assert [self.heads(store, "k", most) for most in (2, 3, 5)] == [[], [2], [1]]
+        for capacity, first in ((9, [1]), (5, [1]), (4, [2])):
+            self.do(store, order.SetLock("l", Lock(capacity)))
+            assert self.heads(store) == first
+        self.do(store, order.SetLock("k", None))
+        assert self.heads(store) == [], "of a lock that is not set there is one"
+
+    def test_a_clock_that_was_stepped_back_moves_who_stands_in_line_but_for_dates(self, store: Store) -> None:
+        self.parked(store, 1, "a", due_at_ms=90)
+        self.parked(store, 2, "b", "g", due_at_ms=80, dated=True)
+        self.do(store, ops.Shift(30))
+        heads = self.do(store, order.Heads(("k",)))["k"]
+        assert [(each.id, each.due_at_ms) for each in heads] == [(1, 60), (2, 80)]
+        assert self.fetch(store, 1).due_at_ms == 60
 
     def test_a_job_that_is_parked_no_more_waits(self, store: Store) -> None:
         self.parked(store, 1, "a")
@@ -696,6 +708,8 @@ class Conformance:
         self.do(store, op)
         assert (self.heads(store), self.heads(store, "l"), self.count(store).parked) == ([], [], 0)
         assert self.do(store, ops.Boot()).lines == ()
+        assert set(self.do(store, order.Left())) == {"k", "l"}
+        assert self.do(store, order.Left()) == (), "it is told once"
 
     def test_a_parked_job_that_is_moved_waits(self, store: Store) -> None:
         self.parked(store, 1, "a")

@@ -89,7 +89,8 @@ steps = st.lists(
     | st.builds(order.SetLock, st.sampled_from("kl"), st.none() | locks)
     | st.builds(lambda i: order.Park(job(i)), ids)
     | st.builds(order.Unpark, ids, millis)
-    | st.builds(order.Heads, st.dictionaries(st.sampled_from("kl"), st.integers(0, 3)))
+    | st.builds(order.Heads, st.sets(st.sampled_from("kl")).map(sorted).map(tuple))
+    | st.builds(lambda: order.Left())
     | st.builds(order.LineLengths, st.lists(st.sampled_from("kl")).map(tuple), st.integers(1, 3))
     | st.builds(order.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
     | st.builds(
