@@ -419,9 +419,9 @@ class Outcome(Said):
             0,
         ),
     ] = None
-    locks: Annotated[Weights | None, says("with `later`: what the job takes of each lock from now on", "as before")] = (
-        None
-    )
+    locks: Annotated[
+        Weights | None, says("with `later`: all that the job takes from now on, in place of what it took", "as before")
+    ] = None
     submit: Annotated[
         Jobs | None, says("follow-on jobs, stored in the same commit as this outcome or not at all", "empty")
     ] = None

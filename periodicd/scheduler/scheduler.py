@@ -156,8 +156,13 @@ class Scheduler:
             self._give_out()
             asked = self.step.ask()
             if not asked:
-                self.locks.end_step()
                 self.takes.answer()
+                # Who was answered takes no more jobs, which may let others in line go.
+                if self.locks.lines:
+                    self._look_at_lines()
+                    asked = self.step.ask()
+            if not asked:
+                self.locks.end_step()
                 self.ring.answer()
         return asked
 
@@ -346,8 +351,12 @@ class Scheduler:
                 worker = None if subscription.take is not None else subscription.peer.shown
                 self.ring.note("started", job.func, name=job.name, id=job.id, run=job.run, worker=worker)
                 self.ring.note_locks("lock_taken", job)
-        if self.locks.wants_to_ask:
-            self.locks.ask()
+        if self.locks.lines:
+            self._look_at_lines()
         if self.functions.moved or self.locks.uses.moved:
             self.functions.write()
             self.locks.uses.write()
+
+    def _look_at_lines(self) -> None:
+        if self.locks.wants_to_ask:
+            self.locks.ask()

@@ -126,7 +126,7 @@ JOB = {"func": "f", "name": "a"}
         (
             "list",
             [{"state": "done"}],
-            "INVALID path=query.state: query.state is one of waiting, running, dead, behind, not done",
+            "INVALID path=query.state: query.state is one of waiting, running, dead, behind, parked, not done",
         ),
         ("list", [{"limit": 0}], "INVALID path=query.limit: query.limit is an integer from 1 to 1,000, not 0"),
         ("list", [{"after": 0}], "INVALID path=query.after: query.after is a text, not an integer"),

@@ -150,7 +150,7 @@ def kinds_taken(path: str, form: str) -> set[str]:
         ("get", "options.workload", lambda value: ["f", "a", {"workload": value}], "true or false"),
         ("list", "query", lambda value: [value], "a map"),
         ("list", "query.func", lambda value: [{"func": value}], "a text"),
-        ("list", "query.state", lambda value: [{"state": value}], "one of waiting, running, dead, behind"),
+        ("list", "query.state", lambda value: [{"state": value}], "one of waiting, running, dead, behind, parked"),
         ("list", "query.after", lambda value: [{"after": value}], "a text"),
         ("status", "query.prefix", lambda value: [{"prefix": value}], "a text"),
         ("subscribe", "func", lambda value: [value], "a text"),
@@ -318,7 +318,7 @@ def test_a_cursor_is_one_that_was_given() -> None:
             "query.limit",
             "is not a key of a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, all",
         ),
-        ({"state": "gone"}, "query.state", "is one of waiting, running, dead, behind, not gone"),
+        ({"state": "gone"}, "query.state", "is one of waiting, running, dead, behind, parked, not gone"),
     ],
 )
 def test_a_request_on_many_says_which(query: Any, path: str, what: str) -> None:
@@ -341,7 +341,9 @@ def test_a_word_that_is_no_choice_is_told_with_those_that_are() -> None:
     assert refusal("submit", JOB | {"retry": {"backoff": "s" * 200}}) == at(
         "job.retry.backoff", f"is one of fixed, exponential, quadratic, not {'s' * 100}"
     )
-    assert refusal("list", {"state": "done"}) == at("query.state", "is one of waiting, running, dead, behind, not done")
+    assert refusal("list", {"state": "done"}) == at(
+        "query.state", "is one of waiting, running, dead, behind, parked, not done"
+    )
     assert refusal("finish", "h", {"outcome": "gone"}) == at(
         "outcome.outcome", "is one of done, failed, later, not gone"
     )
@@ -393,7 +395,7 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
         ("subscribe", "options", lambda value: ["f", value], "these options; they are limit"),
         ("extend", "options", lambda value: ["f", value], "these options; they are lease_ms, own"),
         ("finish", "outcome", lambda value: ["h", {"outcome": "done"} | value],
-         "an outcome; they are outcome, data, reason, final, delay_ms, submit"),
+         "an outcome; they are outcome, data, reason, final, delay_ms, locks, submit"),
         ("finish", "outcome.submit[0]", lambda value: ["h", {"outcome": "done", "submit": [JOB | value]}],
          "a job; did you mean name?"),
     ],
@@ -416,7 +418,8 @@ def test_the_key_that_was_meant_is_guessed() -> None:
 def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> None:
     """What stands before the colon has neither blank nor colon."""
     keys = (
-        "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, result_ms, existing"
+        "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, locks, result_ms,"
+        " existing"
     )
     for key in ("a b", "a: b", "ä", "x\n"):
         said = refusal("submit", JOB | {key: 1})
