@@ -83,11 +83,10 @@ def submit(
     func: str,
     name: str,
     as_json: bool,
-    headers: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> None:
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
-    job = new_job(func, name, headers, options)
+    job = new_job(func, name, options)
     submitted = target.ask(lambda client: client.submit(job))
     with telling(visible(f"{func} {name}: {submitted.result}")):
         if as_json:
