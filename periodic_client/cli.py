@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from periodic_client.cli_functions import drop, function, pause, resume
+from periodic_client.cli_locks import lock, locks
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
 from periodic_client.cli_options import job_options, new_job
 from periodic_client.cli_output import (
@@ -235,5 +236,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
+    lock, locks,
 ):  # fmt: skip
     cli.add_command(command)

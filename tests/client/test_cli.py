@@ -301,8 +301,8 @@ def test_list_shows_states_of_a_later_daemon(scripted: ScriptedDaemon, run: Run)
 def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> None:
     functions = [
         {
-            "func": func, "workers": 1, "waiting": 2, "running": 3, "behind": 6, "dead": 4, "due_at_ms": None,
-            "started": 5,
+            "func": func, "workers": 1, "waiting": 2, "running": 3, "behind": 6, "parked": 7, "dead": 4,
+            "due_at_ms": None, "started": 5,
         }
         for func in "fgh"
     ]  # fmt: skip
@@ -320,7 +320,7 @@ def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> No
     lines = run("status", "--prefix", "f").stdout.splitlines()
     assert scripted.asked[-1] == ("status", [{"prefix": "f", "after": "b", "limit": 1000}])
     assert lines[:3] == ["server: periodicd 1", "uptime_ms: 10", ""]
-    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "4", "-", "-", "5", "-", "-", "-"]
+    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "7", "4", "-", "-", "5", "-", "-", "-"]
     assert [line.split("\t")[0] for line in lines[4:]] == ["f", "g", "h"]
 
 
