@@ -7,7 +7,7 @@ are made here; and whoever wants to see how far a picture is learns here which j
 from dataclasses import dataclass
 from typing import Literal
 
-from image_workers.config import Config, ResizeConfig
+from image_workers.config import MEGAPIXELS_LOCK, Config, ResizeConfig
 from periodic_client import NewJob, Retry
 
 RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
@@ -37,9 +37,12 @@ def job(
     workload: bytes = b"",
     delay_ms: int | None = None,
     headers: dict[str, str] | None = None,
+    locks: dict[str, int] | None = None,
 ) -> NewJob:
     """A job as all that follow are: with the one lease and the one retry rule."""
-    return NewJob(func, name, workload, headers=headers, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY)
+    return NewJob(
+        func, name, workload, headers=headers, locks=locks, delay_ms=delay_ms, lease_ms=_LEASE_MS, retry=RETRY
+    )
 
 
 class Chain:
@@ -59,6 +62,18 @@ class Chain:
         if self._config.compress != "off" and self.may_compress(name):
             headers[THEN] = "compress"
         return job("upload-next-compress", name, headers=headers)
+
+    def compress(self, name: str, pixels: int) -> NewJob:
+        """`pixels`: of the picture, 0 if they are not known; then it learns by its run what it needs."""
+        return job("compress", name, locks=self.compress_locks(pixels))
+
+    def compress_locks(self, pixels: int) -> dict[str, int]:
+        """What a compression takes of each lock. A picture of more than all there is takes all, and runs alone."""
+        capacities = self._config.locks
+        weights = dict.fromkeys(capacities, 1)
+        if MEGAPIXELS_LOCK in capacities:
+            weights[MEGAPIXELS_LOCK] = max(1, min(-(-pixels // 1_000_000), capacities[MEGAPIXELS_LOCK]))
+        return weights
 
     def removal(self, name: str, version: str) -> tuple[NewJob, ...]:
         if self._config.remove == "off":

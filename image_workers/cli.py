@@ -17,6 +17,7 @@ from image_workers.config import Config, load
 from image_workers.decoder import Decoder
 from image_workers.deletion import Deletion
 from image_workers.functions import ImageFunctions
+from image_workers.locks import set_locks
 from image_workers.starting import Prepared, client_of, config_argument, errors_end_it, prepare
 from periodic_client import Worker
 
@@ -98,6 +99,7 @@ async def perform(config: Config, prepared: Prepared) -> None:
         async with client, trio.open_nursery() as nursery:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 nursery.start_soon(_stop_on_signal, signals, worker)
+                nursery.start_soon(set_locks, client, config)
                 await worker.run()
                 nursery.cancel_scope.cancel()
 
@@ -127,12 +129,8 @@ def _warn(config: Config) -> None:
             run.quality,
             ", ".join(left),
         )
-    if run.lock_name:
-        _log.info(
-            "guetzli.lock-name %r: lock-count %d is the limit of this worker alone; others have their own",
-            run.lock_name,
-            run.lock_count,
-        )
+    at_once = f"{run.megapixels_at_once} megapixels" + (f", and {run.lock_count} pictures" if run.lock_name else "")
+    _log.info("guetzli: all workers of the daemon together compress %s at once", at_once)
 
 
 for each in (serve, check, sweep, submit_dir):

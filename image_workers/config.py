@@ -21,6 +21,7 @@ from image_workers.names import MAX_NAME_BYTES, Layout, type_of_name
 from image_workers.stores.settings import DirectoryConfig, StoreConfig, check_separate, read_bucket, read_root
 from image_workers.values import Read, daemon, duration, folder, megapixels, read_document, section, text
 from image_workers.web.settings import ServeConfig
+from periodic_client.wire.limits import NAME_BYTES_MAX
 
 Enabled = Literal["here", "elsewhere", "off"]
 """Who runs a step: this worker, another one, or nobody. A step that nobody runs is not submitted."""
@@ -37,6 +38,8 @@ _FIXED_FUNCTIONS = (
     "save", "upload", "upload-next-compress", "upload-next-guetzli", "compress", "guetzli", "upload-next-remove",
     "remove", "unpublish", "delete",
 )  # fmt: skip
+MEGAPIXELS_LOCK = "guetzli-megapixels"
+"""The daemon's lock of which a run of guetzli holds as much as its picture has megapixels."""
 _ORIGINALS_KEYS = ("enable-guetzli", "guetzli")
 _RESIZE = "resize"
 _FORMATS: dict[str, Format] = {
@@ -95,6 +98,14 @@ def _function(value: Any, where: str) -> str:
     return str(value)
 
 
+def _lock(value: Any, where: str) -> str:
+    if len(text(value, where).encode()) > NAME_BYTES_MAX:
+        raise ConfigError(f"{where}: is longer than {NAME_BYTES_MAX} bytes")
+    if value == MEGAPIXELS_LOCK:
+        raise ConfigError(f"{where}: {value} is the lock that megapixels-at-once sets; choose another name")
+    return str(value)
+
+
 def _colour(value: Any, where: str) -> Colour:
     match = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text(value, where))
     if match is None:
@@ -140,19 +151,23 @@ class GuetzliConfig(
     frozen=True,
     rename={
         "lock_name": "lock-name", "lock_count": "lock-count", "max_pixels": "max-megapixels",
-        "time_limit_ms": "time-limit",
+        "time_limit_ms": "time-limit", "megapixels_at_once": "megapixels-at-once",
     },
 ):  # fmt: skip
-    """`memlimit_mb` and `time_limit_ms` hold for one run; a picture of more than `max_pixels` gets none."""
+    """`memlimit_mb` and `time_limit_ms` hold for one run; a picture of more than `max_pixels` gets none.
+
+    `lock_name`, of which `lock_count` run at once, and `megapixels_at_once` hold for all workers of all machines.
+    """
 
     output: Annotated[str, Read(folder)] = "guetzli"
-    lock_name: Annotated[str | None, Read(text)] = None
+    lock_name: Annotated[str | None, Read(_lock)] = None
     lock_count: Annotated[int, Meta(ge=1, le=1000)] = 1
     verbose: Annotated[int, Meta(ge=0, le=1)] = 0
     quality: Annotated[int, Meta(ge=MIN_QUALITY, le=100)] = 95
     memlimit_mb: Annotated[int, Meta(ge=100, le=1_000_000)] = 6000
     max_pixels: Annotated[int, megapixels(1000)] = 2_000_000
     time_limit_ms: Annotated[int, duration(1, 20 * 3600)] = 600_000
+    megapixels_at_once: Annotated[int, Meta(ge=1, le=100_000)] = 4
 
     @property
     def time_limit_s(self) -> int:
@@ -249,6 +264,15 @@ class Config(
     def can_gain_by_guetzli(self, resize: ResizeConfig) -> bool:
         """Whether guetzli may need fewer bytes for the pixels than the thumbnail has."""
         return resize.quality >= self.guetzli_run.quality - _HOPELESS
+
+    @property
+    def locks(self) -> dict[str, int]:
+        """The daemon's locks under which guetzli runs, with their capacities; none if it is not the encoder."""
+        if self.encoder != "guetzli" or self.compress == "off":
+            return {}
+        run = self.guetzli_run
+        named = {run.lock_name: run.lock_count} if run.lock_name else {}
+        return named | {MEGAPIXELS_LOCK: run.megapixels_at_once}
 
     def recipe(self, resizes: tuple[ResizeConfig, ...]) -> Recipe:
         encoder = "pillow" if self.encoder == "guetzli" else self.encoder

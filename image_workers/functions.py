@@ -42,15 +42,19 @@ import trio
 from image_workers import metadata
 from image_workers.chain import KEY, SOURCE, Chain, job
 from image_workers.config import Config, ResizeConfig
+from image_workers.declared import declared
 from image_workers.decoder import Decoder
 from image_workers.errors import Refused
 from image_workers.guetzli import Guetzli
 from image_workers.intake import START_BYTES, picture_type
+from image_workers.locks import COMPRESS
 from image_workers.pictures import Compressible, LeftAsIs
 from image_workers.progress import UNWATCHED, Progress, Stopped, keep
 from image_workers.stores import Store
-from periodic_client import Done, Failed, Job, NewJob
+from periodic_client import Done, Failed, Job, Later, NewJob
 
+_HEADER_BYTES = 1_000_000
+"""A size that stands behind more than that of a camera's data is not looked for."""
 _LOOK_AGAIN_MS = 3_600_000
 """When a removal comes again that had to wait for another job; sooner if the time `cache` is shorter."""
 _OLDER_NAMES = {"upload-next-guetzli": "upload-next-compress", "guetzli": "compress"}
@@ -70,10 +74,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The end of a step that went well: a note for the log, and the jobs that follow."""
+    """The end of a step that went well: a note for the log, and the jobs that follow.
+
+    With `locks` it is not the end: the step is taken again, once the job has these.
+    """
 
     note: str
     submit: tuple[NewJob, ...] = ()
+    locks: dict[str, int] | None = None
 
 
 SyncStep = Callable[[str, bytes, Progress], Step]
@@ -88,10 +96,10 @@ class Function:
 
     func: str
     limit: int
-    call: Callable[[Job], Awaitable[Done | Failed]]
+    call: Callable[[Job], Awaitable[Done | Failed | Later]]
 
 
-async def perform(step: AsyncStep, job: Job) -> Done | Failed:
+async def perform(step: AsyncStep, job: Job) -> Done | Failed | Later:
     """Take the step, keep its lease meanwhile, and tell its outcome, in one line of the log too.
 
     A step raises `Refused` if it will never do; after any other error the job is tried again.
@@ -103,7 +111,7 @@ async def perform(step: AsyncStep, job: Job) -> Done | Failed:
     except Exception as error:
         return _failed(job.func, job.name, error)
     _log.info("%s %r: %s, %.0f ms", job.func, job.name, done.note, (trio.current_time() - started_s) * 1000)
-    return Done(submit=done.submit)
+    return Done(submit=done.submit) if done.locks is None else Later(locks=done.locks)
 
 
 def _failed(func: str, name: str, error: Exception) -> Failed:
@@ -222,16 +230,33 @@ class ImageFunctions:
         self._layout.compressed(name)  # refuses a name that compress would
         put = self._put(name, progress)
         compresses = self._config.compress != "off" and self._chain.may_compress(name) and put.kind == "image/jpeg"
-        return Step(f"{put.size} bytes", (job("compress", name),) if compresses else ())
+        return Step(f"{put.size} bytes", (self._chain.compress(name, put.pixels),) if compresses else ())
 
     async def compress(self, name: str, _workload: bytes, progress: Progress = UNWATCHED) -> Step:
         try:
             source = await self._in_thread(self._to_compress, name, progress)
+            locks = self._chain.compress_locks(declared(source.content).pixels)
+            if locks and (needed := await self._needs(name, locks)):
+                return Step("it needs locks that it does not hold, and comes again when it can have them", locks=needed)
             with progress.working():
                 result = await self._compressed(name, source)
             return await self._in_thread(self._keep_smaller, name, source, result, progress)
         except LeftAsIs as reason:
             return Step(f"left as it is: {reason}")
+
+    async def _needs(self, name: str, locks: dict[str, int]) -> dict[str, int] | None:
+        """All that the job is to hold, if its run holds less of these. Who submits by hand, or does not know how large
+        the picture is, does not say it, and jobs of older workers do not either.
+        """
+        needed = None
+        for func in COMPRESS:
+            job = await self._look(func, name)
+            if job is not None and job["state"] == "running":
+                held: dict[str, int] = job.get("locks", {})
+                if all(held.get(lock, 0) >= weight for lock, weight in locks.items()):
+                    return None
+                needed = held | {lock: max(held.get(lock, 0), weight) for lock, weight in locks.items()}
+        return needed
 
     def upload_next_remove(self, name: str, workload: bytes, progress: Progress = UNWATCHED) -> Step:
         """The workload is the version of the file that `name` was compressed from, or empty for a plain upload."""
@@ -283,13 +308,15 @@ class ImageFunctions:
         with self._root.open(name, progress) as (file, version):
             kind = picture_type(name, file.read(START_BYTES))
             file.seek(0)
+            pixels = declared(file.read(_HEADER_BYTES)).pixels
+            file.seek(0)
             content: BinaryIO = file
             if self._config.strip != "no" and self._layout.is_original(name):
                 content = io.BytesIO(self._original(name, progress)[0])
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
             self._bucket.put(key, content, kind, progress)
-        return _Put(size, version, kind)
+        return _Put(size, version, kind, pixels)
 
     def _original(self, name: str, progress: Progress) -> tuple[bytes, str]:
         """What is published of an original, and the version that it has."""
@@ -374,6 +401,8 @@ class _Put:
     size: int
     version: str
     kind: str
+    pixels: int
+    """0 if they do not stand where they belong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from periodic_client.wire.limits import (
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
     JOB_INTEGERS,
+    LOCKS_MAX,
     NAME_BYTES_MAX,
     RETRY_INTEGERS,
     TIME_MS_MAX,
+    WEIGHT,
 )
 
 BACKOFFS: tuple[str, ...] = get_args(Backoff)
@@ -35,6 +37,7 @@ def check_outcome(wire: WireOutcome, rules: Rules) -> None:
         return
     _bytes(wire.get("data"), "outcome.data", rules)
     _integer(wire.get("delay_ms"), "outcome.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
+    _locks(wire.get("locks") or {}, "outcome.locks")
     jobs = wire.get("submit", ())
     if len(jobs) > BATCH_JOBS_MAX:
         raise WrongValue(f"outcome.submit has {len(jobs):,} jobs, and may have {BATCH_JOBS_MAX:,}")
@@ -44,13 +47,10 @@ def check_outcome(wire: WireOutcome, rules: Rules) -> None:
 
 def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
     for key in ("func", "name"):
-        size = _text(job[key], f"{where}.{key}")
-        if not size:
-            raise WrongValue(f"{where}.{key} is empty")
-        if size > NAME_BYTES_MAX:
-            raise WrongValue(f"{where}.{key} has {size:,} bytes, and may have {NAME_BYTES_MAX:,}")
+        _name(job[key], f"{where}.{key}")
     _bytes(job.get("workload"), f"{where}.workload", rules)
     _headers(job.get("headers") or {}, f"{where}.headers")
+    _locks(job.get("locks") or {}, f"{where}.locks")
     for key, (low, high) in JOB_INTEGERS.items():
         _integer(job.get(key), f"{where}.{key}", low, high)
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
@@ -71,6 +71,26 @@ def _headers(headers: dict[Any, Any], where: str) -> None:
         size += _text(name, f"{where}: {name!r:.100}") + _text(text, f"{where}[{name!r:.100}]")
     if size > HEADERS_BYTES_MAX:
         raise WrongValue(f"{where} has {size:,} bytes of names and values, and may have {HEADERS_BYTES_MAX:,}")
+
+
+def _locks(locks: dict[Any, Any], where: str) -> None:
+    if len(locks) > LOCKS_MAX:
+        raise WrongValue(f"{where} has {len(locks):,} entries, and may have {LOCKS_MAX}")
+    for lock, weight in locks.items():
+        if not isinstance(lock, str):
+            raise WrongValue(f"{where} has a name that is {_kind(lock)}")
+        _name(lock, f"{where}: {lock!r:.100}")
+        if weight is None:
+            raise WrongValue(f"{where}[{lock!r:.100}] is an integer, not NoneType")
+        _integer(weight, f"{where}[{lock!r:.100}]", *WEIGHT)
+
+
+def _name(value: Any, where: str) -> None:
+    size = _text(value, where)
+    if not size:
+        raise WrongValue(f"{where} is empty")
+    if size > NAME_BYTES_MAX:
+        raise WrongValue(f"{where} has {size:,} bytes, and may have {NAME_BYTES_MAX:,}")
 
 
 def _bytes(value: Any, where: str, rules: Rules) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from periodic_client.cli_functions import drop, function, pause, resume
+from periodic_client.cli_locks import lock, locks
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
 from periodic_client.cli_options import job_options, new_job
 from periodic_client.cli_output import (
@@ -83,11 +84,10 @@ def submit(
     func: str,
     name: str,
     as_json: bool,
-    headers: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> None:
     """Put a job. Prints what became of it: created, replaced, queued_behind, kept or refused."""
-    job = new_job(func, name, headers, options)
+    job = new_job(func, name, options)
     submitted = target.ask(lambda client: client.submit(job))
     with telling(visible(f"{func} {name}: {submitted.result}")):
         if as_json:
@@ -236,5 +236,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
+    lock, locks,
 ):  # fmt: skip
     cli.add_command(command)

@@ -47,7 +47,7 @@ where = click.option(
     multiple=True,
     callback=_as_query,
     metavar="KEY=VALUE",
-    help="Jobs to which this applies, and each other --where: func=NAME, state=waiting|running|behind|dead,"
+    help="Jobs to which this applies, and each other --where: func=NAME, state=waiting|running|behind|dead|parked,"
     " prefix=TEXT, with which the name begins, reason=TEXT, which is in the reason of the last failure,"
     " due_from=ISO8601, due_before=ISO8601.",
 )

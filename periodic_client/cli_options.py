@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import click
 
-from periodic_client.cli_values import Duration, Header, Time, Workload
+from periodic_client.cli_values import Duration, Header, LockValue, Time, Workload
 from periodic_client.outcomes import NewJob, Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -14,6 +14,8 @@ UNITS = {"_ms": (Duration(), None), "_percent": (int, "PERCENT")}
 """How a field's name ends, and what is written for its value: type and placeholder. Flags have no unit."""
 RETRY = "retry_"
 """How the options of a job begin that are a key of its retry rule; all others are a key of the job."""
+NAMED = ("headers", "locks")
+"""Options that may be given several times, each with a name; of one name the last counts."""
 
 
 def options_of(record: type, prefix: str = "") -> Callable[[F], F]:
@@ -59,6 +61,15 @@ JOB_OPTIONS = (
         metavar="NAME=VALUE",
         help="A text that goes with the workload; may be given several times, and of one name the last counts.",
     ),
+    click.option(
+        "--lock",
+        "locks",
+        type=LockValue(),
+        multiple=True,
+        metavar="NAME[=WEIGHT]",
+        help="What it holds while it runs, and stands in line for: so much of this lock, 1 if no weight is given;"
+        " may be given several times.",
+    ),
     click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now."),
     click.option(
         "--at",
@@ -79,12 +90,13 @@ def job_options(command: F) -> F:
     return command
 
 
-def new_job(func: str, name: str, headers: tuple[tuple[str, str], ...], options: dict[str, Any]) -> NewJob:
+def new_job(func: str, name: str, options: dict[str, Any]) -> NewJob:
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
     retry = retry_of(options)
     given = {key: value for key, value in options.items() if value is not None}
-    return NewJob(func, name, headers=dict(headers), retry=retry, **given)
+    named: dict[str, Any] = {key: dict(given.pop(key)) for key in NAMED}
+    return NewJob(func, name, retry=retry, **named, **given)
 
 
 def retry_of(options: dict[str, Any]) -> Retry | None:

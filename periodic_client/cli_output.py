@@ -24,6 +24,7 @@ FUNCTION_COLUMNS = (
     "waiting",
     "running",
     "behind",
+    "parked",
     "dead",
     "paused",
     "due_at_ms",
@@ -33,6 +34,8 @@ FUNCTION_COLUMNS = (
     "lateness_max_ms",
 )
 WORKER_COLUMNS = ("connection", "client", "connected_at_ms", "silent_ms", "running", "credit", "functions")
+LOCK_COLUMNS = ("lock", "capacity", "used", "holder_count", "parked", "rate")
+HOLDER_COLUMNS = ("func", "name", "id", "run", "weight", "started_at_ms")
 EVENT_COLUMNS = ("at_ms", "kind", "func", "name", "id", "run", "worker", "text")
 TABLE_ROWS_MAX = 1000
 """More are not read on a terminal, and rich takes 2 ms and 14 KB for each."""

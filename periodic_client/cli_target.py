@@ -39,7 +39,7 @@ Exit codes:
        (cancel), does not wait (move) or run (end-run), has another
        id by now (--id), or you said no
   2    the command is not used as it should be
-  3    there is no such job, or none to take
+  3    there is no such job, function or lock, or none to take
   5    there is no daemon, or no way to it: nothing happened
   6    no answer: the daemon gave none in time, the connection was
        lost before it came, or the job did not end in time (call)

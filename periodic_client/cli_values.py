@@ -107,6 +107,24 @@ class Header(click.ParamType[tuple[str, str]]):
         return name, text
 
 
+class LockValue(click.ParamType[tuple[str, int]]):
+    """``NAME`` or ``NAME=WEIGHT``. What follows the last ``=`` is a weight if it is all digits, else of the name."""
+
+    name = "lock"
+
+    def convert(
+        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, digits = value.rpartition("=")
+        if not (equals and digits.isascii() and digits.isdigit()):
+            name, digits = value, "1"
+        if not name:
+            self.fail(f"{value!r} is not a lock such as disk or disk=2", param, ctx)
+        return name, int(digits)
+
+
 class RateValue(click.ParamType[Rate]):
     """``10/1s``: so many runs in so long."""
 

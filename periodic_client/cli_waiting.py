@@ -42,7 +42,6 @@ def call(
     name: str,
     as_json: bool,
     timeout_ms: int | None,
-    headers: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> None:
     """Put a job, wait for its end, and print its result.
@@ -51,7 +50,7 @@ def call(
     again, and the job is not put twice. If nobody has subscribed to the function, standard error says so at once.
     With --json there is one object at the end. Exit code 7 if the job failed; 6 after --timeout: then it goes on.
     """
-    job = new_job(func, name, headers, options)
+    job = new_job(func, name, options)
     limit_s = inf if timeout_ms is None else timeout_ms / 1000
 
     async def follow(client: Client) -> News | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Self, Unpack
 import trio
 
 from periodic_client.matching import Matching, More
-from periodic_client.outcomes import FunctionSettings, NewJob
+from periodic_client.outcomes import FunctionSettings, NewJob, Rate
 from periodic_client.session import ConnectionLost, Session
 from periodic_client.wire import PeriodicError, limits
 
@@ -27,6 +27,8 @@ FunctionMap = dict[str, Any]
 """A function as ``status`` shows it; the keys are in protocol.md."""
 WorkerMap = dict[str, Any]
 """A connection as ``workers`` shows it; the keys are in protocol.md."""
+LockMap = dict[str, Any]
+"""A lock as ``locks`` shows it; the keys are in protocol.md."""
 
 
 class Submitted(NamedTuple):
@@ -221,7 +223,8 @@ class Client(Matching):
     ) -> tuple[JobMaps, str | None]:
         """A page of jobs, oldest first, and what to pass as ``after`` for the next one: None after the last.
 
-        ``state``: "waiting", "running", "behind" or "dead". A page may be short, even empty, and not be the last.
+        ``state``: "waiting", "running", "behind", "dead" or "parked". A page may be short, even empty, and not be the
+        last.
         """
         page = await self.request("list", {"func": func, "state": state, "after": after, "limit": limit, **more})
         return page["jobs"], page.get("next")
@@ -273,6 +276,24 @@ class Client(Matching):
     async def resume(self, func: str) -> None:
         """Give out the jobs of a paused function again."""
         await self.request("resume", func)
+
+    async def set_lock(self, name: str, *, capacity: int | None = None, rate: Rate | None = None) -> None:
+        """All that is set of a lock, in place of what was set before; what is not given is not set any more.
+
+        ``capacity``: how much of it can be held at once, 1 if that is not set. ``rate``: how often it is taken, by the
+        runs of all functions together. What holds it by now keeps it.
+        """
+        limit = None if rate is None else rate.to_wire()
+        await self.request("set_lock", name, {"capacity": capacity, "rate": limit})
+
+    def locks(self, prefix: str | None = None) -> AsyncIterator[LockMap]:
+        """All locks that somebody holds or waits for, or of which something is set, by name; a page at a time."""
+
+        async def page(after: str | None) -> tuple[list[LockMap], str | None]:
+            answer = await self.request("locks", {"prefix": prefix, "after": after, "limit": limits.LISTING_MAX})
+            return answer["locks"], answer.get("next")
+
+        return _Pages(page)
 
     def workers(self, func: str | None = None) -> AsyncIterator[WorkerMap]:
         """Who takes jobs, in the order in which they came, fetched a page at a time; only those of ``func``, if given.

@@ -30,7 +30,7 @@ class News(NamedTuple):
     reason: str | None
     """Why it was cancelled, or of the last failure."""
     state: str | None
-    """Of a job that has not ended: "waiting", "running", "behind"."""
+    """Of a job that has not ended: "waiting", "running", "behind", "parked"."""
     attempt: int | None
     """Runs given out."""
     progress: Progress | None

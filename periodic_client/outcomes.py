@@ -54,6 +54,9 @@ class Rate:
     count: int
     per_ms: int
 
+    def to_wire(self) -> dict[str, int]:
+        return {"count": self.count, "per_ms": self.per_ms}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSettings:
@@ -75,7 +78,7 @@ class FunctionSettings:
         """The map that ``set_function`` takes."""
         wire = {each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) is not None}
         if self.rate is not None:
-            wire["rate"] = {"count": self.rate.count, "per_ms": self.rate.per_ms}
+            wire["rate"] = self.rate.to_wire()
         if self.retry is not None:
             wire["retry"] = self.retry.to_wire()
         return wire
@@ -89,6 +92,8 @@ class NewJob:
     as content type or traceparent. It is due at ``due_at_ms`` (milliseconds since 1970-01-01T00:00Z), or ``delay_ms``
     from now by the daemon's clock, or now. Of the due jobs those with the smallest ``priority`` (-100 to 100) run
     first. ``lease_ms``: how long a run may take, unless it extends that; ``run_max_ms``: however often it does.
+    ``locks``: how much of which lock it holds while it runs, up to 8 by their names; until it can have them all it is
+    parked.
     ``result_ms``: how long its ending and its result are kept. ``existing``: what to do if there is a job of this name:
     "replace" it (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or
     "refuse". What is None is left to the daemon's defaults.
@@ -101,6 +106,7 @@ class NewJob:
     workload: bytes | str = b""
     _: KW_ONLY
     headers: Mapping[str, str] | None = None
+    locks: Mapping[str, int] | None = None
     due_at_ms: int | None = None
     delay_ms: int | None = None
     priority: Annotated[int, "Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"] = 0
@@ -125,8 +131,9 @@ class NewJob:
             value = getattr(self, key)
             if value != default and value not in _EMPTY:
                 wire[key] = value
-        if "headers" in wire:
-            wire["headers"] = dict(wire["headers"])
+        for key in ("headers", "locks"):
+            if key in wire:
+                wire[key] = dict(wire[key])
         if self.retry is not None:
             wire["retry"] = self.retry.to_wire()
         return wire
@@ -173,15 +180,21 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Run it again ``delay_ms`` from now; this counts as no failure. 0 hands back a job that was not begun."""
+    """Run it again ``delay_ms`` from now; this counts as no failure. 0 hands back a job that was not begun.
+
+    ``locks``: what the job takes of each lock from now on, for a run that has learned what it needs; None is as before.
+    """
 
     delay_ms: int = 0
     submit: Sequence[NewJob] = ()
+    locks: Mapping[str, int] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "later"}
         if self.delay_ms:
             wire["delay_ms"] = self.delay_ms
+        if self.locks is not None:
+            wire["locks"] = dict(self.locks)
         return _with_submit(wire, self.submit)
 
 

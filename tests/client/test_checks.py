@@ -57,6 +57,14 @@ HOPELESS: list[tuple[Any, str]] = [
     (wrong("g", "n", headers={1: "a"}), "headers has a name that is int"),
     (wrong("g", "n", headers={str(i): "" for i in range(65)}), "headers has 65 entries, and may have 64"),
     (wrong("g", "n", headers={"a": "ä" * 2048}), "headers has 4,097 bytes of names and values, and may have 4,096"),
+    (wrong("g", "n", locks={"a": 0}), r"locks\['a'\] is an integer from 1 to 1,000,000, not 0"),
+    (wrong("g", "n", locks={"a": None}), r"locks\['a'\] is an integer, not NoneType"),
+    (wrong("g", "n", locks={1: 1}), "locks has a name that is int"),
+    (wrong("g", "n", locks={"": 1}), "locks: '' is empty"),
+    (wrong("g", "n", locks={"ä" * 128: 1}), "has 256 bytes, and may have 255"),
+    (wrong("g", "n", locks={str(i): 1 for i in range(9)}), "locks has 9 entries, and may have 8"),
+    (wrong("g", "n", locks=3), "f returned a Done that cannot be sent: TypeError"),
+    (Later(locks={"a": 1_000_001}), r"outcome.locks\['a'\] is an integer from 1 to 1,000,000, not 1,000,001"),
     (wrong("g", "n", headers=3), "f returned a Done that cannot be sent: TypeError"),
     (wrong("g", "n", retry={"limit": 1}), "f returned a Done that cannot be sent: AttributeError"),
     (wrong("g", "n", retry=Retry(limit=1001)), "retry.limit is an integer from 0 to 1,000, not 1,001"),
@@ -86,9 +94,12 @@ RETRIES = st.none() | st.builds(
 HEADERS = st.none() | st.dictionaries(TEXTS, TEXTS, max_size=3) | st.sampled_from(
     [{str(i): "" for i in range(64)}, {str(i): "" for i in range(65)}, {"a": "x" * 4095}, {"a": "x" * 4096}]
 )  # fmt: skip
+LOCKS = st.none() | st.dictionaries(st.just("k") | TEXTS, st.just(1) | NUMBERS, max_size=3) | st.sampled_from(
+    [{"k": 1_000_000}, {"k": 1_000_001}, {str(i): 1 for i in range(8)}, {str(i): 1 for i in range(9)}]
+)  # fmt: skip
 JOBS = st.builds(
-    NewJob, func=st.just("g") | TEXTS, name=st.just("n") | TEXTS, workload=DATA, headers=HEADERS, due_at_ms=NUMBERS,
-    priority=NUMBERS, lease_ms=NUMBERS, retry=RETRIES,
+    NewJob, func=st.just("g") | TEXTS, name=st.just("n") | TEXTS, workload=DATA, headers=HEADERS, locks=LOCKS,
+    due_at_ms=NUMBERS, priority=NUMBERS, lease_ms=NUMBERS, retry=RETRIES,
     existing=st.sampled_from(["replace", "keep", "never", None]),
 ) | st.builds(NewJob, func=st.just("g"), name=st.just("n"), delay_ms=NUMBERS)  # fmt: skip
 SUBMIT = st.lists(JOBS, max_size=2)
@@ -96,7 +107,7 @@ OUTCOMES = (
     DATA
     | st.builds(Done, data=DATA, submit=SUBMIT)
     | st.builds(Failed, reason=TEXTS, final=st.booleans() | NUMBERS, delay_ms=NUMBERS, submit=SUBMIT)
-    | st.builds(Later, delay_ms=NUMBERS, submit=SUBMIT)
+    | st.builds(Later, delay_ms=NUMBERS, submit=SUBMIT, locks=LOCKS)
 )
 
 

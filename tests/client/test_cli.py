@@ -127,13 +127,15 @@ def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
     scripted.answers["submit"] = lambda _: CREATED
     run(
         "submit", "f", "n", "-w", "text", "--in", "1m30s", "--priority", "-7", "--lease", "2h", "--existing",
-        "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--retry-limit",
-        "3", "--retry-backoff", "fixed", "--retry-delay", "2s", "--retry-cap", "1m", "--retry-jitter", "20",
+        "keep_live", "--header", "content-type=text/plain", "--header", "q=a=b", "--header", "empty=", "--lock", "disk",
+        "--lock", "a=b", "--lock", "c=1=20", "--retry-limit", "3", "--retry-backoff", "fixed", "--retry-delay", "2s",
+        "--retry-cap", "1m", "--retry-jitter", "20",
     )  # fmt: skip
     retry = {"limit": 3, "backoff": "fixed", "delay_ms": 2000, "cap_ms": 60_000, "jitter_percent": 20}
     assert scripted.asked[0][1][0] == {
         "func": "f", "name": "n", "workload": b"text", "delay_ms": 90_000, "priority": -7, "lease_ms": 7_200_000,
         "existing": "keep_live", "headers": {"content-type": "text/plain", "q": "a=b", "empty": ""}, "retry": retry,
+        "locks": {"disk": 1, "a=b": 1, "c=1": 20},
     }  # fmt: skip
     run("submit", "f", "n", "--at", "2030-01-31T17:00Z")
     assert scripted.asked[1][1][0]["due_at_ms"] == datetime(2030, 1, 31, 17, tzinfo=UTC).timestamp() * 1000
@@ -299,8 +301,8 @@ def test_list_shows_states_of_a_later_daemon(scripted: ScriptedDaemon, run: Run)
 def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> None:
     functions = [
         {
-            "func": func, "workers": 1, "waiting": 2, "running": 3, "behind": 6, "dead": 4, "due_at_ms": None,
-            "started": 5,
+            "func": func, "workers": 1, "waiting": 2, "running": 3, "behind": 6, "parked": 7, "dead": 4,
+            "due_at_ms": None, "started": 5,
         }
         for func in "fgh"
     ]  # fmt: skip
@@ -318,7 +320,7 @@ def test_status_goes_through_all_pages(scripted: ScriptedDaemon, run: Run) -> No
     lines = run("status", "--prefix", "f").stdout.splitlines()
     assert scripted.asked[-1] == ("status", [{"prefix": "f", "after": "b", "limit": 1000}])
     assert lines[:3] == ["server: periodicd 1", "uptime_ms: 10", ""]
-    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "4", "-", "-", "5", "-", "-", "-"]
+    assert lines[4].split("\t") == ["f", "1", "2", "3", "6", "7", "4", "-", "-", "5", "-", "-", "-"]
     assert [line.split("\t")[0] for line in lines[4:]] == ["f", "g", "h"]
 
 

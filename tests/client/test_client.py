@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import periodic_client
-from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, Look, NewJob, Submitted, TimedOut
+from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, Look, NewJob, Rate, Submitted, TimedOut
 from periodic_client.wire import Busy, Request, TooLarge
 from tests.client.call import Call
 from tests.client.peer import Daemon, Peer
@@ -99,6 +99,14 @@ CREATED = {"result": "created", "id": 1}
             {"workers": [{"connection": 1}], "next": None},
             {"connection": 1},
         ),
+        (
+            lambda c: c.set_lock("k", capacity=4, rate=Rate(10, 1000)),
+            "set_lock",
+            ["k", {"capacity": 4, "rate": {"count": 10, "per_ms": 1000}}],
+            {},
+            None,
+        ),
+        (lambda c: c.set_lock("k"), "set_lock", ["k", {"capacity": None, "rate": None}], {}, None),
         (
             lambda c: c.list_page(),
             "list",
@@ -284,6 +292,21 @@ async def test_functions_go_through_all_pages_of_status(daemon: Daemon, nursery:
     nursery.start_soon(serve)
     async with Client(open_stream=daemon.open_stream) as client:
         assert [function["func"] async for function in client.functions("re")] == ["read", "resize"]
+
+
+async def test_locks_go_through_all_pages(daemon: Daemon, nursery: trio.Nursery) -> None:
+    def query(after: str | None) -> dict[str, Any]:
+        return {"prefix": "p", "after": after, "limit": 1000}
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("locks", {"locks": [{"lock": "pa"}], "next": "a"}, query(None))
+        await peer.serve("locks", {"locks": [], "next": "b"}, query("a"))
+        await peer.serve("locks", {"locks": [{"lock": "pc"}], "next": None}, query("b"))
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert [lock["lock"] async for lock in client.locks("p")] == ["pa", "pc"]
 
 
 async def test_many_tasks_share_one_connection(daemon: Daemon, nursery: trio.Nursery) -> None:

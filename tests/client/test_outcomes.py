@@ -19,13 +19,15 @@ def test_a_job_says_all_that_is_not_default() -> None:
     retry = Retry(limit=3, backoff="quadratic", delay_ms=1, cap_ms=2, jitter_percent=50)
     headers = MappingProxyType({"content-type": "image/jpeg"})
     job = NewJob(
-        "f", "n", b"w", headers=headers, due_at_ms=0, priority=-1, lease_ms=1000, retry=retry, existing="keep_live"
-    )
+        "f", "n", b"w", headers=headers, locks=MappingProxyType({"k": 2}), due_at_ms=0, priority=-1, lease_ms=1000,
+        retry=retry, existing="keep_live",
+    )  # fmt: skip
     assert job.to_wire() == {
         "func": "f",
         "name": "n",
         "workload": b"w",
         "headers": {"content-type": "image/jpeg"},
+        "locks": {"k": 2},
         "due_at_ms": 0,
         "priority": -1,
         "lease_ms": 1000,
@@ -65,6 +67,8 @@ JOB_WIRE = {"func": "g", "name": "m"}
             {"outcome": "failed", "reason": "why", "final": True, "delay_ms": 0, "submit": [JOB_WIRE]},
         ),
         (Later(), {"outcome": "later"}),
+        (Later(locks={"k": 2}), {"outcome": "later", "locks": {"k": 2}}),
+        (Later(locks={}), {"outcome": "later", "locks": {}}),
         (Later(5, [JOB]), {"outcome": "later", "delay_ms": 5, "submit": [JOB_WIRE]}),
     ],
 )

@@ -19,6 +19,10 @@ What counts as a violation, and why no more than that:
 * **result gone**: a ``finish`` with "done" was answered of a job that is to have its result kept, or its watcher was
   told so, and at the end it is not there, or not what the worker said.
 * **early**: a run starts before its due time, or before the delay of an answered "later" or failure is over.
+* **held twice**: a run that was given out later than another of the same lock starts before the end of that other one
+  was said, and that end was answered as one that counts. So the other held the lock from before this one was given out
+  until after it began: its lease is longer than the loop; who was forgotten by a kill or given out again is refused,
+  and a worker that was killed says nothing. Of runs whose end was refused or never answered nothing is certain.
 * **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
 """
@@ -53,11 +57,12 @@ from tests.crashloop.record import (
     SettingAsked,
     Started,
     Told,
+    lock_of,
 )
 
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
-    "not set", "torn batch",
+    "not set", "torn batch", "held twice",
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
@@ -192,6 +197,15 @@ class Records:
             case Reported():
                 story.reported.append(record)
 
+    def runs_of_locks(self) -> dict[str, list[tuple[Started, Reported | None]]]:
+        """Of each lock the runs that held it, with the ends of those whose end was answered as one that counts."""
+        found: dict[str, list[tuple[Started, Reported | None]]] = {}
+        for name, story in self.stories.items():
+            if lock := lock_of(name):
+                ends = {report.handle: report for report in story.reported if report.handle in self.answered_ns}
+                found.setdefault(lock, []).extend((run, ends.get(run.handle)) for run in story.started)
+        return found
+
     def _take_follow_ons(self) -> None:
         """A job in an outcome is submitted with it, and acknowledged with it."""
         for report in [report for story in self.stories.values() for report in story.reported]:
@@ -229,6 +243,7 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         answered, there = known.setting_acknowledged.get(func, 0), listed.settings.get(func, 0)
         if not answered <= there <= asked:
             violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
+    violations += _held_twice(known)
     return Findings(_figures(known, listed), violations)
 
 
@@ -253,6 +268,17 @@ def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -
                     yield "run again"
                 if run.version == report.version and run.wall_at_ms < report.not_before_at_ms:
                     yield "early"
+
+
+def _held_twice(known: Records) -> Iterator[Violation]:
+    for lock, runs in known.runs_of_locks().items():
+        # Of the ends that counted, of those given out so far, the one that was said last.
+        last: Reported | None = None
+        for run, end in sorted(runs, key=lambda each: _place(each[0].handle)):
+            if last is not None and run.at_ns < last.at_ns:
+                yield Violation("held twice", lock, (run, last))
+            if end is not None and (last is None or end.at_ns > last.at_ns):
+                last = end
 
 
 def _violations_of_cancel(story: Story, listed: int | None, is_dead: bool) -> Iterator[str]:
@@ -323,6 +349,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "settings_acknowledged": sum(known.setting_acknowledged.values()),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),
+        "runs_that_held_a_lock": sum(map(len, known.runs_of_locks().values())),
         "runs_cut_short": sum(len(story.started) for story in stories) - len(reports),
         "finishes_acknowledged": len(known.answered_ns),
         "finishes_refused": known.refused,

@@ -25,6 +25,9 @@ from tests.crashloop.record import (
     FAR_FUNC,
     FAR_MS,
     FUNC,
+    LOCK_FUNC,
+    LOCK_LEASE_MS,
+    LOCKS,
     Acknowledged,
     Asked,
     BatchAcknowledged,
@@ -42,6 +45,8 @@ from tests.crashloop.record import (
     SettingAcknowledged,
     SettingAsked,
     Told,
+    lock_of,
+    name_of_locked,
     now_ms,
 )
 
@@ -54,6 +59,7 @@ MATCHING = {
     "cancel_matching": Client.cancel_matching,
     "requeue_matching": Client.requeue_matching,
 }
+LOCKED_EACH_S = 0.1
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -93,6 +99,18 @@ class Load:
             await self._cancel(func, name)
         elif end < 0.4:
             await self._move(func, name)
+
+    async def locked(self) -> None:
+        """Jobs that hold a lock, so many that there is a line most of the time."""
+        rng = Random(f"{self._seed} locked")
+        number = 0
+        while not self.stopping:
+            number += 1
+            name = name_of_locked(self._seed, rng.randrange(LOCKS), number)
+            version = 1
+            while not await self._submit(LOCK_FUNC, name, version, rng, plan.LOCK_KINDS):
+                version += 1
+            await trio.sleep(rng.expovariate(1 / LOCKED_EACH_S))
 
     async def _cancel(self, func: str, name: str) -> None:
         self._records.write(CancelAsked(name))
@@ -135,9 +153,13 @@ class Load:
                 self._records.write(Told(name, told["ending"]))
                 return
 
-    async def _submit(self, func: str, name: str, version: int, rng: Random) -> bool:
+    async def _submit(
+        self, func: str, name: str, version: int, rng: Random, kinds: tuple[str, ...] = plan.KINDS
+    ) -> bool:
         """Whether it was answered."""
-        job = plan.new_job(name, plan.workload(rng, version), rng) | {"func": func}
+        job = plan.new_job(name, plan.workload(rng, version, kinds), rng) | {"func": func}
+        if lock := lock_of(name):
+            job |= {"locks": {lock: 1}, "lease_ms": LOCK_LEASE_MS}
         delay_ms = FAR_MS if func == FAR_FUNC else rng.choice((0, 0, rng.randrange(1, 300), rng.randrange(1, MOVED_MS)))
         not_before_at_ms = now_ms() + delay_ms
         job |= {"due_at_ms": not_before_at_ms} if rng.random() < 0.5 else {"delay_ms": delay_ms}
@@ -252,6 +274,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
         load = Load(client, folder, seed)
         for task in range(TASKS):
             nursery.start_soon(load.one_name_after_the_other, task)
+        nursery.start_soon(load.locked)
         nursery.start_soon(load.batches)
         nursery.start_soon(load.calls)
         nursery.start_soon(load.settings)

@@ -20,7 +20,7 @@ import trio
 from periodic_client import Client
 from rig.daemon import Daemon, DidNotStart
 from tests.crashloop.check import Findings, Listed, check
-from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, Called, read
+from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, LOCK_FUNC, Called, read
 
 CLIENTS = 2
 WORKERS = ("worker", "worker", "raw_worker", "taker")
@@ -178,6 +178,7 @@ class Loop:
 
 
 async def _left(client: Client) -> int:
-    """How many jobs wait or run that a worker is there for."""
+    """How many jobs wait, stand in line or run that a worker is there for."""
     status = await client.status(prefix=FUNC)
-    return sum(each["waiting"] + each["running"] for each in status["functions"] if each["func"] == FUNC)
+    functions = [each for each in status["functions"] if each["func"] in (FUNC, LOCK_FUNC)]
+    return sum(each["waiting"] + each["parked"] + each["running"] for each in functions)

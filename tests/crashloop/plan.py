@@ -15,6 +15,7 @@ CALL = "call"
 KINDS = ("plain", "plain", "plain", "slow", "later", "retry", "follow", "follow", "dead")
 CROWD_KINDS = ("plain", "slow", "later", "retry", "dead", "dead")
 """Without follow-on jobs, whose names begin like that of their job, so that they would be meant too."""
+LOCK_KINDS = ("plain", "slow", "slow", "later", "retry")
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
 RETRIES = 1000

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, Answered, RecordFile, Refused, Started, now_ms
+from tests.crashloop.record import FUNC, LOCK_FUNC, Answered, RecordFile, Refused, Started, now_ms
 
 LIMIT = 4
 PLAIN = 0.25
@@ -54,7 +54,8 @@ class RawWorker:
         if self._unanswered is not None:
             self._finish(self._unanswered)
         self._hand_back()
-        self._request("subscribe", FUNC, {"limit": LIMIT})
+        for func in (FUNC, LOCK_FUNC):
+            self._request("subscribe", func, {"limit": LIMIT})
         while True:
             if not self._performs:
                 self._receive()

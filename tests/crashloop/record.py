@@ -14,6 +14,11 @@ from pathlib import Path
 
 FUNC = "crash"
 """Jobs that are run."""
+LOCK_FUNC = "crash-lock"
+"""Jobs that are run and hold a lock of capacity 1 meanwhile, which their name tells: ``lock_of``."""
+LOCKS = 4
+LOCK_LEASE_MS = 600_000
+"""Longer than the loop, so that no lease frees a lock: only an end, or the loss of a worker."""
 FAR_FUNC = "crash-far"
 """Jobs that are due long after the loop, and stay where they are."""
 BATCH_FUNC = "crash-batch"
@@ -32,6 +37,15 @@ CROWD_STEP_MS = 40
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def name_of_locked(who: str, lock: int, number: int) -> str:
+    return f"{who}-{number}@{LOCK_FUNC}-{lock}"
+
+
+def lock_of(name: str) -> str | None:
+    """The lock that the job of this name holds while it runs."""
+    return name.partition("@")[2] or None
 
 
 @dataclass(frozen=True, slots=True)

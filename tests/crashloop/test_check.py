@@ -23,6 +23,7 @@ from tests.crashloop.record import (
     MatchingAsked,
     Record,
     RecordFile,
+    Refused,
     RemoveAsked,
     Removed,
     Reported,
@@ -30,6 +31,7 @@ from tests.crashloop.record import (
     SettingAsked,
     Started,
     Told,
+    name_of_locked,
     read,
 )
 
@@ -252,3 +254,35 @@ def test_what_was_set_of_a_function_is_there_and_what_was_asked_last_may_be() ->
     assert [kinds(records, Listed(settings={"f": there})) for there in (1, 2)] == [[], []]
     assert [kinds(records, Listed(settings={"f": there})) for there in (0, 3)] == [["not set"], ["not set"]]
     assert kinds(records) == ["not set"]
+
+
+def of_lock(lock: int, number: int, *records: Record) -> list[Record]:
+    name = name_of_locked("c", lock, number)
+    return [replace(each, name=name) if isinstance(each, Started | Reported) else each for each in records]
+
+
+def held_twice(*records: Record) -> bool:
+    return "held twice" in kinds(list(records))
+
+
+def test_who_begins_while_another_holds_the_lock_is_found_if_that_one_s_end_counted() -> None:
+    first = of_lock(0, 1, started(1, 20), *reported(1, 60))
+    assert not held_twice(*first, *of_lock(0, 2, started(1, 61, "1-2-2"))), "it came free"
+    assert held_twice(*first, *of_lock(0, 2, started(1, 40, "1-2-2")))
+    assert held_twice(*first, *of_lock(0, 2, started(1, 10, "1-2-2"))), "the first lay in its worker's hands"
+    assert held_twice(*first, *of_lock(0, 2, started(1, 40, "2-1-2"))), "after a restart as well"
+    assert held_twice(*first, *of_lock(0, 1, started(1, 40, "1-2-1"))), "of the same job as well"
+    short = of_lock(0, 3, started(1, 30, "1-2-3"), *reported(1, 35, handle="1-2-3"))
+    assert held_twice(*first, *short, *of_lock(0, 2, started(1, 40, "1-3-2")))
+    assert not held_twice(*first, *of_lock(1, 2, started(1, 40, "1-2-2"))), "another lock"
+
+
+def test_of_a_run_that_was_forgotten_or_did_not_end_nothing_is_certain() -> None:
+    other = of_lock(0, 2, started(1, 40, "1-2-2"))
+    assert not held_twice(*of_lock(0, 1, started(1, 20)), *other)
+    unanswered = of_lock(0, 1, started(1, 20), Reported("a", 1, "1-1-1", "done", 0, None, 60))
+    assert not held_twice(*unanswered, *other)
+    assert not held_twice(*unanswered, Refused("1-1-1", 61), *other)
+    late = of_lock(0, 2, started(1, 40, "0-9-2"))
+    first = of_lock(0, 1, started(1, 20), *reported(1, 60))
+    assert not held_twice(*first, *late), "it was given out before, and lost"

@@ -27,7 +27,7 @@ from periodic_client import (
     Worker,
 )
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, Answered, RecordFile, Refused, Started, now_ms
+from tests.crashloop.record import FUNC, LOCK_FUNC, Answered, RecordFile, Refused, Started, now_ms
 
 LIMIT = 8
 PLAIN = 0.25
@@ -81,7 +81,9 @@ def _outcome(end: plan.End) -> Outcome:
 async def main(url: str, folder: Path, seed: str) -> None:
     worker = Worker(url, disconnect_grace_ms=GRACE_MS, rng=Random(seed))
     async with Client(url) as client, trio.open_nursery() as nursery:
-        worker.function(FUNC, limit=LIMIT)(Runs(client, folder, seed).run)
+        runs = Runs(client, folder, seed)
+        for func in (FUNC, LOCK_FUNC):
+            worker.function(func, limit=LIMIT)(runs.run)
         nursery.start_soon(worker.run)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
+
+from periodic_client import Client
+from rig.daemon import Daemon
 
 COMMAND = [sys.executable, "-m", "image_workers"]
 
@@ -131,14 +135,25 @@ def test_thumbnails_that_guetzli_cannot_make_smaller_are_told_at_the_start(
         process.kill()
 
 
-def test_a_lock_name_is_told_to_be_this_worker_s_alone(tmp_path: Path, guetzli_program: str) -> None:
-    (tmp_path / "config.yml").write_text(
-        f"periodic: unix://{tmp_path}/none.sock\nenable-guetzli: true\nguetzli: {{lock-name: g, lock-count: 3}}"
-    )
-    with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert "lock-count 3 is the limit of this worker alone" in process.stderr.readline()
-        process.kill()
+def test_what_guetzli_compresses_at_once_is_told_and_set(tmp_path: Path, guetzli_program: str) -> None:
+    with Daemon(tmp_path) as daemon:
+        (tmp_path / "config.yml").write_text(
+            f"periodic: {daemon.url}\nenable-guetzli: true\n"
+            "guetzli: {lock-name: g, lock-count: 3, megapixels-at-once: 7}"
+        )
+        with subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert "all workers of the daemon together compress 7 megapixels, and 3 pictures at once" in line
+            trio.run(capacities_are, daemon.url, {"g": 3, "guetzli-megapixels": 7})
+            process.kill()
+
+
+async def capacities_are(url: str, expected: dict[str, int]) -> None:
+    with trio.fail_after(30):
+        async with Client(url) as client:
+            while {each["lock"]: each["capacity"] async for each in client.locks()} != expected:  # noqa: ASYNC110
+                await trio.sleep(0.05)
 
 
 def test_a_bucket_that_is_not_used_is_told(tmp_path: Path) -> None:

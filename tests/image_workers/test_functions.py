@@ -26,7 +26,7 @@ from image_workers.guetzli import Guetzli
 from image_workers.pictures import Compressible
 from image_workers.progress import UNWATCHED, Progress
 from image_workers.stores.folder import FolderStore
-from periodic_client import Done, Failed, NewJob, Retry
+from periodic_client import Done, Failed, Later, NewJob, Retry
 from tests.image_workers.made import thumbnail
 
 Picture = Callable[[str], bytes]
@@ -436,6 +436,7 @@ class TestTheWholeChain:
                 continue
             assert isinstance(job.workload, bytes)
             outcome = await calls[job.func].call(StandInJob(job.name, job.workload, job.func))  # type: ignore[arg-type]
+            assert not isinstance(outcome, Later)
             outcomes[short(job)] = outcome
             waiting.extend(outcome.submit)
         return outcomes

@@ -28,7 +28,7 @@ from image_workers.stores.folder import FolderStore
 from image_workers.stores.oss import OssStore
 from image_workers.stores.scratch import Scratch
 from image_workers.stores.settings import OssConfig
-from periodic_client import Done, Failed
+from periodic_client import Done, Failed, Later
 
 SCRATCH = Scratch(None, 100_000_000)
 
@@ -183,7 +183,9 @@ class Uploads:
         self._call = next(function.call for function in functions if function.func == "upload")
 
     async def outcome(self) -> Done | Failed:
-        return await self._call(StandInJob("x.jpg", b""))  # type: ignore[arg-type]
+        outcome = await self._call(StandInJob("x.jpg", b""))  # type: ignore[arg-type]
+        assert not isinstance(outcome, Later)
+        return outcome
 
     async def failed(self) -> Failed:
         outcome = await self.outcome()
