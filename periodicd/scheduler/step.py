@@ -77,16 +77,16 @@ class Step:
         self._messages.append((peer, message))
 
     def reply(self, peer: Peer, msgid: int, answer: Mapping[str, Any] = NOTHING) -> None:
-        peer.unanswered.discard(msgid)
+        """The request is unanswered until this is said: a commit may take long, and no ping is to overtake it."""
+        peer.unanswered.add(msgid)
         self._messages.append((peer, Response(msgid, None, answer)))
 
     def reply_last(self, peer: Peer, msgid: int) -> None:
         """After all else that the step says: what came before may still turn out not to count."""
-        peer.unanswered.discard(msgid)
         self._last.append((peer, Response(msgid, None, NOTHING)))
 
     def refuse(self, peer: Peer, msgid: int, error: PeriodicError) -> None:
-        peer.unanswered.discard(msgid)
+        peer.unanswered.add(msgid)
         self._messages.append((peer, Response(msgid, error.to_wire(), None)))
 
     def notice(self, peer: Peer | None, handle: str, kind: str, text: str) -> None:
@@ -125,6 +125,9 @@ class Step:
             messages = [each for each in messages if each[1] is not None]
         events = [*self._events, Missed(self._events_missed)] if self._events_missed else self._events
         said = Said(messages + self._last, self._closings, self._listings, events)
+        for peer, message in said.messages:
+            if type(message) is Response and message.msgid is not None:
+                peer.unanswered.discard(message.msgid)
         self._messages, self._last, self._closings, self._listings = [], [], [], []
         self._holds_places = False
         self._events, self._events_missed = [], 0

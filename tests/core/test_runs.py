@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from periodic_client.wire import LeaseLost, Notification, Response, codec
+from periodicd.engine import Apply
 from tests.core.script import START, Daemon, Peer, Run, worker
 
 HOUR_MS = 3_600_000
@@ -844,3 +845,18 @@ def test_the_run_of_a_worker_that_fell_silent_and_never_came_back_ends_by_its_le
     daemon.later(2_000)
     assert (daemon.job("f", "a")["failures"], daemon.job("f", "a")["crashes"]) == (1, 0)
     assert daemon.job("f", "a")["reason"] == "its lease ran out"
+
+
+def test_a_request_is_unanswered_until_its_answer_may_be_said() -> None:
+    """A ping that comes while the commit takes long must not overtake it."""
+    daemon = Daemon()
+    client = daemon.connect()
+    msgid = client.send("submit", {"func": "f", "name": "a"})
+    step = daemon.engine.step(daemon.now)
+    call = next(step)
+    while isinstance(call, Apply):
+        call = step.send(daemon.store.apply(call.ops))
+    assert client.me.unanswered == {msgid}
+    with pytest.raises(StopIteration):
+        step.send(250)
+    assert client.me.unanswered == set()
