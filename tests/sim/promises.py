@@ -176,6 +176,9 @@ class Promises:
                 raise Broken(f"run {job['run']} after run {self._last_run}")
             self._last_run = job["run"]
             version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+            # Where it leaves: one that was given out before may be heard of late.
+            if version.finished:
+                raise Broken(f"{version} is given out again, although its finish was answered")
             version.was_given = True
 
     def rate_begins_anew(self, func: str) -> None:
@@ -321,8 +324,6 @@ class Promises:
             raise Broken(f"{version} starts {job['due_at_ms'] - wall_ms} ms early")
         if version.unwanted:
             raise Broken(f"{version} was refused, and runs")
-        if version.finished:
-            raise Broken(f"{version} starts again, although its finish was answered")
         version.runs += 1
 
     def all_is_done(self, store: FaultyStore, wall_ms: int) -> None:
