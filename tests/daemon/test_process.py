@@ -419,4 +419,4 @@ def test_a_daemon_that_stops_in_order_leaves_its_counts_to_the_next_start(tmp_pa
         raw.socket.close()
     with closing(sqlite3.connect(daemon.store)) as db:
         assert db.execute("SELECT counted FROM daemon").fetchone() == (1,)
-        assert db.execute("SELECT * FROM counts").fetchall() == [("f", 1, 0, 0)]
+        assert db.execute("SELECT * FROM counts").fetchall() == [("f", 1, 0, 0, 0)]

@@ -319,7 +319,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert given["lease_until_at_ms"] is None
         assert given == unknown | {
-            "result_ms": job.given.get("result_ms", 0), "run_max_ms": job.given.get("run_max_ms"),
+            "result_ms": job.given.get("result_ms", 0), "run_max_ms": job.given.get("run_max_ms"), "locks": {},
             "cancelled": job.cancelled,
             "id": job.id, "run": None if job.handle is None else int(job.handle.split("-")[1]),
             "restarts": job.restarts, "headers": job.given.get("headers", {}), "behind": job.behind is not None,
