@@ -16,8 +16,8 @@ from rig.daemon import Daemon
 from tests.daemon.raw import Raw
 
 LIMIT_MB = 460
-"""The budget of connections is 256 MiB, and a step makes eight large answers beyond it; seen are 361 to 431."""
-"""Idle, the budget, one message of the largest size beyond it, and what 200 connections may always hold."""
+"""Idle, the budget, one message of the largest size beyond it, and what 200 connections may always hold. Twenty stuck
+workers were seen to make it 361 to 431."""
 
 
 @pytest.fixture
