@@ -51,7 +51,7 @@ def set_(target: Target, /, name: str, capacity: int | None, rate: Rate | None, 
 @as_json
 @click.pass_obj
 def show_(target: Target, name: str, as_json: bool) -> None:
-    """Show a lock: what is set of it, how many stand in line, and who holds it (the first 100)."""
+    """Show a lock: what is set of it, how many stand in line, and who holds it (the first 10)."""
     found = target.ask(lambda client: _one(client, name))
     if as_json:
         show_json(found)

@@ -34,6 +34,9 @@ class Rate(Struct, frozen=True):
         """``full_at_ns`` after one more has begun now."""
         return max(full_at_ns, now_ms * MS_NS) + self.each_ns
 
+    def as_map(self) -> dict[str, int]:
+        return {"count": self.count, "per_ms": self.per_ms}
+
 
 class Function(Struct, frozen=True):
     """protocol.md, set_function. None: not set."""
@@ -52,7 +55,7 @@ class Function(Struct, frozen=True):
         """What was set, as ``set_function`` takes it."""
         said = {
             "running_max": self.running_max,
-            "rate": self.rate and {"count": self.rate.count, "per_ms": self.rate.per_ms},
+            "rate": self.rate and self.rate.as_map(),
             "queue_max": self.queue_max,
             "lease_ms": self.lease_ms,
             "retry": self.retry and self.retry.as_map(),

@@ -1,7 +1,5 @@
 """What is set of a lock. Values only; who holds it and who stands in line is the scheduler's."""
 
-from typing import Any
-
 from msgspec import Struct
 
 from periodicd.function import Rate
@@ -16,10 +14,6 @@ class Lock(Struct, frozen=True):
     """How often it is taken."""
     full_at_ns: int = 0
     """Of the rate, as a function's."""
-
-    def as_map(self) -> dict[str, Any]:
-        rate = self.rate and {"count": self.rate.count, "per_ms": self.rate.per_ms}
-        return {"capacity": self.capacity, "rate": rate}
 
 
 NOTHING_SET = Lock()

@@ -14,7 +14,7 @@ def set_function(params: list[Any], _rules: requests.Rules) -> tuple[str, Functi
     settings = said.settings or fields.FunctionSettings()
     function = Function(
         running_max=settings.running_max,
-        rate=None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms),
+        rate=_rate(settings.rate),
         queue_max=settings.queue_max,
         lease_ms=settings.lease_ms,
         retry=None if settings.retry is None else requests.retry_of(settings.retry),
@@ -26,8 +26,11 @@ def set_function(params: list[Any], _rules: requests.Rules) -> tuple[str, Functi
 def set_lock(params: list[Any], _rules: requests.Rules) -> tuple[str, Lock]:
     said = take(params, fields.SetLock)
     settings = said.settings or fields.LockSettings()
-    rate = None if settings.rate is None else Rate(settings.rate.count, settings.rate.per_ms)
-    return said.lock, Lock(settings.capacity or NOTHING_SET.capacity, rate)
+    return said.lock, Lock(settings.capacity or NOTHING_SET.capacity, _rate(settings.rate))
+
+
+def _rate(said: fields.Rate | None) -> Rate | None:
+    return None if said is None else Rate(said.count, said.per_ms)
 
 
 def locks(params: list[Any], _rules: requests.Rules) -> tuple[requests.FunctionsQuery]:

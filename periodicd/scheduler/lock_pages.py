@@ -47,7 +47,7 @@ class LockPages:
         return {
             "lock": name,
             "capacity": use.lock.capacity,
-            "rate": None if rate is None else {"count": rate.count, "per_ms": rate.per_ms},
+            "rate": None if rate is None else rate.as_map(),
             "used": use.used,
             "parked": parked,
             "holder_count": len(use.holders),

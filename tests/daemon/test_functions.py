@@ -1,29 +1,12 @@
 """What is set of functions, from outside: the commands, the library, and a daemon that is killed after it answered."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from periodic_client import Client, Full, FunctionSettings, NewJob, Rate, Retry
 from rig.daemon import Daemon
-
-Ended: TypeAlias = "subprocess.CompletedProcess[str]"
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as daemon:
-        yield daemon
-
-
-def periodic(daemon: Daemon, *arguments: str) -> Ended:
-    command = [sys.executable, "-m", "periodic_client", "--url", daemon.url, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+from tests.daemon.command import periodic
 
 
 def shown(daemon: Daemon, func: str = "f") -> dict[str, object]:

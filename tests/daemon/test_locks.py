@@ -1,29 +1,13 @@
 """Locks from outside: the commands, the library, and a daemon that is killed while runs hold some."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 from periodic_client import Client, Done, Invalid, Later, NewJob, Rate
 from rig.daemon import Daemon
-
-Ended: TypeAlias = "subprocess.CompletedProcess[str]"
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as daemon:
-        yield daemon
-
-
-def periodic(daemon: Daemon, *arguments: str) -> Ended:
-    command = [sys.executable, "-m", "periodic_client", "--url", daemon.url, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+from tests.daemon.command import periodic
 
 
 def said(daemon: Daemon, *arguments: str) -> Any:
