@@ -22,7 +22,7 @@ class State(enum.IntEnum):
     BEHIND = 3
     """Waits behind a running job of the same name and takes its place when that run ends."""
     PARKED = 4
-    """Due, and in line for its locks."""
+    """Something but room keeps it back: it is due, and in line for its locks; or its group has not finished."""
 
     @property
     def word(self) -> str:
@@ -76,6 +76,8 @@ class Job(Struct):
     """How long a run may take at the most, whatever its lease."""
     locks: dict[str, int] | None = None
     """What it takes of each while it runs. None: there are none."""
+    group_id: int | None = None
+    """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
     state: State = State.WAITING
     # From here on what its runs do to it.
     attempt: int = 0
