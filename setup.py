@@ -22,6 +22,7 @@ CORE = [
     "periodicd/protocol/order.py",
     "periodicd/protocol/requests.py",
     "periodicd/protocol/answers.py",
+    "periodicd/protocol/order_answers.py",
     "periodicd/store/statements.py",
     "periodicd/store/counts.py",
     "periodicd/store/dead.py",

@@ -31,13 +31,6 @@ class SubmitBatchAnswer(TypedDict):
     ids: list[int | None]
 
 
-class SubmitGroupAnswer(TypedDict):
-    result: str
-    id: int
-    results: list[str]
-    ids: list[int | None]
-
-
 class ResultAnswer(TypedDict):
     """To ``remove``, ``cancel``, ``move`` and ``end_run``."""
 
@@ -263,34 +256,6 @@ class StatusAnswer(TypedDict):
     commit_p50_us: int | None
     commit_p99_us: int | None
     functions: list[FunctionAnswer]
-    next: str | None
-
-
-class HolderAnswer(TypedDict):
-    """Who holds some of a lock."""
-
-    func: str
-    name: str
-    id: int
-    run: int
-    weight: int
-    started_at_ms: int | None
-
-
-class LockAnswer(TypedDict):
-    """A lock that somebody holds or waits for, or of which something is set."""
-
-    lock: str
-    capacity: int
-    rate: dict[str, int] | None
-    used: int
-    parked: int
-    holder_count: int
-    holders: list[HolderAnswer]
-
-
-class LocksAnswer(TypedDict):
-    locks: list[LockAnswer]
     next: str | None
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 from periodicd.job import Job, State
 from periodicd.protocol import requests
+from periodicd.protocol.order import Group
+from periodicd.schedule import Schedule
 from periodicd.scheduler import ends
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
@@ -53,15 +55,18 @@ class Jobs:
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
-        """What a client submits: unlike follow-ons it may be "full"."""
-        function = self._functions.known.get(submission.job.func)
-        put = self._new_put(submission, None if function is None else function.queue_max)
+        put = self._limited_put(submission)
 
         def on_put(result: ops.PutResult) -> None:
             self._was_put(put.job, result)
             then(result)
 
         self._step.write(put, on_put)
+
+    def _limited_put(self, submission: requests.Submission) -> ops.Put:
+        """Unlike a follow-on it may be "full"."""
+        function = self._functions.known.get(submission.job.func)
+        return self._new_put(submission, None if function is None else function.queue_max)
 
     def _new_put(self, submission: requests.Submission, queue_max: int | None = None) -> ops.Put:
         """To be written by the caller, before anything else is."""
@@ -70,14 +75,8 @@ class Jobs:
         self._runs.claim(job.key)
         return ops.Put(job, submission.existing, queue_max)
 
-    def put_group(self, group: requests.Group, then: Then[order.PutGroupResult]) -> None:
-        known = self._functions.known
-
-        def new_put(submission: requests.Submission) -> ops.Put:
-            function = known.get(submission.job.func)
-            return self._new_put(submission, None if function is None else function.queue_max)
-
-        first, puts = new_put(group.then), tuple(map(new_put, group.jobs))
+    def put_group(self, group: Group, then: Then[order.PutGroupResult]) -> None:
+        first, puts = self._limited_put(group.then), tuple(map(self._limited_put, group.jobs))
 
         def on_put(result: order.PutGroupResult) -> None:
             if result.id == first.job.id:
@@ -88,6 +87,24 @@ class Jobs:
             then(result)
 
         self._step.write(order.PutGroup(first, puts, group.sealed), on_put)
+
+    def fire(
+        self,
+        name: str,
+        schedule: Schedule,
+        submission: requests.Submission,
+        unless_live: int | None,
+        then: Then[ops.PutResult | None],
+    ) -> None:
+        """An occurrence of a schedule."""
+        put = self._limited_put(submission)
+
+        def on_fired(result: ops.PutResult | None) -> None:
+            if result is not None:
+                self._was_put(put.job, result)
+            then(result)
+
+        self._step.write(order.Fire(name, schedule, put, unless_live), on_fired)
 
     def follow_ons(self, outcome: requests.Outcome) -> ops.FollowOns:
         then = None if outcome.then is None else self._new_put(outcome.then)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from periodicd.function import Function
 from periodicd.job import Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store import ops, order
 from periodicd.store.ops import EndingWord, JobEnd, Kept
 
@@ -19,6 +20,7 @@ class Beside:
         self._jobs: dict[int, Job] = {}
         self._functions: dict[str, Function] = {}
         self._locks: dict[str, Lock] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._endings: dict[int, Kept] = {}
         self._left: dict[str, None] = {}
         self._groups: dict[int, ops.Group] = {}
@@ -34,6 +36,21 @@ class Beside:
         self._locks.pop(op.name, None)
         if op.lock is not None:
             self._locks[op.name] = op.lock
+
+    def _set_schedule(self, op: order.SetSchedule) -> None:
+        self._schedules.pop(op.name, None)
+        if op.schedule is not None:
+            self._schedules[op.name] = op.schedule
+
+    def _fire(self, op: order.Fire) -> ops.PutResult | None:
+        self._schedules[op.name] = op.schedule
+        last = self._jobs.get(op.unless_live or 0)
+        if last is not None and last.state is not State.DEAD:
+            return None
+        put = self._put(op.put)
+        if put.id == op.put.job.id:
+            self._schedules[op.name] = replace(op.schedule, last_id=put.id)
+        return put
 
     def _park(self, op: order.Park) -> None:
         job = self._jobs.get(op.job.id)

@@ -234,9 +234,8 @@ class MemoryStore(Beside):
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
         lines = tuple(sorted({lock for job in self._jobs.values() for lock in self._stands_at(job)}))
         has_groups = any(group_id in self._jobs for group_id in self._groups)
-        return ops.BootResult(
-            self._boot, self._next_id, running, dict(self._functions), dict(self._locks), lines, has_groups
-        )
+        settings = dict(self._functions), dict(self._locks), lines, has_groups, dict(self._schedules)
+        return ops.BootResult(self._boot, self._next_id, running, *settings)
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
@@ -366,6 +365,8 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     order.Left: MemoryStore._left_,
     order.LineLengths: MemoryStore._line_lengths,
     order.PutGroup: MemoryStore._put_group,
+    order.SetSchedule: MemoryStore._set_schedule,
+    order.Fire: MemoryStore._fire,
     order.Freed: MemoryStore._freed_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from periodicd.function import Function
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store.listing import Listing as Listing
 from periodicd.store.listing import ListingResult as ListingResult
 from periodicd.store.listing import Place as Place
@@ -298,6 +299,8 @@ class BootResult(NamedTuple):
     """The locks for which somebody stands in line."""
     has_groups: bool = False
     """Whether any is open."""
+    schedules: dict[str, Schedule] = {}  # noqa: RUF012
+    """By name."""
 
 
 class Reserve(Op[None], frozen=True):

@@ -206,6 +206,30 @@ def groups(db: Database) -> None:
     )
 
 
+@migrations()
+def schedules(db: Database) -> None:
+    """When what is to be submitted. The job is MessagePack, as its client sent it."""
+    db.execute(
+        """
+        CREATE TABLE schedules (
+            name TEXT PRIMARY KEY,
+            every_ms INTEGER,
+            cron TEXT,
+            zone TEXT NOT NULL,
+            from_at_ms INTEGER NOT NULL,
+            until_at_ms INTEGER,
+            job BLOB NOT NULL,
+            jitter_ms INTEGER NOT NULL,
+            missed TEXT NOT NULL,
+            overlap TEXT NOT NULL,
+            paused INTEGER NOT NULL,
+            fired_at_ms INTEGER NOT NULL,
+            last_id INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+
+
 MIGRATION_NAMES = frozenset(
-    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups)
+    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules)
 )

@@ -364,3 +364,15 @@ WHERE id = :id;
 
 -- close_group: It has finished, or its job is gone.
 DELETE FROM groups WHERE id = ?;
+
+-- schedules: All of them.
+SELECT * FROM schedules;
+
+-- set_schedule: One, all of it.
+INSERT OR REPLACE INTO schedules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- forget_schedule: It is gone.
+DELETE FROM schedules WHERE name = ?;
+
+-- is_live: Whether there is such a job, and it is not dead.
+SELECT 1 FROM jobs WHERE id = ? AND state <> 2;

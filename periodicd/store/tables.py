@@ -10,6 +10,8 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from periodicd.job import Job, State
 from periodicd.store import ops, order
 from periodicd.store.bulk import BULK, Bulks, remember
@@ -302,9 +304,18 @@ class Tables:
         self._execute(SQL["boot"])
         boot, next_id = self._execute(SQL["daemon"]).fetchone()
         running = self._execute(SQL["running"]).fetchall()
-        return ops.BootResult(
-            boot, next_id, [job_of(row) for row in running], *self.lines.all(), self.members.groups > 0
-        )
+        settings = self.lines.all()
+        jobs, has_groups = [job_of(row) for row in running], self.members.groups > 0
+        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, self.lines.schedules())
+
+    def _fire(self, op: order.Fire) -> ops.PutResult | None:
+        if op.unless_live is not None and self._execute(SQL["is_live"], (op.unless_live,)).fetchone() is not None:
+            self.lines.set_schedule(op.name, op.schedule)
+            return None
+        put = self._put(op.put)
+        is_put = put.id == op.put.job.id
+        self.lines.set_schedule(op.name, replace(op.schedule, last_id=put.id) if is_put else op.schedule)
+        return put
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
@@ -330,6 +341,8 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     order.Left: lambda tables, op: tables.lines.left(op),
     order.LineLengths: lambda tables, op: tables.lines.lengths(op),
     order.PutGroup: lambda tables, op: tables.members.put_group(op),
+    order.SetSchedule: lambda tables, op: tables.lines.set_schedule(op.name, op.schedule),
+    order.Fire: Tables._fire,
     order.Freed: lambda tables, op: tables.members.freed(),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,

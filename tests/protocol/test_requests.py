@@ -595,8 +595,8 @@ def test_options_are_what_the_scheduler_is_given() -> None:
     assert check["remove_matching"](query, {"after": "jff.1ff-a", "dry_run": True})[0] == Listing(
         "f", State.DEAD, "p", 1, 2, "r", 0x1FF, Place(255, "a"), 100, True
     )
-    assert check["status"]() == (requests.FunctionsQuery("", "", 100),)
-    assert check["status"]({"prefix": "p", "after": "q", "limit": 3}) == (requests.FunctionsQuery("p", "q", 3),)
+    assert check["status"]() == (requests.NamesQuery("", "", 100),)
+    assert check["status"]({"prefix": "p", "after": "q", "limit": 3}) == (requests.NamesQuery("p", "q", 3),)
     assert check["subscribe"]("f") == check["subscribe"]("f", {}) == ("f", 1)
     assert check["subscribe"]("f", {"limit": 9}) == ("f", 9)
     assert check["extend"]("h") == ("h", None, False)

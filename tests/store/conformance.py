@@ -11,10 +11,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
+from periodicd.schedule import Schedule
 from periodicd.store import Store, ops, order
 from periodicd.store.ops import Key, Op
 
@@ -863,3 +865,38 @@ class Conformance:
         assert not self.do(store, ops.Boot()).has_groups
         self.group(store, "a")
         assert self.do(store, ops.Boot()).has_groups
+
+    # -- schedules -----------------------------------------------------------------------------------------------------
+
+    SCHEDULE = Schedule(
+        Recurrence(cron="30 2 * * *", zone="Europe/Berlin", from_at_ms=5, until_at_ms=2**40),
+        {"func": "f", "workload": b"\x00\xff", "headers": {"a": "ä"}}, 7, "once", "queue", True, 2**41, 9,
+    )  # fmt: skip
+
+    def test_schedules_are_told_at_the_start(self, store: Store) -> None:
+        every = Schedule(Recurrence(every_ms=60_000), {"func": "g"})
+        self.do(store, order.SetSchedule("s", self.SCHEDULE), order.SetSchedule("t", every))
+        assert self.do(store, ops.Boot()).schedules == {"s": self.SCHEDULE, "t": every}
+        self.do(store, order.SetSchedule("s", None))
+        assert self.do(store, ops.Boot()).schedules == {"t": every}
+
+    def test_an_occurrence_is_put_with_its_schedule_s_row(self, store: Store) -> None:
+        schedule = replace(self.SCHEDULE, last_id=0)
+        fire = order.Fire("s", schedule, ops.Put(job(1, "s@1"), "keep"), None)
+        assert self.do(store, fire) == ops.PutResult("created", 1)
+        assert self.do(store, ops.Boot()).schedules == {"s": replace(schedule, last_id=1)}
+        again = order.Fire("s", replace(schedule, last_id=1), ops.Put(job(2, "s@1"), "keep"), None)
+        assert self.do(store, again) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Boot()).schedules["s"].last_id == 1
+
+    @pytest.mark.parametrize(
+        ("before", "is_live"),
+        [((), True), ((claim(9),), True), ((bury(9),), False), ((remove("last"),), False), ((delete(9),), False)],
+    )
+    def test_an_occurrence_is_left_out_while_the_last_one_is_live(
+        self, store: Store, before: tuple[Op[Any], ...], is_live: bool
+    ) -> None:
+        self.do(store, ops.Put(job(9, "last")), *before)
+        put = self.do(store, order.Fire("s", self.SCHEDULE, ops.Put(job(10, "s@1"), "keep"), 9))
+        assert put == (None if is_live else ops.PutResult("created", 10))
+        assert self.do(store, ops.Boot()).schedules["s"].last_id == (9 if is_live else 10)
