@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from periodic_client.endings import (
+    Group,
     JobCancelled,
     JobDead,
     JobRefused,
@@ -31,7 +32,7 @@ from periodic_client.outcomes import (
 from periodic_client.wire import Full, Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
-    from periodic_client.client import Client, Look, Submitted
+    from periodic_client.client import Client, Look, Submitted, SubmittedGroup
     from periodic_client.job import Job
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
     from periodic_client.waiting import EventsPage, Extended, TakenJob
@@ -48,6 +49,7 @@ __all__ = [
     "Full",
     "FunctionSettings",
     "GiveUp",
+    "Group",
     "Invalid",
     "Job",
     "JobCancelled",
@@ -67,6 +69,7 @@ __all__ = [
     "ResultLost",
     "Retry",
     "Submitted",
+    "SubmittedGroup",
     "TakenJob",
     "TimedOut",
     "Worker",
@@ -82,6 +85,7 @@ _HOMES = {
     "Job": "job",
     "Look": "client",
     "Submitted": "client",
+    "SubmittedGroup": "client",
     "TakenJob": "waiting",
     "TimedOut": "session",
     "Worker": "worker",

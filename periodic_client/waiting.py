@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import trio
 
 from periodic_client.connected import Connected
-from periodic_client.endings import News, result_of
+from periodic_client.endings import Group, News, result_of
 from periodic_client.following import POLL_S, Following
 from periodic_client.outcomes import Later, NewJob, Outcome, outcome_to_wire
 from periodic_client.reconnect import Backoff
@@ -45,6 +45,10 @@ class TakenJob:
     attempt: int
     failures: int
     crashes: int
+
+    @property
+    def group(self) -> Group | None:
+        return Group.from_headers(self.headers)
 
     @classmethod
     def from_wire(cls, given: dict[str, Any]) -> Self:
