@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_named(scripted: ScriptedDaemon, run: Run,
     assert not scripted.asked
 
 
-NOBODY = {"worker": None, "last": None}
+NOBODY = {"worker": None, "last": None, "group": None}
 
 
 def test_get(scripted: ScriptedDaemon, run: Run) -> None:
@@ -539,6 +539,7 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["list", "--where", "func="],
         ["list", "--where", "func=f", "--where", "func=g"],
         ["list", "--where", "due_from=tomorrow"],
+        ["list", "--where", "group_id=all"],
         ["remove", "f"],
         ["cancel", "f", "a", "b", "--id", "1"],
         ["move", "f", "n"],
