@@ -441,6 +441,7 @@ async def test_take_finish_and_extend(daemon: Daemon, client: Client, nursery: t
     assert await taken.result() == [TakenJob(**TAKEN)]
     assert TakenJob(**TAKEN).group is None
     told = {"group-members": "4", "group-done": "3", "group-dead": "1", "group-removed": "0", "group-cancelled": "0"}
+    told["group-expired"] = "0"
     assert TakenJob(**TAKEN | {"headers": told}).group == Group(4, done=3, dead=1, removed=0, cancelled=0, expired=0)
     extended = Call(nursery, client.extend("h", 5000))
     await peer.serve("extend", EXTENDED | {"cancelled": True}, "h", {"lease_ms": 5000})
