@@ -50,7 +50,7 @@ async def test_jobs_files_and_objects_of_the_picture_go_and_no_others(config: Co
     for file in (*FILES, *OTHERS):
         root.write(file, b"x")
     its = [
-        ("save", "a/x.png"), ("resize-96", "a/x.png"), ("resize-64", "a/x.png"), ("compress", FILES[4]),
+        *((func, "a/x.png") for func in ("finished", "save", "resize-96", "resize-64")), ("compress", FILES[4]),
         *((func, file) for func in ("upload", "upload-next-remove", "remove") for file in FILES),
         *((func, file) for func in ("upload-next-compress", "unpublish") for file in FILES[::2]),
     ]  # fmt: skip
