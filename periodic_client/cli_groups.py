@@ -53,7 +53,7 @@ def submit_group(
 
     Prints what became of FUNC NAME: as submit does, or added, if its group was open for more; kept, if that is sealed:
     then nothing was put. Its run finds in its headers how they ended: group-members, group-done, group-dead,
-    group-removed, group-cancelled. periodic get FUNC NAME shows how far they are.
+    group-removed, group-cancelled, group-expired. periodic get FUNC NAME shows how far they are.
 
     Up to 1,000 jobs are put in one commit, all or none; of more, 1,000 at a time.
     """

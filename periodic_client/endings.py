@@ -23,7 +23,7 @@ class News(NamedTuple):
     ended: bool
     """There will be no more news."""
     ending: str | None
-    """How it ended: "done", "dead", "removed", "replaced", "cancelled"; later daemons may know more."""
+    """How it ended: "done", "dead", "removed", "replaced", "cancelled", "expired"; later daemons may know more."""
     data: bytes | None
     """The result. None if there is none yet, or if it is not kept."""
     data_bytes: int
@@ -58,6 +58,7 @@ class Group(NamedTuple):
     removed: int
     """Or replaced."""
     cancelled: int
+    expired: int
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Self | None:
@@ -110,6 +111,12 @@ class JobCancelled(NotDone):
     how = "was cancelled"
 
 
+class JobExpired(NotDone):
+    """It had not begun by its ``expires_at_ms``."""
+
+    how = "expired"
+
+
 class JobRefused(NotDone):
     """It was not put: there is a job of its name, and ``existing`` is "refuse"."""
 
@@ -130,6 +137,7 @@ ENDINGS: dict[str, type[NotDone]] = {
     "removed": JobRemoved,
     "replaced": JobReplaced,
     "cancelled": JobCancelled,
+    "expired": JobExpired,
 }
 
 

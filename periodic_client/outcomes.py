@@ -94,7 +94,8 @@ class NewJob:
     first. ``lease_ms``: how long a run may take, unless it extends that; ``run_max_ms``: however often it does.
     ``locks``: how much of which lock it holds while it runs, up to 8 by their names; until it can have them all it is
     parked.
-    ``result_ms``: how long its ending and its result are kept. ``existing``: what to do if there is a job of this name:
+    ``result_ms``: how long its ending and its result are kept. ``expires_at_ms``: not begun by then for the first
+    time, it ends. ``existing``: what to do if there is a job of this name:
     "replace" it (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or
     "refuse". ``join_group``, of a job that follows on another: it is a member of the group of which that one is one.
     What is None is left to the daemon's defaults.
@@ -114,6 +115,7 @@ class NewJob:
     lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
     run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
     result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
+    expires_at_ms: Annotated[int | None, "Not begun by then, it ends, as in 2030-01-31T18:00.  [default: never]"] = None
     retry: Retry | None = None
     existing: Annotated[
         Existing,

@@ -80,8 +80,9 @@ class Waiting(Connected):
 
             thumbnail = await client.call(NewJob("resize", "a.jpg", picture), timeout_s=60)
 
-        Raises by the ending: JobDead, JobRemoved, JobReplaced, JobCancelled, and ResultLost if its result is not
-        known any more, all of them NotDone; TimedOut after ``timeout_s``. Then the job goes on: ``cancel`` ends it.
+        Raises by the ending: JobDead, JobRemoved, JobReplaced, JobCancelled, JobExpired, and ResultLost if its result
+        is not known any more, all of them NotDone; TimedOut after ``timeout_s``. Then the job goes on: ``cancel`` ends
+        it.
 
         A lost connection or a restart of the daemon is waited out, and the job is not put twice: the submit is sent
         again only as long as it was not answered, and then with ``existing`` "keep". What is there under this name

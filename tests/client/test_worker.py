@@ -234,7 +234,7 @@ async def test_a_job_without_headers(daemon: Daemon) -> None:
         ({}, None),
         (dict.fromkeys((f"group-{field}" for field in Group._fields[1:]), "0"), None),
         (dict.fromkeys((f"group-{field}" for field in Group._fields), "many"), None),
-        ({f"group-{field}": str(at) for at, field in enumerate(Group._fields)}, Group(0, 1, 2, 3, 4)),
+        ({f"group-{field}": str(at) for at, field in enumerate(Group._fields)}, Group(0, 1, 2, 3, 4, 5)),
     ],
 )
 async def test_the_job_of_a_group(daemon: Daemon, headers: dict[str, str], group: Group | None) -> None:

@@ -30,7 +30,7 @@ async def test_the_library(daemon: Daemon) -> None:
         assert (group["members"], group["open"], group["done"], group["dead"]) == (3, 1, 1, 1)
         assert await client.cancel_matching(group_id=1) == 1
         (told,) = await client.take("told")
-        assert told.group == Group(3, done=1, dead=1, removed=0, cancelled=1)
+        assert told.group == Group(3, done=1, dead=1, removed=0, cancelled=1, expired=0)
         assert (await client.look("told", "all")).group is None
 
 
@@ -43,7 +43,7 @@ async def test_the_follow_ons_of_a_run_are_a_group(daemon: Daemon) -> None:
         assert (run.func, run.group) == ("g", None)
         await client.finish(run.handle)
         (told,) = await client.take("told")
-        assert told.group == Group(1, done=1, dead=0, removed=0, cancelled=0)
+        assert told.group == Group(1, done=1, dead=0, removed=0, cancelled=0, expired=0)
 
 
 async def test_a_function_that_would_have_too_many_jobs_takes_none_of_a_group(daemon: Daemon) -> None:
@@ -94,6 +94,7 @@ def test_members_come_from_a_file_and_get_shows_how_far_they_are(daemon: Daemon,
     assert told["headers"] == {
         "of": "these", "group-members": "3", "group-done": "1", "group-dead": "1", "group-removed": "0",
         "group-cancelled": "1",
+        "group-expired": "0",
     }  # fmt: skip
 
 
