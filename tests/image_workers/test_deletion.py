@@ -34,8 +34,10 @@ class Jobs:
     def __init__(self, *jobs: tuple[str, str]) -> None:
         self.jobs = set(jobs)
         self.endings: dict[tuple[str, str], tuple[str, str]] = {}
+        self.asked: list[tuple[str, str]] = []
 
     async def cancel(self, func: str, name: str) -> str:
+        self.asked.append((func, name))
         if (func, name) not in self.jobs:
             return "absent"
         self.jobs.remove((func, name))
@@ -58,6 +60,7 @@ async def test_jobs_files_and_objects_of_the_picture_go_and_no_others(config: Co
     jobs = Jobs(*its, *others)
     step = await Deletion(config, root, jobs.cancel).delete("a/x.png", b"")
     assert jobs.jobs == others
+    assert jobs.asked[0] == ("finished", "a/x.png"), "else the end of the others would have somebody told"
     assert sorted(each.name for each in root.entries()) == sorted(OTHERS)
     assert [(each.func, each.name, each.headers) for each in step.submit] == [
         ("unpublish", "a/x.png", {"key": "a/x.png"}),
