@@ -18,7 +18,7 @@ from image_workers.errors import Refused
 from image_workers.names import type_of_name
 from image_workers.progress import Progress
 from image_workers.stores import Store
-from periodic_client import CannotConnect, Client, ConnectionLost, TimedOut
+from periodic_client import CannotConnect, Client, ConnectionLost, Full, TimedOut
 
 START_BYTES = 4096
 """By so many a picture is told."""
@@ -38,8 +38,8 @@ class Intake:
     async def take(self, name: str, file: BinaryIO, kind: str) -> str:
         """Write the rest of `file` to root under `name`, and submit what follows. Returns the version.
 
-        Raises `Refused`, `OSError`, TimeoutError after `upload-limit`, and what `Client.submit_group` raises. Then no
-        job was submitted, unless the answer was lost; to take the picture again under the same name is safe.
+        Raises `Refused`, `OSError`, TimeoutError after `upload-limit`, and what `Client.submit_group` raises. Then not
+        all jobs were submitted, unless the answer was lost; to take the picture again under the same name is safe.
         """
         self._config.layout.check_original(name)
         progress = Progress()
@@ -71,7 +71,8 @@ class Intake:
     async def _submit(self, name: str, version: str) -> None:
         jobs, then = self._chain.saved(name, version), self._chain.finished(name)
         if then is None:
-            await self._client.submit_batch(jobs)
+            if any(each.result == "full" for each in await self._client.submit_batch(jobs)):
+                raise Full(f"a function has as many jobs as its queue_max allows, so {name!r} lacks a step; try later")
             return
         while (group := await self._client.submit_group(then, jobs)).result == "kept":
             # Of this picture as it was before; what waits for its end will wait for that of the new one instead.
