@@ -171,7 +171,7 @@ def test_what_the_readme_says_to_make_can_be_made() -> None:
 
 
 def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
-    client, caller, worker, teller = (program for program in programs(LIBRARY) if program.startswith("import"))
+    client, caller, _, worker, teller = (program for program in programs(LIBRARY) if program.startswith("import"))
     assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
     with working("-c", worker, daemon=daemon) as lines:
         said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
@@ -185,3 +185,14 @@ def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
         assert (told[0], told[-2:]) == ("HELLO", ["here is a half", "cancelled"])
         assert set(told[1:-2]) <= {"cut 0 of 2", "cut 1 of 2"}, "on a slow machine one piece of news has both"
         assert next(lines) == "stopped cutting"
+
+
+def test_the_library_page_s_schedules_fire_and_are_kept_when_they_are_set_again(daemon: Daemon) -> None:
+    (client,) = (program for program in programs(LIBRARY) if "set_schedule" in program)
+    listed = ["nightly 30 2 * * *", "poll 1000"]
+    assert said("-c", client, daemon=daemon) == ["created created", *listed]
+    assert said("-c", client, daemon=daemon) == ["kept kept", *listed]
+    (run,) = (
+        line for line in said("-m", "periodic_client", "take", "poll", daemon=daemon) if line.startswith("job_name=")
+    )
+    assert re.fullmatch(r"job_name='?poll@[0-9-]+T[0-9:.]+Z'?", run)
