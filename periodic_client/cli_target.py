@@ -5,12 +5,12 @@ Errors become a message and an exit code here, and nowhere else.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import trio
 
-from periodic_client.cli_output import show, show_json, visible
+from periodic_client.cli_output import show, show_json, show_map, visible
 from periodic_client.client import Client
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.streams import telling
@@ -141,6 +141,22 @@ def for_each_name(
                 show("\n".join(lines))
     for each in results:
         stop_if_failed(func, each["name"], each["result"])
+
+
+async def one_named(client: Client, listing: str, rows: str, key: str, name: str) -> dict[str, Any] | None:
+    """The row of a listing whose ``key`` is this name, if there is one."""
+    # All that begin so come after it.
+    page = (await client.request(listing, {"prefix": name, "limit": 1}))[rows]
+    return next((each for each in page if each[key] == name), None)
+
+
+def show_before(name: str, before: dict[str, Any], as_json: bool) -> None:
+    """What was set of this before it was set anew."""
+    with telling(visible(f"{name} is set")):
+        if as_json:
+            show_json({"before": before})
+        else:
+            show_map({"before": before or "nothing"})
 
 
 def stop_if_failed(func: str, name: str, result: str) -> None:
