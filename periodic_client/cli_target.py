@@ -28,6 +28,7 @@ FAILURES = {
     "not_live": (REFUSED, "is dead already"),
     "not_waiting": (REFUSED, "does not wait"),
     "not_running": (REFUSED, "does not run"),
+    "left_out": (REFUSED, "did not fire: its last job waits or runs, or its function has as many jobs as it may"),
 }
 """Results that are not what was asked for. One that is not known here is shown, and no failure."""
 
@@ -37,9 +38,10 @@ Exit codes:
   1    refused: by the daemon, or because the job exists already
        (submit --existing refuse), is not dead (requeue), not live
        (cancel), does not wait (move) or run (end-run), has another
-       id by now (--id), or you said no
+       id by now (--id), is left out (schedule run), or you said no
   2    the command is not used as it should be
-  3    there is no such job, function or lock, or none to take
+  3    there is no such job, function, lock or schedule, or none
+       to take
   5    there is no daemon, or no way to it: nothing happened
   6    no answer: the daemon gave none in time, the connection was
        lost before it came, or the job did not end in time (call)
