@@ -26,6 +26,7 @@ CORE = [
     "periodicd/store/statements.py",
     "periodicd/store/counts.py",
     "periodicd/store/dead.py",
+    "periodicd/store/leaving.py",
     "periodicd/store/bulk.py",
     "periodicd/store/lines.py",
     "periodicd/store/members.py",

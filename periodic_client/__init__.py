@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from periodic_client.endings import (
+    Group,
     JobCancelled,
     JobDead,
+    JobExpired,
     JobRefused,
     JobRemoved,
     JobReplaced,
@@ -32,7 +34,7 @@ from periodic_client.outcomes import (
 from periodic_client.wire import Full, Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
-    from periodic_client.client import Client, Look, Submitted
+    from periodic_client.client import Client, Look, Submitted, SubmittedGroup
     from periodic_client.job import Job
     from periodic_client.scheduling import Fired, Scheduled
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
@@ -51,10 +53,12 @@ __all__ = [
     "Full",
     "FunctionSettings",
     "GiveUp",
+    "Group",
     "Invalid",
     "Job",
     "JobCancelled",
     "JobDead",
+    "JobExpired",
     "JobRefused",
     "JobRemoved",
     "JobReplaced",
@@ -72,6 +76,7 @@ __all__ = [
     "Scheduled",
     "ScheduledJob",
     "Submitted",
+    "SubmittedGroup",
     "TakenJob",
     "TimedOut",
     "Worker",
@@ -89,6 +94,7 @@ _HOMES = {
     "Look": "client",
     "Scheduled": "scheduling",
     "Submitted": "client",
+    "SubmittedGroup": "client",
     "TakenJob": "waiting",
     "TimedOut": "session",
     "Worker": "worker",

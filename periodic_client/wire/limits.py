@@ -30,6 +30,7 @@ JOB_INTEGERS = {
     "lease_ms": LEASE_MS,
     "run_max_ms": LEASE_MS,
     "result_ms": (0, RESULT_MS_MAX),
+    "expires_at_ms": (0, TIME_MS_MAX),
 }
 """From where to where, by their keys; of a job, and of its retry rule."""
 RETRY_INTEGERS = {

@@ -70,6 +70,7 @@ class JobAnswer(TypedDict):
     run_max_ms: int | None
     locks: dict[str, int]
     group_id: int | None
+    expires_at_ms: int | None
     result_ms: int
     reason: str | None
     errors: list[ErrorAnswer]
@@ -113,6 +114,7 @@ class GroupAnswer(TypedDict):
     dead: int
     removed: int
     cancelled: int
+    expired: int
 
 
 class GateAnswer(TypedDict):
@@ -339,6 +341,7 @@ def grouped(group: Group | None) -> GroupAnswer | None:
         "dead": group.dead,
         "removed": group.removed,
         "cancelled": group.cancelled,
+        "expired": group.expired,
     }
 
 
@@ -363,6 +366,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "run_max_ms": job.run_max_ms,
         "locks": job.locks or NOTHING,
         "group_id": job.group_id,
+        "expires_at_ms": job.expires_at_ms,
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],

@@ -71,6 +71,7 @@ _NOT_SAID = {
     "name": "is the schedule's with the instant",
     "due_at_ms": "is the instant",
     "delay_ms": "is the schedule's, with its jitter_ms",
+    "expires_at_ms": "would be one point in time for all of them",
     "existing": "means nothing: each occurrence has a name of its own",
     "join_group": "is for follow-on jobs",
 }

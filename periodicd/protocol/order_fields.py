@@ -102,7 +102,8 @@ class ScheduleOptions(Said):
         Any,
         Meta(extra={"words": "a map"}),
         says(
-            "what is submitted each time: as in `submit`, without name, `due_at_ms`, `delay_ms`, `existing`", "required"
+            "what is submitted each time: as in `submit`, but for name, due time, `expires_at_ms` and `existing`",
+            "required",
         ),
     ]
     every_ms: Annotated[Every | None, says("it fires every so long; this or `cron` is given")] = None

@@ -6,7 +6,7 @@ says what was there, and ``ends`` what becomes of a run's job.
 
 from typing import Literal
 
-from periodicd.job import Job, State
+from periodicd.job import EXPIRED, Job, State
 from periodicd.protocol import requests
 from periodicd.protocol.order import Group
 from periodicd.schedule import Schedule
@@ -14,6 +14,7 @@ from periodicd.scheduler import ends
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
+from periodicd.scheduler.expiry import Expiry
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.groups import Groups
@@ -40,6 +41,7 @@ class Jobs:
         functions: Functions,
         locks: Locks,
         groups: Groups,
+        expiry: Expiry,
     ) -> None:
         self._step = step
         self._numbers = numbers
@@ -52,6 +54,8 @@ class Jobs:
         self._functions = functions
         self._locks = locks
         self._groups = groups
+        self._expiry = expiry
+        expiry.on_expired = self._expired
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
@@ -177,6 +181,8 @@ class Jobs:
         self._note_put(job, result)
 
     def _note_put(self, job: Job, result: str) -> None:
+        if job.expires_at_ms is not None:
+            self._expiry.note(job.expires_at_ms)
         self._figures.count("submitted")
         if self._ring.is_on:
             self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result)
@@ -204,6 +210,14 @@ class Jobs:
         """It was behind, and waits now, unless its group is open."""
         if behind.state is State.WAITING:
             self._dispatch.enqueue(behind)
+
+    def _expired(self, expired: order.Expired) -> None:
+        job_id, func, name = expired
+        if self._ring.is_on:
+            self._ring.note("expired", func, name=name, id=job_id)
+        self._waits_no_more(job_id)
+        self._watches.gone(job_id, "expired", EXPIRED)
+        self._purges.note()
 
     def _waits_no_more(self, job_id: int) -> None:
         """Or not as it was."""

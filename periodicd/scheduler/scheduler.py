@@ -23,6 +23,7 @@ holds, but for runs whose claim is not written yet.
     figures     what is counted for ``status``
     functions   what is set of functions
     groups      which have finished
+    expiry      when jobs end that have not begun
     schedules   what is submitted again and again
     locks       what of each is held, and who is next
 """
@@ -39,6 +40,7 @@ from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
+from periodicd.scheduler.expiry import Expiry
 from periodicd.scheduler.explain import Explain
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
@@ -89,11 +91,12 @@ class Scheduler:
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
+        self.expiry = Expiry(self.step, boot.expires_at_ms)
         self.groups = Groups(self.step, boot.has_groups)
         self.groups.enqueue = self.dispatch.enqueue
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
-            self.functions, self.locks, self.groups,
+            self.functions, self.locks, self.groups, self.expiry,
         )  # fmt: skip
         self.schedules = Schedules(self.step, self.settings, self.jobs, self.functions, self.ring, boot.schedules)
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
@@ -142,6 +145,7 @@ class Scheduler:
     def advance(self) -> None:
         """Do what the time asks for."""
         self.runs.advance()
+        self.expiry.advance()
         self.schedules.advance()
         self.locks.advance()
         self.dispatch.advance()
@@ -156,7 +160,7 @@ class Scheduler:
         """How long after this step nothing needs to be done, if nothing arrives."""
         parts = (
             self.runs, self.locks, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring,
-            self.matching, self.schedules,
+            self.matching, self.schedules, self.expiry,
         )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 

@@ -1,4 +1,5 @@
-"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs ended, groups.
+"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs end otherwise
+than with a run, groups, schedules.
 
 As memory.py: as plainly as it can be said.
 """
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from periodicd.function import Function
-from periodicd.job import Job, State
+from periodicd.job import EXPIRED, Job, State
 from periodicd.lock import Lock
 from periodicd.schedule import Schedule
 from periodicd.store import ops, order
@@ -112,6 +113,35 @@ class Beside:
 
     def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
         return (kept := self._endings.get(op.id)) and kept.end
+
+    def _can_expire(self) -> list[Job]:
+        live = [job for job in self._jobs.values() if job.state is not State.DEAD and not job.attempt]
+        return sorted(
+            (job for job in live if job.expires_at_ms is not None), key=lambda job: (job.expires_at_ms, job.id)
+        )
+
+    def _first_expiry(self) -> int | None:
+        return next((job.expires_at_ms for job in self._can_expire()), None)
+
+    def _expire(self, op: order.Expire) -> order.ExpireResult:
+        expired = [job for job in self._can_expire() if job.has_expired(op.at_ms)][: op.limit]
+        for job in expired:
+            self._go(job, "expired", op.at_ms, EXPIRED)
+            if job.state is not State.BEHIND:
+                job.state, job.ended_at_ms, job.reason = State.DEAD, op.at_ms, EXPIRED
+                self._jobs[job.id] = job
+        ended = tuple(order.Expired(job.id, *job.key) for job in expired)
+        return order.ExpireResult(ended, self._first_expiry())
+
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
+        """The job's record goes. If it has not died before, it ends so."""
+        if job.result_ms and job.state is not State.DEAD:
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
+            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        self._leaves(job)
+        self._member_ended(job, ending)
+        del self._jobs[job.id]
+        self._free_groups(at_ms)
 
     # -- groups --------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
 Cancelled = Literal["cancelled", "asked", "absent", "changed", "not_live"]
 Moved = Literal["moved", "absent", "changed", "not_waiting"]
-EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled"]
+EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled", "expired"]
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -301,6 +301,8 @@ class BootResult(NamedTuple):
     """Whether any is open."""
     schedules: dict[str, Schedule] = {}  # noqa: RUF012
     """By name."""
+    expires_at_ms: int | None = None
+    """When the first of those does that can."""
 
 
 class Reserve(Op[None], frozen=True):
@@ -371,10 +373,11 @@ class Group(NamedTuple):
     removed: int = 0
     """Or replaced."""
     cancelled: int = 0
+    expired: int = 0
 
     def headers(self) -> dict[str, str]:
         """What the group's job is told of them when it goes free."""
-        ended = ("members", "done", "dead", "removed", "cancelled")
+        ended = ("members", "done", "dead", "removed", "cancelled", "expired")
         return {f"group-{name}": str(getattr(self, name)) for name in ended}
 
 

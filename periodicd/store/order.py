@@ -115,3 +115,22 @@ class Fire(Op[PutResult | None], frozen=True):
     put: Put
     unless_live: int | None
     """The last occurrence, if that matters."""
+
+
+class Expire(Op["ExpireResult"], frozen=True):
+    """End jobs that have expired by then: they are dead, or gone if they are behind. ``limit`` at the most."""
+
+    at_ms: int
+    limit: int
+
+
+class Expired(NamedTuple):
+    id: int
+    func: str
+    name: str
+
+
+class ExpireResult(NamedTuple):
+    ended: tuple[Expired, ...]
+    next_at_ms: int | None
+    """When the next one does."""

@@ -200,7 +200,8 @@ def groups(db: Database) -> None:
             done INTEGER NOT NULL DEFAULT 0,
             dead INTEGER NOT NULL DEFAULT 0,
             removed INTEGER NOT NULL DEFAULT 0,
-            cancelled INTEGER NOT NULL DEFAULT 0
+            cancelled INTEGER NOT NULL DEFAULT 0,
+            expired INTEGER NOT NULL DEFAULT 0
         ) STRICT
         """
     )
@@ -230,6 +231,18 @@ def schedules(db: Database) -> None:
     )
 
 
+@migrations()
+def expiry(db: Database) -> None:
+    """Jobs end that have not begun by a time; the index has only those that can."""
+    db.execute("ALTER TABLE jobs ADD COLUMN expires_at_ms INTEGER")
+    db.execute(
+        """
+        CREATE INDEX jobs_expiring ON jobs (expires_at_ms, id)
+        WHERE expires_at_ms IS NOT NULL AND attempt = 0 AND state <> 2
+        """
+    )
+
+
 MIGRATION_NAMES = frozenset(
-    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules)
+    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules, expiry)
 )

@@ -41,6 +41,7 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "dated": draw(st.booleans()),
         "result_ms": draw(st.sampled_from([0, 0, 20, 2**31])),
         "run_max_ms": draw(st.none() | st.integers(1_000, 2_000)),
+        "expires_at_ms": draw(st.none() | millis),
         "headers": draw(st.none() | st.just({"a": "ä"})),
         "locks": draw(st.none() | st.dictionaries(st.sampled_from("kl"), st.integers(1, 3), min_size=1)),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
@@ -107,6 +108,7 @@ steps = st.lists(
     | st.builds(lambda: order.Left())
     | st.builds(order.PutGroup, puts(), st.lists(puts(), max_size=3).map(tuple), st.booleans())
     | st.builds(lambda: order.Freed())
+    | st.builds(order.Expire, millis, st.integers(1, 3))
     | st.builds(order.SetSchedule, st.sampled_from("st"), st.none() | schedules)
     | st.builds(order.Fire, st.sampled_from("st"), schedules, puts(), st.none() | ids)
     | st.builds(order.LineLengths, st.lists(st.sampled_from("kl")).map(tuple), st.integers(1, 3))
