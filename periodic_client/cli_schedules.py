@@ -42,7 +42,13 @@ def schedule() -> None:
     type=click.Choice(["skip", "queue"]),
     help="While its last job waits or runs none is submitted, or one all the same.  [default: skip]",
 )
-@click.option("--from", "from_at_ms", type=Time(), metavar="ISO8601", help="It fires at this time or later.")
+@click.option(
+    "--from",
+    "from_at_ms",
+    type=Time(),
+    metavar="ISO8601",
+    help="It fires at this time or later, as 2030-01-31T18:00; without a zone it is local time.",
+)
 @click.option("--until", "until_at_ms", type=Time(), metavar="ISO8601", help="It fires before this time only.")
 @scheduled_job_options
 @as_json
