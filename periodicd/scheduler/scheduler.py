@@ -88,7 +88,7 @@ class Scheduler:
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
         self.groups = Groups(self.step, boot.has_groups)
-        self.groups.enqueue = self.dispatch.enqueue
+        self.groups.enqueue = self.dispatch.enqueue_if_new
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
             self.functions, self.locks, self.groups,

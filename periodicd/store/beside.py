@@ -110,7 +110,7 @@ class Beside:
         return sum(job.group_id == group_id and job.state is not State.DEAD for job in self._jobs.values())
 
     def _free_groups(self, at_ms: int) -> None:
-        """Those whose members have all ended, if no more are to come."""
+        """Those whose members have all ended, if no more are to come. At the end of an op: its parts may count yet."""
         self._groups = {group_id: group for group_id, group in self._groups.items() if group_id in self._jobs}
         for group_id, group in list(self._groups.items()):
             if group.sealed and not self._has_open(group_id):
@@ -130,6 +130,11 @@ class Beside:
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         raise NotImplementedError
+
+    def _put_alone(self, op: ops.Put) -> ops.PutResult:
+        result = self._put(op)
+        self._free_groups(op.job.submitted_at_ms)
+        return result
 
     def _group_of(self, job: Job) -> int | None:
         """The open group of this identity."""

@@ -838,6 +838,12 @@ class Conformance:
         self.do(store, ops.Delete(ops.End(3, None, 250, group_id=1)))
         assert self.freed(store) == [1]
 
+    def test_a_dead_member_whose_place_its_own_follow_on_takes_was_dead(self, store: Store) -> None:
+        self.group(store, "a")
+        again = ops.Put(job(3, "a"))
+        self.do(store, ops.Bury(ops.End(2, None, 250, (again,), group_id=1), 300, None, ops.History(1)))
+        assert (self.fetch(store, 1).headers or {})["group-dead"] == "1"
+
     def test_follow_ons_can_be_a_group(self, store: Store) -> None:
         def ended(number: int, then_id: int) -> ops.Ended:
             puts = (ops.Put(job(number, "b")), ops.Put(job(number + 1, "c")))
