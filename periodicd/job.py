@@ -44,6 +44,10 @@ ERROR_BYTES_MAX = 300
 """Of each; the last is the job's reason too, which may be longer."""
 
 
+EXPIRED = "it had not begun when it expired"
+"""The reason of a job that is dead since then."""
+
+
 class Error(NamedTuple):
     """A run that went wrong: failed, or was lost."""
 
@@ -78,6 +82,8 @@ class Job(Struct):
     """What it takes of each while it runs. None: there are none."""
     group_id: int | None = None
     """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
+    expires_at_ms: int | None = None
+    """Not begun by then for the first time, it ends. None: it waits for ever."""
     state: State = State.WAITING
     # From here on what its runs do to it.
     attempt: int = 0
@@ -112,6 +118,9 @@ class Job(Struct):
     def key(self) -> tuple[str, str]:
         """The job's identity to its users."""
         return self.func, self.name
+
+    def has_expired(self, at_ms: int) -> bool:
+        return self.expires_at_ms is not None and self.expires_at_ms <= at_ms and not self.attempt
 
     @property
     def run(self) -> int | None:

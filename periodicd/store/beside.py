@@ -1,4 +1,5 @@
-"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs ended, groups.
+"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs end otherwise
+than with a run, groups, schedules.
 
 As memory.py: as plainly as it can be said.
 """
@@ -8,8 +9,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from periodicd.function import Function
-from periodicd.job import Job, State
+from periodicd.job import EXPIRED, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store import ops, order
 from periodicd.store.ops import EndingWord, JobEnd, Kept
 
@@ -19,6 +21,7 @@ class Beside:
         self._jobs: dict[int, Job] = {}
         self._functions: dict[str, Function] = {}
         self._locks: dict[str, Lock] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._endings: dict[int, Kept] = {}
         self._left: dict[str, None] = {}
         self._groups: dict[int, ops.Group] = {}
@@ -34,6 +37,21 @@ class Beside:
         self._locks.pop(op.name, None)
         if op.lock is not None:
             self._locks[op.name] = op.lock
+
+    def _set_schedule(self, op: order.SetSchedule) -> None:
+        self._schedules.pop(op.name, None)
+        if op.schedule is not None:
+            self._schedules[op.name] = op.schedule
+
+    def _fire(self, op: order.Fire) -> ops.PutResult | None:
+        self._schedules[op.name] = op.schedule
+        last = self._jobs.get(op.unless_live or 0)
+        if last is not None and last.state is not State.DEAD:
+            return None
+        put = self._put_alone(op.put)
+        if put.id == op.put.job.id:
+            self._schedules[op.name] = replace(op.schedule, last_id=put.id)
+        return put
 
     def _park(self, op: order.Park) -> None:
         job = self._jobs.get(op.job.id)
@@ -96,6 +114,36 @@ class Beside:
     def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
         return (kept := self._endings.get(op.id)) and kept.end
 
+    def _can_expire(self) -> list[Job]:
+        live = [job for job in self._jobs.values() if job.state is not State.DEAD and not job.attempt]
+        return sorted(
+            (job for job in live if job.expires_at_ms is not None), key=lambda job: (job.expires_at_ms, job.id)
+        )
+
+    def _first_expiry(self) -> int | None:
+        return next((job.expires_at_ms for job in self._can_expire()), None)
+
+    def _expire(self, op: order.Expire) -> order.ExpireResult:
+        expired = [job for job in self._can_expire() if job.has_expired(op.at_ms)][: op.limit]
+        for job in expired:
+            self._go(job, "expired", op.at_ms, EXPIRED)
+            if job.state is not State.BEHIND:
+                job.state, job.ended_at_ms, job.reason = State.DEAD, op.at_ms, EXPIRED
+                self._jobs[job.id] = job
+            self._free_groups(op.at_ms)
+        ended = tuple(order.Expired(job.id, *job.key) for job in expired)
+        return order.ExpireResult(ended, self._first_expiry())
+
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
+        """The job's record goes. If it has not died before, it ends so."""
+        if job.result_ms and job.state is not State.DEAD:
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
+            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        self._leaves(job)
+        self._member_ended(job, ending)
+        self._groups.pop(job.id, None)
+        del self._jobs[job.id]
+
     # -- groups --------------------------------------------------------------------------------------------------------
 
     def _member_ended(self, job: Job, ending: EndingWord) -> None:
@@ -111,7 +159,6 @@ class Beside:
 
     def _free_groups(self, at_ms: int) -> None:
         """Those whose members have all ended, if no more are to come. At the end of an op: its parts may count yet."""
-        self._groups = {group_id: group for group_id, group in self._groups.items() if group_id in self._jobs}
         for group_id, group in list(self._groups.items()):
             if group.sealed and not self._has_open(group_id):
                 del self._groups[group_id]

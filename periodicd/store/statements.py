@@ -10,10 +10,15 @@ from importlib.resources import files
 from operator import attrgetter
 from typing import Any
 
+import msgpack
+from msgspec.structs import astuple
+
 from periodicd import retry
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
@@ -125,3 +130,17 @@ def lock_of(row: tuple[Any, ...]) -> Lock:
     """The inverse of ``row_of_lock``."""
     capacity, count, per_ms, full_at_ns = row
     return Lock(capacity, None if count is None else Rate(count, per_ms), full_at_ns)
+
+
+def row_of_schedule(schedule: Schedule) -> list[Any]:
+    """What the table ``schedules`` has of it, behind its name."""
+    settings = [schedule.jitter_ms, schedule.missed, schedule.overlap]
+    past = [schedule.paused, schedule.fired_at_ms, schedule.last_id]
+    return [*astuple(schedule.recurrence), msgpack.packb(schedule.job), *settings, *past]
+
+
+def schedule_of(row: tuple[Any, ...]) -> Schedule:
+    """The inverse of ``row_of_schedule``."""
+    job, jitter_ms, missed, overlap, paused, fired_at_ms, last_id = row[5:]
+    said = msgpack.unpackb(job)
+    return Schedule(Recurrence(*row[:5]), said, jitter_ms, missed, overlap, bool(paused), fired_at_ms, last_id)

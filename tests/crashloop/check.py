@@ -121,7 +121,7 @@ class Group:
 
     @property
     def told(self) -> dict[str, int]:
-        ends = {"done": self.members - self.dead, "dead": self.dead, "removed": 0, "cancelled": 0}
+        ends = {"done": self.members - self.dead, "dead": self.dead, "removed": 0, "cancelled": 0, "expired": 0}
         return {"members": self.members, **ends}
 
 

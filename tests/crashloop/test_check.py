@@ -290,7 +290,7 @@ def test_of_a_run_that_was_forgotten_or_did_not_end_nothing_is_certain() -> None
     assert not held_twice(*first, *late), "it was given out before, and lost"
 
 
-TOLD = {"members": 2, "done": 1, "dead": 1, "removed": 0, "cancelled": 0}
+TOLD = {"members": 2, "done": 1, "dead": 1, "removed": 0, "cancelled": 0, "expired": 0}
 
 
 def member(number: int, end: str, at_ns: int) -> list[Record]:

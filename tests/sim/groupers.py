@@ -13,6 +13,8 @@ class Grouper(Submitter):
         super().__init__(rng, book)
         self._groups: list[tuple[str, str]] = []
         """By the names of their jobs, those that were submitted."""
+        self._members: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        """As they were submitted last."""
 
     def act(self, now: Now) -> None:
         self.choose(GROUPER_ACTS if self.rng.random() < 0.5 else SUBMITTER_ACTS, now)
@@ -29,6 +31,7 @@ class Grouper(Submitter):
         rng = self.rng
         then, *jobs = self._job(now, key=key), *(self._job(now) for _ in range(rng.choice((0, 1, 2, 2, 5))))
         jobs = [each for each in jobs if each[1].key != key]
+        self._members[key] = [version.key for _, version in jobs]
         versions = [version for _, version in (then, *jobs)]
         group = {"then": then[0], "jobs": [job for job, _ in jobs], "sealed": rng.choice((None, True, False))}
         self._change("submit_group", group, versions=versions, about=[version.key for version in versions])
@@ -41,6 +44,13 @@ class Grouper(Submitter):
 
     def move_group(self, now: Now) -> None:
         self.ask("move", *self._group(), self.rng.choice(({"priority": -1}, {"delay_ms": 0}, {"delay_ms": 2_000})))
+
+    def end_and_move_group(self, now: Now) -> None:
+        """Perhaps it goes free in the very step in which it is moved."""
+        key = self._group()
+        for member in self._members.get(key, ()):
+            self._take_away("remove", member, None)
+        self.ask("move", *key, {"priority": 3})
 
     def explain_group(self, now: Now) -> None:
         self.ask("explain", *self._group())
@@ -88,6 +98,7 @@ GROUPER_ACTS: Acts = (
     (4, Grouper.cancel_group),
     (4, Grouper.remove_group),
     (15, Grouper.move_group),
+    (8, Grouper.end_and_move_group),
     (6, Grouper.explain_group),
     (4, Grouper.get_group),
     (2, Grouper.list_members),

@@ -37,6 +37,11 @@ class Members:
                 self._was_put(op.job, answer, op.job.group_id)
             case order.PutGroup():
                 self._group_was_put(op, answer)
+            case order.Fire() if answer is not None:
+                self._was_put(op.put.job, answer, None)
+            case order.Expire():
+                for expired in answer.ended:
+                    self._ends(expired.id, "expired")
             case ops.Remove() | ops.Cancel():
                 for job_id in answer.gone:
                     self._ends(job_id, "removed" if isinstance(op, ops.Remove) else "cancelled")
