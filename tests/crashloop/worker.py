@@ -27,7 +27,7 @@ from periodic_client import (
     Worker,
 )
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, GROUP_FUNC, LOCK_FUNC, Answered, RecordFile, Refused, group_of
+from tests.crashloop.record import FUNC, GROUP_FUNC, LOCK_FUNC, Answered, RecordFile, Refused
 
 LIMIT = 8
 PLAIN = 0.25
@@ -51,8 +51,7 @@ class Runs:
         end = plan.end_of(given, self._rng)
         await trio.sleep(end.pause_s)
         self._records.write(end.report)
-        # The library's outcomes have no word for a follow-on that joins a group.
-        if self._rng.random() < PLAIN and group_of(job.name) is None:
+        if self._rng.random() < PLAIN:
             return _outcome(end)
         await self._finish(job, end)
         return None

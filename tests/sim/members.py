@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from periodicd.job import Job
 from periodicd.store import ops, order
 from periodicd.store.ops import Op
+from tests.sim.book import Broken
 
 
 class Count(NamedTuple):
@@ -57,10 +58,12 @@ class Members:
             self._now.open[group_id] = group._replace(members=group.members + 1, open=group.open + 1)
             self._now.group_of[job.id] = group_id
 
-    def _opens(self, job: Job, result: ops.PutResult | order.PutGroupResult) -> int | None:
+    def _opens(
+        self, job: Job, result: ops.PutResult | order.PutGroupResult, member_of: int | None = None
+    ) -> int | None:
         """What was put is a group, unless one of its name was open: the group of what is put with it."""
         if result.id == job.id:
-            self._was_put(job, result, job.group_id)
+            self._was_put(job, result, member_of)
             self._now.open[job.id] = ops.Group(False)
         return result.id if result.id in self._now.open else None
 
@@ -72,11 +75,15 @@ class Members:
         group_id = self._opens(op.then.job, answer)
         if group_id is None or answer.result == "kept":
             return
+        if self._now.open[group_id].sealed:
+            raise Broken(f"group {group_id} is sealed, and takes more: {answer}")
         for put, result in zip(op.jobs, answer.jobs, strict=True):
             self._was_put(put.job, result, group_id)
         self._seal(group_id, op.sealed)
 
     def _run_ended(self, op: ops.Ending, ended: ops.Ended) -> None:
+        # Whoever has died is none of its members any more.
+        joined = self._now.group_of.get(op.end.id)
         match op:
             case ops.Delete():
                 self._ends(op.end.id, "removed" if op.ending == "replaced" else op.ending)
@@ -85,10 +92,12 @@ class Members:
             case _ if ended.behind is not None:
                 self._ends(op.end.id, "removed")
         then = op.end.then
-        group_id = None if then is None or ended.then is None else self._opens(then.job, ended.then)
+        group_id = None
+        if then is not None and ended.then is not None:
+            group_id = self._opens(then.job, ended.then, joined if then.job.group_id else None)
         for put, result in zip(op.end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
-                self._was_put(put.job, result, group_id or put.job.group_id)
+                self._was_put(put.job, result, group_id or (joined if put.job.group_id else None))
         if group_id is not None:
             self._seal(group_id, True)
 
