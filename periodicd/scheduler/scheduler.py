@@ -83,7 +83,7 @@ class Scheduler:
         self.locks = Locks(self.step, boot.locks, boot.lines)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims, self.locks)
         self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress, self.functions, self.locks)
+        self.dispatch = Dispatch(self.step, self.settings, self.runs.in_progress, self.functions, self.locks)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)

@@ -66,6 +66,9 @@ class World:
         self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
+            heard_a_step=self.rng.choice((1, 10, 256)),
+            given_a_step=self.rng.choice((1, 3, 128)),
+            turn=self.rng.choice((1, 2, 32)),
             restart_grace_ms=5_000,
             dead_kept=1_000,
             results_kept=30,
