@@ -216,6 +216,11 @@ class Dispatch:
         if self.queues.add(job):
             self._functions[job.func] = None
 
+    def enqueue_if_new(self, job: Job) -> None:
+        """It may wait since earlier in this step, so that memory knows it by now, or has given it out."""
+        if job.id not in self._running and self.queues.get(job.id) is None:
+            self.enqueue(job)
+
     def discard(self, job_id: int) -> None:
         """The job waits no more, or not as it was."""
         self.queues.discard(job_id)

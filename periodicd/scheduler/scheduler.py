@@ -93,7 +93,7 @@ class Scheduler:
         self.purges = Purges(self.step, self.settings)
         self.expiry = Expiry(self.step, boot.expires_at_ms)
         self.groups = Groups(self.step, boot.has_groups)
-        self.groups.enqueue = self.dispatch.enqueue
+        self.groups.enqueue = self.dispatch.enqueue_if_new
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
             self.functions, self.locks, self.groups, self.expiry,

@@ -23,6 +23,8 @@ from periodicd.scheduler.queues import Budget
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.actors import Actor, Submitter, Worker
 from tests.sim.book import Book, Broken
+from tests.sim.groupers import Grouper
+from tests.sim.groups import Groups
 from tests.sim.network import Asked, Link
 from tests.sim.promises import Promises
 from tests.sim.ranges import ends
@@ -44,6 +46,7 @@ class World:
         self.book = Book()
         self.promises = Promises(self.book)
         self.told = Told(self.book)
+        self.groups = Groups()
         tails_bytes = self.rng.choice((100_000, 10_000_000))
         self.watchers = Watchers(tails_bytes)
         self.store = FaultyStore()
@@ -58,7 +61,7 @@ class World:
         """Of this life, those that were cut too."""
         self._link_numbers = 0
         manners = ("honest", "honest", "slow", "dying", "rude")
-        self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
+        self._actors: list[Actor] = [Submitter(self.rng, self.book), Grouper(self.rng, self.book)]
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
         self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
@@ -163,6 +166,7 @@ class World:
         self._note_events(said)
         self.promises.check(self.engine, self.store)
         self.told.check(self.engine.scheduler)
+        self.groups.check(self.store)
         self.watchers.check(self.engine.scheduler, links, self.store.on_disk())
         for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
@@ -240,6 +244,7 @@ class World:
 
     def _judge_said(self, said: Said, before: Image) -> None:
         """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
+        self.groups.begin(before, self.store)
         self.told.begin(self.engine.scheduler.step.now, before, self.store.disk)
         results = self._results(said)
         performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
@@ -293,6 +298,7 @@ class World:
         elif asked.method == "watch":
             self.watchers.told(asked, result)
         self.told.answered(asked, result)
+        self.groups.answered(asked, result)
 
     def _results(self, said: Said) -> list[tuple[Asked, dict[str, Any]]]:
         """What a step answers without an error, in order."""
