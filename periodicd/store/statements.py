@@ -6,6 +6,7 @@ row of a Job, ``job_of`` a Job of a row. Both know the fields that SQLite has no
 
 import json
 import re
+import sqlite3
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any
@@ -17,6 +18,11 @@ from periodicd.lock import Lock
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
+
+# sqlite3 asks a value of any type but int, float and str what it is to be instead: if the type has no adapter, by an
+# attribute that is not there, which takes longer than all else that is done with the value.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {None: None}.get)
 
 _COLUMNS = Job.__struct_fields__
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
@@ -53,7 +59,7 @@ def row_of(job: Job, state: State) -> list[Any]:
     workload = job.workload
     assert workload is not None
     row = list(_new_values(job))
-    row[_STATE] = state
+    row[_STATE], row[_DATED] = int(state), int(job.dated)
     row[_RETRY] = retry.to_text(job.retry)
     row[_BYTES] = len(workload)
     if len(workload) > INLINE_BYTES:
