@@ -13,7 +13,7 @@ from typing import Any
 
 from periodicd import retry
 from periodicd.function import Function, Rate
-from periodicd.job import Error, Job, State
+from periodicd.job import JOB_FIELDS, Error, Job, State
 from periodicd.lock import Lock
 
 INLINE_BYTES = 4096
@@ -24,7 +24,7 @@ INLINE_BYTES = 4096
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(type(None), {None: None}.get)
 
-_COLUMNS = Job.__struct_fields__
+_COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
 _WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(

@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
@@ -250,7 +250,7 @@ class Conformance:
     )
     def test_how_a_dead_job_ended_is_kept_when_its_record_goes(self, store: Store, goes: Op[Any]) -> None:
         died = self.kept()._replace(end=ops.JobEnd(1, "dead", 250, 1, "broken"))
-        buried = replace(bury(1), end=replace(end(1), kept=died))
+        buried = msgspec.structs.replace(bury(1), end=msgspec.structs.replace(end(1), kept=died))
         self.do(store, ops.Put(job(1, result_ms=1_000)), claim(1), buried, goes)
         assert self.do(store, ops.Fetch(1)) is None
         assert self.last(store, job_id=1) == died.end
@@ -719,5 +719,5 @@ class Conformance:
     def test_a_job_that_waits_again_may_have_other_locks(self, store: Store) -> None:
         self.do(store, ops.Put(job(1, locks={"k": 1})), claim(1))
         for said, kept in ((None, {"k": 1}), ({"l": 2}, {"l": 2}), ({}, None)):
-            self.do(store, replace(release(1), locks=said))
+            self.do(store, msgspec.structs.replace(release(1), locks=said))
             assert self.fetch(store, 1).locks == kept
