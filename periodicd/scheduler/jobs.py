@@ -160,6 +160,7 @@ class Jobs:
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
+        end = ending.end
         if isinstance(how, requests.Outcome):
             self._figures.count(how.outcome)
         elif isinstance(how, ends.RanOut):
@@ -175,14 +176,18 @@ class Jobs:
         elif isinstance(ending, ops.Bury) and job.state is not State.DEAD:
             history = ending.history
             self._step.tell(Died(job.func, job.name, history.attempt, history.failures, history.crashes))
-        if ending.end.kept is not None:
-            self._purges.note(ending.end.kept.end.data_bytes)
+        if end.kept is not None:
+            self._purges.note(end.kept.end.data_bytes)
         if job.id in self._watches.tails:
             if isinstance(ending, ops.Release) and ended.behind is None:
                 self._watches.waits_again(job)
             else:
                 self._watches.ended(ends.last(job, how, ending))
-        for put, result in zip(ending.end.follow_ons, ended.follow_ons, strict=True):
+        if end.follow_ons:
+            self._were_put(end.follow_ons, ended.follow_ons)
+
+    def _were_put(self, follow_ons: tuple[ops.Put, ...], results: tuple[ops.PutResult | None, ...]) -> None:
+        for put, result in zip(follow_ons, results, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
 

@@ -31,6 +31,7 @@ _WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS =
     _COLUMNS.index,
     ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors", "locks"),
 )
+_DEFAULT_RETRY = retry.to_text(retry.DEFAULT)
 _new_values = attrgetter(*_NEW)
 NEW_VALUES = ", ".join("?" * len(_NEW))
 _HEAD = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
@@ -60,7 +61,7 @@ def row_of(job: Job, state: State) -> list[Any]:
     assert workload is not None
     row = list(_new_values(job))
     row[_STATE], row[_DATED] = int(state), int(job.dated)
-    row[_RETRY] = retry.to_text(job.retry)
+    row[_RETRY] = _DEFAULT_RETRY if job.retry is retry.DEFAULT else retry.to_text(job.retry)
     row[_BYTES] = len(workload)
     if len(workload) > INLINE_BYTES:
         row[_WORKLOAD] = None
