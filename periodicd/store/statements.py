@@ -27,13 +27,21 @@ sqlite3.register_adapter(type(None), {None: None}.get)
 _COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
+_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks")
+"""Of these what few submits say. A job without any is plain, and put by a statement that leaves them to the schema: so
+what other jobs can have costs it nothing."""
+_USUAL = tuple(name for name in _NEW if name not in _SELDOM)
+_RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
     _COLUMNS.index,
-    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors", "locks"),
+    ("retry", "headers", "dated", "state", "suspect", "errors", "locks"),
+)
+_USUAL_WORKLOAD, _USUAL_BYTES, _USUAL_RETRY, _USUAL_STATE = map(
+    _USUAL.index, ("workload", "workload_bytes", "retry", "state")
 )
 _DEFAULT_RETRY = retry.to_text(retry.DEFAULT)
-_new_values = attrgetter(*_NEW)
-NEW_VALUES = ", ".join("?" * len(_NEW))
+_usual_values, _seldom_values = attrgetter(*_USUAL), attrgetter(*_SELDOM)
+_AS_IN_THE_SCHEMA = _seldom_values(Job(0, "", "", 0, 0))
+NEW_VALUES, PLAIN_VALUES = ", ".join("?" * len(_NEW)), ", ".join("?" * len(_USUAL))
 _HEAD = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
 
 
@@ -42,8 +50,10 @@ def _read() -> dict[str, str]:
     lists = {
         "{columns}": columns,
         "{columns_without_workload}": columns.replace(" workload,", " NULL,"),
-        "{new_columns}": ", ".join(_NEW),
+        "{new_columns}": ", ".join(_USUAL + _SELDOM),
         "{new_values}": NEW_VALUES,
+        "{plain_columns}": ", ".join(_USUAL),
+        "{plain_values}": PLAIN_VALUES,
     }
     text = files("periodicd.store").joinpath("sqlite.sql").read_text()
     for mark, names in lists.items():
@@ -55,20 +65,24 @@ def _read() -> dict[str, str]:
 SQL = _read()
 
 
-def row_of(job: Job, state: State) -> list[Any]:
-    """The parameters of the statement ``insert``. A large workload is left out: it is kept apart."""
+def is_plain(job: Job) -> bool:
+    """Whether the statement ``insert_plain`` will do for it."""
+    return _seldom_values(job) == _AS_IN_THE_SCHEMA
+
+
+def row_of(job: Job, state: State, plain: bool) -> list[Any]:
+    """The parameters of ``insert_plain`` or ``insert``. A large workload is left out: it is kept apart."""
     workload = job.workload
     assert workload is not None
-    row = list(_new_values(job))
-    row[_STATE], row[_DATED] = int(state), int(job.dated)
-    row[_RETRY] = _DEFAULT_RETRY if job.retry is retry.DEFAULT else retry.to_text(job.retry)
-    row[_BYTES] = len(workload)
+    row = list(_usual_values(job))
+    row[_USUAL_STATE] = int(state)
+    row[_USUAL_RETRY] = _DEFAULT_RETRY if job.retry is retry.DEFAULT else retry.to_text(job.retry)
+    row[_USUAL_BYTES] = len(workload)
     if len(workload) > INLINE_BYTES:
-        row[_WORKLOAD] = None
-    if job.headers is not None:
-        row[_HEADERS] = json.dumps(job.headers)
-    if job.locks is not None:
-        row[_LOCKS] = json.dumps(job.locks)
+        row[_USUAL_WORKLOAD] = None
+    if not plain:
+        headers, locks = (None if value is None else json.dumps(value) for value in (job.headers, job.locks))
+        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks]
     return row
 
 
