@@ -25,8 +25,10 @@ CORE = [
     "periodicd/protocol/answers.py",
     "periodicd/store/statements.py",
     "periodicd/store/counts.py",
-    "periodicd/store/groups.py",
+    "periodicd/store/dead.py",
+    "periodicd/store/bulk.py",
     "periodicd/store/lines.py",
+    "periodicd/store/members.py",
     "periodicd/store/tables.py",
 ]
 

@@ -31,7 +31,7 @@ from bench.yardsticks.periodicd import Talk
 from bench.yardsticks.rounds import HOUR_S, through
 from periodic_client import Client
 from periodicd.job import Job, State
-from periodicd.store import file, groups
+from periodicd.store import bulk, file
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT
 from periodicd.store.statements import SQL, row_of
 from rig import machine
@@ -53,21 +53,21 @@ class Statements:
     def commit(self, rows: Sequence[Row], ended: Sequence[int]) -> None:
         """One transaction: these jobs are put, those are done. Then what the store does to its file now and then."""
         self._execute("BEGIN IMMEDIATE")
-        self._in_groups(groups._INSERT_PLAIN, SQL["insert_plain"], rows)
-        self._in_groups(groups._DELETE_ANY, SQL["delete_run"], [[job_id] for job_id in ended], [None])
+        self._in_bulks(bulk._INSERT_PLAIN, SQL["insert_plain"], rows)
+        self._in_bulks(bulk._DELETE_ANY, SQL["delete_run"], [[job_id] for job_id in ended], [None])
         self._db.commit()
         self._weight += len(rows) + len(ended) + 1
         if self._weight >= CHECKPOINT_WEIGHT:
             self._weight = 0
             self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _in_groups(self, many: str, one: str, rows: Sequence[Row], more: Sequence[object] = ()) -> None:
-        grouped = len(rows) // groups.GROUP * groups.GROUP
-        for first in range(0, grouped, groups.GROUP):
+    def _in_bulks(self, many: str, one: str, rows: Sequence[Row], more: Sequence[object] = ()) -> None:
+        bulked = len(rows) // bulk.BULK * bulk.BULK
+        for first in range(0, bulked, bulk.BULK):
             self._execute("SAVEPOINT a_group")
-            self._execute(many, [value for row in rows[first : first + groups.GROUP] for value in row])
+            self._execute(many, [value for row in rows[first : first + bulk.BULK] for value in row])
             self._execute("RELEASE a_group")
-        for row in rows[grouped:]:
+        for row in rows[bulked:]:
             self._execute(one, [*row, *more])
 
 

@@ -21,7 +21,7 @@ class State(enum.IntEnum):
     BEHIND = 3
     """Waits behind a running job of the same name and takes its place when that run ends."""
     PARKED = 4
-    """Due, and in line for its locks."""
+    """Something but room keeps it back: it is due, and in line for its locks; or its group has not finished."""
 
     @property
     def word(self) -> str:
@@ -78,6 +78,8 @@ class Job:
     """How long a run may take at the most, whatever its lease."""
     locks: dict[str, int] | None
     """What it takes of each while it runs. None: there are none."""
+    group_id: int | None
+    """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
     state: State
     # From here on what its runs do to it.
     attempt: int
@@ -112,19 +114,19 @@ class Job:
         self, id: int, func: str, name: str, due_at_ms: int, submitted_at_ms: int,  # noqa: A002 - the field's name
         workload: bytes | None = b"", workload_bytes: int = 0, priority: int = 0, lease_ms: int = 600_000,
         retry: Retry = DEFAULT, headers: dict[str, str] | None = None, dated: bool = False, result_ms: int = 0,
-        run_max_ms: int | None = None, locks: dict[str, int] | None = None, state: State = State.WAITING,
-        attempt: int = 0, failures: int = 0, crashes: int = 0, suspect: bool = False, reason: str | None = None,
-        ended_at_ms: int | None = None, handle: str | None = None, lease_until_at_ms: int | None = None,
-        restarts: int = 0, errors: tuple[Error, ...] = (), started_at_ms: int | None = None, taken_ms: int = 0,
-        cancelled: str | None = None,
+        run_max_ms: int | None = None, locks: dict[str, int] | None = None, group_id: int | None = None,
+        state: State = State.WAITING, attempt: int = 0, failures: int = 0, crashes: int = 0, suspect: bool = False,
+        reason: str | None = None, ended_at_ms: int | None = None, handle: str | None = None,
+        lease_until_at_ms: int | None = None, restarts: int = 0, errors: tuple[Error, ...] = (),
+        started_at_ms: int | None = None, taken_ms: int = 0, cancelled: str | None = None,
     ) -> None:  # fmt: skip
         self.id, self.func, self.name = id, func, name
         self.due_at_ms, self.submitted_at_ms, self.dated = due_at_ms, submitted_at_ms, dated
         self.workload, self.workload_bytes, self.headers = workload, workload_bytes, headers
         self.priority, self.lease_ms, self.retry = priority, lease_ms, retry
         self.result_ms, self.run_max_ms, self.locks = result_ms, run_max_ms, locks
-        self.state, self.attempt, self.failures = state, attempt, failures
-        self.crashes, self.suspect, self.reason = crashes, suspect, reason
+        self.group_id, self.state, self.attempt = group_id, state, attempt
+        self.failures, self.crashes, self.suspect, self.reason = failures, crashes, suspect, reason
         self.ended_at_ms, self.handle, self.lease_until_at_ms = ended_at_ms, handle, lease_until_at_ms
         self.restarts, self.errors, self.started_at_ms = restarts, errors, started_at_ms
         self.taken_ms, self.cancelled = taken_ms, cancelled

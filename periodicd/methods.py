@@ -12,6 +12,7 @@ from periodicd.protocol import fields, order, requests
 from periodicd.protocol.requests import Rules
 from periodicd.protocol.words import take
 from periodicd.scheduler import Scheduler
+from periodicd.scheduler.ordering import Ordering
 from periodicd.scheduler.peers import Peer
 
 Ts = TypeVarTuple("Ts")
@@ -43,6 +44,15 @@ def _nothing(params: list[Any], _rules: Rules) -> tuple[()]:
     return ()
 
 
+def _of_order(rule: Callable[[Ordering, Peer, int, *Ts], None]) -> Callable[[Scheduler, Peer, int, *Ts], None]:
+    """The rule of a part, as one of the face."""
+
+    def of_order(scheduler: Scheduler, peer: Peer, msgid: int, *said: *Ts) -> None:
+        rule(scheduler.ordering, peer, msgid, *said)
+
+    return of_order
+
+
 METHODS: dict[str, AnyMethod] = {
     "hello": Method(requests.hello, Scheduler.hello, "anyone"),
     "ping": Method(_nothing, Scheduler.ping, "anyone"),
@@ -61,11 +71,12 @@ METHODS: dict[str, AnyMethod] = {
     "events": Method(requests.events, Scheduler.events),
     "workers": Method(requests.workers, Scheduler.workers, is_large=True),
     "status": Method(requests.status, Scheduler.status, state="growing", is_large=True),
-    "set_function": Method(order.set_function, Scheduler.set_function),
-    "pause": Method(order.pause, Scheduler.pause),
-    "resume": Method(order.resume, Scheduler.resume),
-    "set_lock": Method(order.set_lock, Scheduler.set_lock),
-    "locks": Method(order.locks, Scheduler.locks_page, is_large=True),
+    "set_function": Method(order.set_function, _of_order(Ordering.set_function)),
+    "pause": Method(order.pause, _of_order(Ordering.pause)),
+    "resume": Method(order.resume, _of_order(Ordering.resume)),
+    "set_lock": Method(order.set_lock, _of_order(Ordering.set_lock)),
+    "locks": Method(order.locks, _of_order(Ordering.locks_page), is_large=True),
+    "submit_group": Method(order.submit_group, _of_order(Ordering.submit_group)),
     "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
     "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
     "cancel_matching": Method(requests.cancel_matching, Scheduler.cancel_matching),

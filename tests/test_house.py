@@ -112,7 +112,7 @@ def test_the_core_neither_waits_nor_looks_at_a_clock_nor_throws_dice(name: str) 
 
 
 def test_the_bare_client_needs_trio_and_msgpack_only() -> None:
-    heavy = {"click", "rich", "msgspec", "sqlite_utils", "PIL", "yaml", "oss2"}
+    heavy = {"click", "rich", "msgspec", "sqlite_utils", "cronsim", "PIL", "yaml", "oss2"}
     for name, path in MODULES.items():
         if within(name, ("periodic_client",)) and not name.startswith(("periodic_client.cli", "periodic_client.words")):
             assert not (heavy | {"periodic_client.words"}) & set(imported(path)), name

@@ -17,7 +17,7 @@ from periodic_client.wire import limits as wire
 from periodic_client.words import fields_of
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
-from periodicd.protocol import answers, fields
+from periodicd.protocol import answers, fields, order_fields
 from periodicd.protocol.words import Params, Said, on_the_page
 from periodicd.retry import JITTER_PERCENT, Retry
 from periodicd.scheduler import Settings
@@ -159,7 +159,7 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
         "explain": answers.ExplainAnswer,
         "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
-        "take": answers.TakeAnswer, "locks": answers.LocksAnswer,
+        "take": answers.TakeAnswer, "locks": answers.LocksAnswer, "submit_group": answers.SubmitGroupAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
         "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
         "cancel_matching": answers.MatchingAnswer, "move_matching": answers.MatchingAnswer,
@@ -231,10 +231,11 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (fields.SubscribeOptions, "subscribe", "option"),
         (fields.Outcome, "perform", "key of an outcome"),
         (fields.ExtendOptions, "extend", "option"),
-        (fields.FunctionSettings, "set_function", "key"),
-        (fields.Rate, "set_function", "key of a rate"),
-        (fields.LockSettings, "set_lock", "key"),
+        (order_fields.FunctionSettings, "set_function", "key"),
+        (order_fields.Rate, "set_function", "key of a rate"),
+        (order_fields.LockSettings, "set_lock", "key"),
         (fields.LocksQuery, "locks", "key"),
+        (order_fields.GroupOptions, "submit_group", "key"),
     ],
 )
 def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: str, column: str) -> None:
@@ -255,7 +256,8 @@ def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: st
 
 
 def test_the_params_of_each_method_are_the_types_of_the_code() -> None:
-    params = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", said.__name__).lower(): said for said in vars(fields).values()
+    types = {**vars(order_fields), **vars(fields)}.values()
+    params = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", said.__name__).lower(): said for said in types
               if isinstance(said, type) and issubclass(said, Params)}  # fmt: skip
     params |= dict.fromkeys(("ping", "shutdown", "unsubscribe_all"), fields.Nothing)
     params |= {"hello": fields.HelloParams, "submit_batch": fields.SubmitBatch}

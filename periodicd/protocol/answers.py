@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from periodic_client.wire import PROTOCOL_VERSION, limits
 from periodicd.job import Job
-from periodicd.store.ops import GetResult, JobEnd, Shown
+from periodicd.store.ops import GetResult, Group, JobEnd, Shown
 
 
 class HelloAnswer(TypedDict):
@@ -27,6 +27,13 @@ class SubmitAnswer(TypedDict):
 
 
 class SubmitBatchAnswer(TypedDict):
+    results: list[str]
+    ids: list[int | None]
+
+
+class SubmitGroupAnswer(TypedDict):
+    result: str
+    id: int
     results: list[str]
     ids: list[int | None]
 
@@ -69,6 +76,7 @@ class JobAnswer(TypedDict):
     headers: dict[str, str]
     run_max_ms: int | None
     locks: dict[str, int]
+    group_id: int | None
     result_ms: int
     reason: str | None
     errors: list[ErrorAnswer]
@@ -99,6 +107,19 @@ class GetAnswer(TypedDict):
     job: JobAnswer | None
     worker: str | None
     last: LastAnswer | None
+    group: "GroupAnswer | None"
+
+
+class GroupAnswer(TypedDict):
+    """How far a group is that is open."""
+
+    sealed: bool
+    members: int
+    open: int
+    done: int
+    dead: int
+    removed: int
+    cancelled: int
 
 
 class GateAnswer(TypedDict):
@@ -339,7 +360,21 @@ def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
             "data": end.data,
         }
     job = None if found.shown is None else describe(found.shown, workload)
-    return {"result": found.result, "job": job, "worker": worker, "last": last}
+    return {"result": found.result, "job": job, "worker": worker, "last": last, "group": grouped(found.group)}
+
+
+def grouped(group: Group | None) -> GroupAnswer | None:
+    if group is None:
+        return None
+    return {
+        "sealed": group.sealed,
+        "members": group.members,
+        "open": group.open,
+        "done": group.done,
+        "dead": group.dead,
+        "removed": group.removed,
+        "cancelled": group.cancelled,
+    }
 
 
 def describe(shown: Shown, workload: bool = False) -> JobAnswer:
@@ -362,6 +397,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "headers": job.headers or NOTHING,
         "run_max_ms": job.run_max_ms,
         "locks": job.locks or NOTHING,
+        "group_id": job.group_id,
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],

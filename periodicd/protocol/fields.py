@@ -14,7 +14,6 @@ from periodicd.protocol.kinds import (
     CHARACTERS_THAT_FIT,
     Amount,
     Bytes,
-    Capacity,
     Cursor,
     EndWord,
     Features,
@@ -30,14 +29,10 @@ from periodicd.protocol.kinds import (
     Patience,
     Percent,
     Priority,
-    QueueMax,
-    RateCount,
-    RateTime,
     Retries,
     RetryCap,
     RetryWait,
     Room,
-    RunningMax,
     Silence,
     Text,
     Time,
@@ -180,6 +175,9 @@ class Job(Said):
         Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
     ] = None
     existing: Annotated[Existing | None, says("what to do about a job of this name", "replace")] = None
+    join_group: Annotated[
+        bool | None, says("of a follow-on: it is a member of the group of which its forerunner is one", default=False)
+    ] = None
 
     def __post_init__(self) -> None:
         if len(self.func) > CHARACTERS_THAT_FIT or len(self.name) > CHARACTERS_THAT_FIT:
@@ -197,6 +195,13 @@ class Job(Said):
 
 
 Jobs = Annotated[tuple[Job, ...], Meta(max_length=limits.BATCH_JOBS_MAX)]
+
+
+def look_at_group(then: Job, jobs: tuple[Job, ...], where: str) -> None:
+    """Raises Wrong if the group's own job is one of its members."""
+    for index, job in enumerate(jobs):
+        if (job.func, job.name) == (then.func, then.name):
+            raise Wrong(f"{where}[{index}]", "has the name of the group's own job, `then`")
 
 
 class Submit(Params):
@@ -327,50 +332,6 @@ class OfFunction(Params):
             measure(limits.NAME_BYTES_MAX, self, "func")
 
 
-class Rate(Said):
-    called: ClassVar[str] = "a rate"
-
-    count: Annotated[RateCount, says("so many runs", "required")]
-    per_ms: Annotated[RateTime, says("in so long", "required")]
-
-
-class FunctionSettings(Said):
-    running_max: Annotated[RunningMax | None, says("how many of its jobs run at once, of all workers together")] = None
-    rate: Annotated[Rate | None, says("how often its runs begin")] = None
-    queue_max: Annotated[
-        QueueMax | None, says("how many jobs it may have, dead ones left out; a submit of one more is `FULL`")
-    ] = None
-    lease_ms: Annotated[Lease | None, says("of jobs whose submit has none", 600_000)] = None
-    retry: Annotated[Retry | None, says("of jobs whose submit has none", "that of `submit`")] = None
-    result_ms: Annotated[Keeping | None, says("of jobs whose submit has none", 0)] = None
-
-
-class SetFunction(OfFunction):
-    settings: FunctionSettings | None = None
-
-
-class LockSettings(Said):
-    capacity: Annotated[Capacity | None, says("how much of it can be held at once", 1)] = None
-    rate: Annotated[Rate | None, says("how often it is taken, by all functions together")] = None
-
-
-class SetLock(Params):
-    lock: Name
-    settings: LockSettings | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.lock) > CHARACTERS_THAT_FIT:
-            measure(limits.NAME_BYTES_MAX, self, "lock")
-
-
-class Pause(OfFunction):
-    pass
-
-
-class Resume(OfFunction):
-    pass
-
-
 # -- a worker's messages -----------------------------------------------------------------------------------------------
 
 
@@ -425,6 +386,13 @@ class Outcome(Said):
     submit: Annotated[
         Jobs | None, says("follow-on jobs, stored in the same commit as this outcome or not at all", "empty")
     ] = None
+    then: Annotated[
+        Job | None, says("the follow-ons are a group: this job is due when all of them have ended", "none")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.then is not None:
+            look_at_group(self.then, self.submit or (), "submit")
 
 
 class Done(Outcome):

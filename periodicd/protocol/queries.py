@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar, Protocol
 
 from periodic_client.wire import limits
-from periodicd.protocol.kinds import Cursor, Kinds, Name, Page, Patience, Priority, StateWord, Text, Time, Wait
+from periodicd.protocol.kinds import Cursor, Id, Kinds, Name, Page, Patience, Priority, StateWord, Text, Time, Wait
 from periodicd.protocol.words import Params, Said, Wrong, measure, measure_each, says
 
 # -- what happens ------------------------------------------------------------------------------------------------------
@@ -52,6 +52,7 @@ class Query(Said):
     due_from_at_ms: Annotated[Time | None, says("only those due then or later")] = None
     due_before_at_ms: Annotated[Time | None, says("only those due earlier than that")] = None
     reason: Annotated[Name | None, says("only those in the reason of whose last failure this text occurs")] = None
+    group_id: Annotated[Id | None, says("only members of this group, by the id of its job")] = None
 
     def __post_init__(self) -> None:
         measure(limits.NAME_BYTES_MAX, self, "func", "prefix", "reason")

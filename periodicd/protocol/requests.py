@@ -35,6 +35,16 @@ class Submission(Struct, frozen=True):
 
     job: Job
     existing: Existing = "replace"
+    joins: bool = False
+    """Of a follow-on: the group of its forerunner."""
+
+
+class Group(NamedTuple):
+    """Jobs, and the one that is due when all of them have ended."""
+
+    then: Submission
+    jobs: tuple[Submission, ...]
+    sealed: bool
 
 
 class Outcome(NamedTuple):
@@ -48,6 +58,8 @@ class Outcome(NamedTuple):
     data: bytes = b""
     locks: dict[str, int] | None = None
     """What the job takes from now on. None: as before."""
+    then: Submission | None = None
+    """What it submits is the group of this job."""
 
 
 class WatchCursor(NamedTuple):
@@ -186,7 +198,10 @@ def retry_of(said: fields.Retry) -> Retry:
     )
 
 
-def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
+def submission(said: fields.Job, where: str, rules: Rules, follows: bool = False) -> Submission:
+    """``follows``: on a run of a job, whose group it may join. Raises Invalid."""
+    if said.join_group and not follows:
+        raise wrong(f"{where}.join_group", "is for follow-on jobs; members of a group are submitted by submit_group")
     workload = _bytes(said.workload, f"{where}.workload", rules.workload_bytes_max)
     now_ms = rules.now_ms
     due_at_ms = now_ms
@@ -209,7 +224,7 @@ def _submission(said: fields.Job, where: str, rules: Rules) -> Submission:
             setattr(job, name, value)
     if said.retry is not None:
         job.retry = retry_of(said.retry)
-    return Submission(job, said.existing or "replace")
+    return Submission(job, said.existing or "replace", said.join_group or False)
 
 
 def _set_defaults(job: Job, function: Function) -> None:
@@ -222,8 +237,8 @@ def _set_defaults(job: Job, function: Function) -> None:
         job.result_ms = function.result_ms
 
 
-def _submissions(said: Sequence[fields.Job], where: str, rules: Rules) -> tuple[Submission, ...]:
-    return tuple(_submission(job, f"{where}[{index}]", rules) for index, job in enumerate(said))
+def submissions(said: Sequence[fields.Job], where: str, rules: Rules) -> tuple[Submission, ...]:
+    return tuple([submission(job, f"{where}[{index}]", rules) for index, job in enumerate(said)])
 
 
 # -- outcomes ----------------------------------------------------------------------------------------------------------
@@ -237,15 +252,18 @@ def outcome(value: Any, rules: Rules) -> Outcome:
     word = value.get("outcome") if type(value) is dict else None
     kind = fields.OUTCOMES.get(word, fields.Outcome) if type(word) is str else fields.Outcome
     said = take(value, kind, "outcome")
-    follow_ons = _submissions(said.submit or (), "outcome.submit", rules)
+    follow_ons = tuple(
+        submission(job, f"outcome.submit[{index}]", rules, True) for index, job in enumerate(said.submit or ())
+    )
+    then = None if said.then is None else submission(said.then, "outcome.then", rules, True)
     if said.outcome == "done":
         data = _bytes(said.data, "outcome.data", rules.workload_bytes_max)
-        return Outcome("done", submit=follow_ons, data=data)
+        return Outcome("done", submit=follow_ons, data=data, then=then)
     delay_ms = said.delay_ms or 0
     _until(delay_ms, "outcome.delay_ms", rules.now_ms)
     if said.outcome == "later":
-        return Outcome("later", delay_ms=delay_ms, submit=follow_ons, locks=said.locks)
-    return Outcome("failed", said.reason or "", said.final or False, delay_ms, follow_ons)
+        return Outcome("later", delay_ms=delay_ms, submit=follow_ons, locks=said.locks, then=then)
+    return Outcome("failed", said.reason or "", said.final or False, delay_ms, follow_ons, then=then)
 
 
 def response(error: str | None, result: Any, rules: Rules) -> tuple[Outcome, bool]:
@@ -268,11 +286,11 @@ def hello(params: list[Any], _rules: Rules) -> tuple[fields.Hello]:
 def submit(params: list[Any], rules: Rules) -> tuple[Submission]:
     if len(params) == 1 and type(params[0]) is list:
         raise wrong("job", "is a map, not an array; for several jobs there is submit_batch")
-    return (_submission(take(params, fields.Submit).job, "job", rules),)
+    return (submission(take(params, fields.Submit).job, "job", rules),)
 
 
 def submit_batch(params: list[Any], rules: Rules) -> tuple[tuple[Submission, ...]]:
-    return (_submissions(take(params, fields.SubmitBatch).jobs, "jobs", rules),)
+    return (submissions(take(params, fields.SubmitBatch).jobs, "jobs", rules),)
 
 
 def remove(params: list[Any], _rules: Rules) -> tuple[str, str, int | None]:
@@ -363,8 +381,9 @@ def _listing(said: fields.Query, after: str | None, where: str) -> Listing:
     state = None if said.state is None else STATES[said.state]
     place, before_id = (None, None) if after is None else _job_cursor(after, where)
     return Listing(
-        said.func, state, said.prefix, said.due_from_at_ms, said.due_before_at_ms, said.reason, before_id, place
-    )
+        said.func, state, said.prefix, said.due_from_at_ms, said.due_before_at_ms, said.reason, before_id, place,
+        group_id=said.group_id,
+    )  # fmt: skip
 
 
 def job_cursor(place: Place, before_id: int | None = None) -> str:

@@ -48,7 +48,9 @@ class Returned(NamedTuple):
 How = Outcome | RanOut | Lost | CutOff | Returned
 
 
-def after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...] = ()) -> ops.Ending:
+def after(
+    job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.FollowOns = ops.NO_FOLLOW_ONS
+) -> ops.Ending:
     """``job`` as it was given out, counted as before this end; ``handle``: by which the store knows the run."""
     ending = _after(job, how, handle, now_ms, follow_ons)
     return _kept(job, how, ending) if job.result_ms else ending
@@ -61,8 +63,8 @@ def _kept(job: Job, how: How, ending: ops.Ending) -> ops.Ending:
     return msgspec.structs.replace(ending, end=msgspec.structs.replace(ending.end, kept=kept))
 
 
-def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:
-    end = End(job.id, handle, now_ms, follow_ons)
+def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.FollowOns) -> ops.Ending:
+    end = _end(job, how, handle, now_ms, follow_ons)
     if isinstance(how, Outcome) and how.outcome == "done":
         return Delete(end)
     if job.cancelled is not None:
@@ -90,7 +92,17 @@ def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: tupl
             return _again_at_once(job, end, history, None)
 
 
-def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, ...] = ()) -> ops.Ending:
+def _end(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.FollowOns) -> End:
+    """A dead job has ended before: its group knows that, and takes nobody in its place."""
+    group_id = None if job.state is State.DEAD else job.group_id
+    if group_id is not None and isinstance(how, Outcome):
+        for put, submission in zip((*follow_ons.puts, follow_ons.then), (*how.submit, how.then), strict=True):
+            if put is not None and submission is not None and submission.joins:
+                put.job.group_id = group_id
+    return End(job.id, handle, now_ms, follow_ons.puts, group_id=group_id, then=follow_ons.then)
+
+
+def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: ops.FollowOns = ops.NO_FOLLOW_ONS) -> ops.Ending:
     """``job`` as it waits, or is dead, after its run was lost; now the worker tells how that run ended after all.
 
     The run was charged when it was lost, so nothing is counted now.
@@ -99,8 +111,8 @@ def after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, .
     return _kept(job, how, ending) if job.result_ms else ending
 
 
-def _after_late(job: Job, how: Outcome, now_ms: int, follow_ons: tuple[ops.Put, ...]) -> ops.Ending:
-    end, history = End(job.id, job.handle, now_ms, follow_ons), History.of(job)
+def _after_late(job: Job, how: Outcome, now_ms: int, follow_ons: ops.FollowOns) -> ops.Ending:
+    end, history = _end(job, how, job.handle, now_ms, follow_ons), History.of(job)
     if how.outcome == "done":
         return Delete(end)
     if how.outcome == "failed":

@@ -37,8 +37,8 @@ class Explain:
     def ask(self, peer: Peer, msgid: int, query: requests.ExplainQuery) -> None:
         def on_found(found: ops.GetResult) -> None:
             job = None if found.shown is None else found.shown.job
-            if job is None or job.state is not State.PARKED or job.locks is None:
-                gates = [] if job is None else list(self.gates(job))
+            if job is None or job.state is not State.PARKED or job.locks is None or found.group is not None:
+                gates = [] if job is None else list(self.gates(job, group=found.group))
                 self._reply(peer, msgid, found, gates)
                 return
             self._step.read(order.Heads(tuple(job.locks)), partial(self._on_heads, peer, msgid, found, job))
@@ -73,8 +73,12 @@ class Explain:
 
     # -- the gates -----------------------------------------------------------------------------------------------------
 
-    def gates(self, job: Job, heads: dict[str, list[order.InLine]] | None = None) -> Iterator[Gate]:
-        """Those that are closed. ``heads``: who is first in the lines in which a parked job stands."""
+    def gates(
+        self, job: Job, heads: dict[str, list[order.InLine]] | None = None, group: ops.Group | None = None
+    ) -> Iterator[Gate]:
+        """Those that are closed. ``heads``: who is first in the lines in which a parked job stands; ``group``: its own,
+        if that is open.
+        """
         match job.state:
             case State.RUNNING:
                 yield self._running(job)
@@ -88,7 +92,10 @@ class Explain:
             case State.PARKED:
                 yield from self._of_function(job)
                 yield from self._of_room(job)
-                yield from self._of_locks(job, heads or {})
+                if group is not None:
+                    yield self._of_group(group)
+                else:
+                    yield from self._of_locks(job, heads or {})
             case State.WAITING:
                 wait_ms = job.due_at_ms - self._step.now.wall_ms
                 if wait_ms > 0:
@@ -122,6 +129,11 @@ class Explain:
             yield Gate(hold.code, text, facts)
         if self._dispatch.workers(job.func) == 0:
             yield Gate("no_worker", "no worker has its function", {})
+
+    def _of_group(self, group: ops.Group) -> Gate:
+        text = f"of the {group.members:,} jobs of its group {group.open:,} have not ended"
+        more = "" if group.sealed else "; more can be added, since it is not sealed"
+        return Gate("group", text + more, {**(answers.grouped(group) or {})})
 
     def _of_room(self, job: Job) -> Iterator[Gate]:
         workers = self._dispatch.workers(job.func)

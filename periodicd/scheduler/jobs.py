@@ -14,13 +14,14 @@ from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
+from periodicd.scheduler.groups import Groups
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.numbers import Numbers
 from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step, Then
 from periodicd.scheduler.watches import Watches
-from periodicd.store import ops
+from periodicd.store import ops, order
 
 
 class Jobs:
@@ -36,6 +37,7 @@ class Jobs:
         figures: Figures,
         functions: Functions,
         locks: Locks,
+        groups: Groups,
     ) -> None:
         self._step = step
         self._numbers = numbers
@@ -47,6 +49,7 @@ class Jobs:
         self._figures = figures
         self._functions = functions
         self._locks = locks
+        self._groups = groups
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
@@ -67,8 +70,28 @@ class Jobs:
         self._runs.claim(job.key)
         return ops.Put(job, submission.existing, queue_max)
 
-    def follow_ons(self, outcome: requests.Outcome) -> tuple[ops.Put, ...]:
-        return tuple(map(self._new_put, outcome.submit))
+    def put_group(self, group: requests.Group, then: Then[order.PutGroupResult]) -> None:
+        known = self._functions.known
+
+        def new_put(submission: requests.Submission) -> ops.Put:
+            function = known.get(submission.job.func)
+            return self._new_put(submission, None if function is None else function.queue_max)
+
+        first, puts = new_put(group.then), tuple(map(new_put, group.jobs))
+
+        def on_put(result: order.PutGroupResult) -> None:
+            if result.id == first.job.id:
+                self._group_was_put(first.job, result.result, result.old_id)
+            for put, each in zip(puts, result.jobs, strict=bool(result.jobs)):
+                self._was_put(put.job, each)
+            self._groups.may_have_finished()
+            then(result)
+
+        self._step.write(order.PutGroup(first, puts, group.sealed), on_put)
+
+    def follow_ons(self, outcome: requests.Outcome) -> ops.FollowOns:
+        then = None if outcome.then is None else self._new_put(outcome.then)
+        return ops.FollowOns(tuple(map(self._new_put, outcome.submit)), then)
 
     def remove(
         self, func: str, name: str, job_id: int | None, state: State | None, then: Then[ops.RemoveResult]
@@ -79,7 +102,7 @@ class Jobs:
             for gone_id in result.gone:
                 self.gone(gone_id, (func, name), "removed")
             if result.behind is not None:
-                self._dispatch.enqueue(result.behind)
+                self._takes_its_place(result.behind)
             then(result)
 
         self._runs.claim((func, name))
@@ -125,11 +148,21 @@ class Jobs:
         if result.old_id is not None:
             self.gone(result.old_id, job.key, "replaced")
         if result.id == job.id:
-            self._figures.count("submitted")
-            if self._ring.is_on:
-                self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result.result)
+            self._note_put(job, result.result)
             if result.result != "queued_behind":
                 self._dispatch.enqueue(job)
+
+    def _group_was_put(self, job: Job, result: str, old_id: int | None) -> None:
+        """Its job does not wait yet."""
+        self._groups.are_open = True
+        if old_id is not None:
+            self.gone(old_id, job.key, "replaced")
+        self._note_put(job, result)
+
+    def _note_put(self, job: Job, result: str) -> None:
+        self._figures.count("submitted")
+        if self._ring.is_on:
+            self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result)
 
     def gone(
         self,
@@ -150,9 +183,16 @@ class Jobs:
             self._watches.gone(job_id, how, reason)
             self._purges.note()
 
+    def _takes_its_place(self, behind: Job) -> None:
+        """It was behind, and waits now, unless its group is open."""
+        if behind.state is State.WAITING:
+            self._dispatch.enqueue(behind)
+
     def _waits_no_more(self, job_id: int) -> None:
         """Or not as it was."""
         self._dispatch.discard(job_id)
+        if self._groups.are_open:
+            self._groups.may_have_finished()
         if self._locks.lines:
             self._locks.may_have_left = True
         if job_id in self._locks.granted:
@@ -160,7 +200,6 @@ class Jobs:
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
-        end = ending.end
         if isinstance(how, requests.Outcome):
             self._figures.count(how.outcome)
         elif isinstance(how, ends.RanOut):
@@ -169,27 +208,31 @@ class Jobs:
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)
         if ended.behind is not None:
-            self._dispatch.enqueue(ended.behind)
+            self._takes_its_place(ended.behind)
         elif isinstance(ending, ops.Release):
             ends.carry_out(job, ending)
             self._dispatch.enqueue(job)
         elif isinstance(ending, ops.Bury) and job.state is not State.DEAD:
             history = ending.history
             self._step.tell(Died(job.func, job.name, history.attempt, history.failures, history.crashes))
-        if end.kept is not None:
-            self._purges.note(end.kept.end.data_bytes)
+        if ending.end.kept is not None:
+            self._purges.note(ending.end.kept.end.data_bytes)
         if job.id in self._watches.tails:
             if isinstance(ending, ops.Release) and ended.behind is None:
                 self._watches.waits_again(job)
             else:
                 self._watches.ended(ends.last(job, how, ending))
-        if end.follow_ons:
-            self._were_put(end.follow_ons, ended.follow_ons)
+        if ended.follow_ons or ended.then is not None:
+            self._follow(ending.end, ended)
 
-    def _were_put(self, follow_ons: tuple[ops.Put, ...], results: tuple[ops.PutResult | None, ...]) -> None:
-        for put, result in zip(follow_ons, results, strict=True):
+    def _follow(self, end: ops.End, ended: ops.Ended) -> None:
+        for put, result in zip(end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
+        then = end.then
+        if ended.then is not None and then is not None and ended.then.id == then.job.id:
+            self._group_was_put(then.job, ended.then.result, ended.then.old_id)
+            self._groups.may_have_finished()
 
     def _note_end(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """A run did, and perhaps the job with it."""

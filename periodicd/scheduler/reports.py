@@ -41,7 +41,7 @@ class Reports:
             if not ended.found:
                 self._runs.tell_lost(run, "its job was removed, replaced or given out again")
 
-        follow_ons = self._jobs.follow_ons(outcome) if outcome.submit else ()
+        follow_ons = self._jobs.follow_ons(outcome) if outcome.submit or outcome.then else ops.NO_FOLLOW_ONS
         self._runs.report(run, outcome, follow_ons, on_ended)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:

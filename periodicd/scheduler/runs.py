@@ -25,6 +25,7 @@ from periodicd.scheduler.peers import Peer, Subscription
 from periodicd.scheduler.step import Step, Then
 from periodicd.scheduler.timers import Deadlines
 from periodicd.store import ops
+from periodicd.store.ops import NO_FOLLOW_ONS, FollowOns
 
 AFTER_GAP_MS = 1_000
 """After the process was suspended nobody is judged for so long: what was sent meanwhile is heard first."""
@@ -176,14 +177,14 @@ class Runs:
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def end(
-        self, run: Run, how: ends.How, follow_ons: tuple[ops.Put, ...] = (), then: Then[ops.Ended] | None = None
+        self, run: Run, how: ends.How, follow_ons: FollowOns = NO_FOLLOW_ONS, then: Then[ops.Ended] | None = None
     ) -> None:
         """The run stops counting. What depends on it is done in the store's answer."""
         handle = self._take_out(run)
         ending = ends.after(run.job, how, handle, self._step.now.wall_ms, follow_ons)
         self._write_end(run.job, how, ending, then)
 
-    def report(self, run: Run, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]) -> None:
+    def report(self, run: Run, how: Outcome, follow_ons: FollowOns, then: Then[ops.Ended]) -> None:
         """Its worker says how it ended; perhaps late, when the run is already charged."""
         if not run.ended:
             self._claims.note(self._step.now.mono_ms - run.begun_ms)
@@ -192,9 +193,7 @@ class Runs:
         self._forget_late(run)
         self.report_late(run.job.id, run.handle, how, follow_ons, then)
 
-    def report_late(
-        self, job_id: int, handle: str, how: Outcome, follow_ons: tuple[ops.Put, ...], then: Then[ops.Ended]
-    ) -> None:
+    def report_late(self, job_id: int, handle: str, how: Outcome, follow_ons: FollowOns, then: Then[ops.Ended]) -> None:
         """A report for a run that is over. It counts if it is the first and no later run was given out."""
 
         def on_fetched(job: Job | None) -> None:

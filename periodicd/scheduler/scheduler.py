@@ -12,6 +12,7 @@ holds, but for runs whose claim is not written yet.
     ring        what happened last, for who asks
     jobs        their records, as they come, go and end
     steering    what clients do with one job
+    ordering    what they say of the order among jobs
     reports     what workers say of their runs
     subscribing which jobs they take
     connections who is there
@@ -21,6 +22,7 @@ holds, but for runs whose claim is not written yet.
     purges      how long dead jobs are kept
     figures     what is counted for ``status``
     functions   what is set of functions
+    groups      which have finished
     locks       what of each is held, and who is next
 """
 
@@ -28,8 +30,6 @@ from typing import Any
 
 from periodic_client.wire import Draining
 from periodicd.clock import Now
-from periodicd.function import Function
-from periodicd.lock import Lock
 from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler import matching
 from periodicd.scheduler.claims import Claims
@@ -41,12 +41,14 @@ from periodicd.scheduler.events import SteppedBack
 from periodicd.scheduler.explain import Explain
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
+from periodicd.scheduler.groups import Groups
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.lock_pages import LockPages
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.matching import Matching
 from periodicd.scheduler.numbers import Chance, Numbers
+from periodicd.scheduler.ordering import Ordering
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.reports import Reports
@@ -85,9 +87,11 @@ class Scheduler:
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
+        self.groups = Groups(self.step, boot.has_groups)
+        self.groups.enqueue = self.dispatch.enqueue
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
-            self.functions, self.locks,
+            self.functions, self.locks, self.groups,
         )  # fmt: skip
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
@@ -98,7 +102,10 @@ class Scheduler:
             self.functions,
         )  # fmt: skip
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
-        self._lock_pages = LockPages(self.step, self.locks.uses, self.runs.in_progress)
+        self.ordering = Ordering(
+            self.step, self.dispatch, self.jobs, self.ring, self.functions, self.locks,
+            LockPages(self.step, self.locks.uses, self.runs.in_progress),
+        )  # fmt: skip
         self.explain = Explain(self.step, self.runs, self.dispatch, self.functions, self.locks)
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
@@ -263,30 +270,6 @@ class Scheduler:
     def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
         self._status.ask(peer, msgid, query)
 
-    def set_function(self, peer: Peer, msgid: int, func: str, function: Function) -> None:
-        self.functions.set(func, function)
-        self._function_changed(peer, msgid, func, "function_set")
-
-    def pause(self, peer: Peer, msgid: int, func: str) -> None:
-        self.functions.pause(func, True)
-        self._function_changed(peer, msgid, func, "paused")
-
-    def resume(self, peer: Peer, msgid: int, func: str) -> None:
-        self.functions.pause(func, False)
-        self._function_changed(peer, msgid, func, "resumed")
-
-    def set_lock(self, peer: Peer, msgid: int, name: str, lock: Lock) -> None:
-        self.locks.set(name, lock)
-        self.step.reply(peer, msgid)
-
-    def locks_page(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
-        self._lock_pages.ask(peer, msgid, query)
-
-    def _function_changed(self, peer: Peer, msgid: int, func: str, how: str) -> None:
-        self.dispatch.look_at(func)
-        self.ring.note(how, func)
-        self.step.reply(peer, msgid)
-
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:
         self.matching.begin(peer, msgid, matching.REMOVE, listing)
 
@@ -339,6 +322,7 @@ class Scheduler:
 
     def _give_out(self) -> None:
         """And what that changes; and look who is next in line."""
+        self.groups.ask()
         for subscription, job in self.dispatch.pairs():
             self.figures.note_start(job, self.step.now.wall_ms)
             if subscription.take is None:

@@ -9,99 +9,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from periodicd.function import Function
 from periodicd.job import Job, State
-from periodicd.lock import Lock
 from periodicd.store import ops, order
+from periodicd.store.beside import Beside
 from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
 
 _NEW_LIFE: dict[str, Any] = {
     "state": State.WAITING, "dated": False, "attempt": 0, "failures": 0, "crashes": 0, "restarts": 0,
     "suspect": False, "reason": None, "errors": (), "ended_at_ms": None, "handle": None, "cancelled": None,
-    "started_at_ms": None, "taken_ms": 0,
+    "started_at_ms": None, "taken_ms": 0, "group_id": None,
 }  # fmt: skip
 """What a requeued job begins with."""
 
 
-class _Beside:
-    """Of the model what stands beside the jobs: what is set of functions and locks, and how jobs ended."""
-
-    def __init__(self) -> None:
-        self._jobs: dict[int, Job] = {}
-        self._functions: dict[str, Function] = {}
-        self._locks: dict[str, Lock] = {}
-        self._endings: dict[int, Kept] = {}
-        self._left: dict[str, None] = {}
-
-    def _set_function(self, op: order.SetFunction) -> None:
-        self._functions.pop(op.func, None)
-        if op.function is not None:
-            self._functions[op.func] = op.function
-
-    def _set_lock(self, op: order.SetLock) -> None:
-        self._locks.pop(op.name, None)
-        if op.lock is not None:
-            self._locks[op.name] = op.lock
-
-    def _park(self, op: order.Park) -> None:
-        job = self._jobs.get(op.job.id)
-        if job is not None and job.state is State.WAITING:
-            job.state = State.PARKED
-
-    def _unpark(self, op: order.Unpark) -> Job | None:
-        job = self._jobs.get(op.id)
-        if job is None or job.state is not State.PARKED:
-            return None
-        job.state, job.due_at_ms = State.WAITING, min(job.due_at_ms, op.at_ms)
-        return replace(job, workload=None)
-
-    def _heads(self, op: order.Heads) -> dict[str, list[order.InLine]]:
-        found = {}
-        for lock in op.locks:
-            line = [
-                order.InLine(job.priority, job.due_at_ms, job.id, job.func, dict(locks))
-                for job in self._jobs.values()
-                if lock in (locks := _stands_at(job))
-                and all(weight <= self._locks.get(each, Lock()).capacity for each, weight in locks.items())
-            ]
-            funcs = sorted({each.func for each in line})
-            found[lock] = [min(each for each in line if each.func == func) for func in funcs]
-        return found
-
-    def _leaves(self, job: Job) -> None:
-        """The job is to be gone, or to go on: if it stands in line, no more."""
-        self._left.update(dict.fromkeys(_stands_at(job)))
-
-    def _left_(self, op: order.Left) -> tuple[str, ...]:
-        left, self._left = tuple(self._left), {}
-        return left
-
-    def _line_lengths(self, op: order.LineLengths) -> dict[str, int]:
-        standing = [_stands_at(job) for job in self._jobs.values()]
-        return {lock: min(op.limit, sum(lock in each for each in standing)) for lock in op.locks}
-
-    def _last(self, func: str, name: str, at_ms: int, job_id: int | None = None) -> JobEnd | None:
-        """Of the endings of this name that are remembered: that of this job, or else the newest."""
-        ends = [each.end for each in self._endings.values() if each[:2] == (func, name) and each.until_at_ms > at_ms]
-        of_job = [end for end in ends if end.id == job_id]
-        return max(of_job or ends, key=lambda end: end.id, default=None)
-
-    def _forget(self, op: ops.Forget) -> int:
-        first = sorted(self._endings.values(), key=lambda kept: (kept.until_at_ms, kept.end.id))
-        forgotten = 0
-        for kept in first[: op.limit]:
-            size = sum(each.end.data_bytes for each in self._endings.values())
-            if kept.until_at_ms > op.at_ms and len(self._endings) <= op.kept and size <= op.kept_bytes:
-                break
-            del self._endings[kept.end.id]
-            forgotten += 1
-        return forgotten
-
-    def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
-        return (kept := self._endings.get(op.id)) and kept.end
-
-
-class MemoryStore(_Beside):
+class MemoryStore(Beside):
     def __init__(self) -> None:
         super().__init__()
         self._boot = 0
@@ -151,6 +72,9 @@ class MemoryStore(_Beside):
             return ops.PutResult("full", 0)
         job = replace(op.job, state=State.WAITING)
         self._jobs[job.id] = job
+        if job.group_id in self._groups:
+            group = self._groups[job.group_id]
+            self._groups[job.group_id] = group._replace(members=group.members + 1)
         if front is None:
             return ops.PutResult("created", job.id)
         if front.state is State.RUNNING:
@@ -203,7 +127,7 @@ class MemoryStore(_Beside):
             return ops.MoveResult("changed")
         if job.state not in (State.WAITING, State.PARKED, State.BEHIND):
             return ops.MoveResult("not_waiting")
-        if job.state is State.PARKED:
+        if job.state is State.PARKED and job.id not in self._groups:
             self._leaves(job)
             job.state = State.WAITING
         if op.due_at_ms is not None:
@@ -218,7 +142,9 @@ class MemoryStore(_Beside):
             end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
         self._leaves(job)
+        self._member_ended(job, ending)
         del self._jobs[job.id]
+        self._free_groups(at_ms)
 
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
@@ -252,7 +178,7 @@ class MemoryStore(_Beside):
         return True
 
     def _delete(self, op: ops.Delete) -> ops.Ended:
-        return self._end_run(op.end, None)
+        return self._end_run(op.end, op.ending, None)
 
     def _release(self, op: ops.Release) -> ops.Ended:
         changes: dict[str, Any] = {
@@ -263,14 +189,17 @@ class MemoryStore(_Beside):
         }
         if op.locks is not None:
             changes["locks"] = op.locks or None
-        return self._end_run(op.end, changes | op.history._asdict())
+        return self._end_run(op.end, "replaced", changes | op.history._asdict())
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         changes = {"state": State.DEAD, "ended_at_ms": op.ended_at_ms, "handle": op.handle}
-        return self._end_run(op.end, changes | op.history._asdict())
+        return self._end_run(op.end, "dead", changes | op.history._asdict())
 
-    def _end_run(self, end: ops.End, changes: dict[str, Any] | None) -> ops.Ended:
-        """The job behind takes its place, or the job goes on with these changes, or it is gone."""
+    def _end_run(self, end: ops.End, ending: EndingWord, changes: dict[str, Any] | None) -> ops.Ended:
+        """The job behind takes its place, or the job goes on with these changes, or it is gone.
+
+        ``ending``: how it has ended, if it does not wait.
+        """
         job = self._jobs.get(end.id)
         if job is None or end.handle not in (None, job.handle):
             return ops.Ended(False)
@@ -283,17 +212,18 @@ class MemoryStore(_Beside):
         has_ended = end.id not in self._jobs or self._jobs[end.id].state is State.DEAD
         if end.kept is not None and has_ended:
             self._endings[end.id] = end.kept
-        follow_ons = [
-            None if promoted is not None and put.job.key == job.key else self._put(put) for put in end.follow_ons
-        ]
-        return ops.Ended(True, promoted, tuple(follow_ons))
+        follow_ons, then = self._follow(end, None if promoted is None else job.key)
+        if has_ended:
+            self._member_ended(job, ending)
+        self._free_groups(end.at_ms)
+        return ops.Ended(True, promoted, follow_ons, then)
 
     def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""
         _, behind = self._of(*ended.key)
         if behind is None:
             return None
-        behind.state = State.WAITING
+        behind.state = State.PARKED if behind.id in self._groups else State.WAITING
         behind.dated = behind.dated and behind.due_at_ms > at_ms
         behind.due_at_ms = max(behind.due_at_ms, at_ms)
         return replace(behind, workload=None)
@@ -301,8 +231,11 @@ class MemoryStore(_Beside):
     def _boot_(self, op: ops.Boot) -> ops.BootResult:
         self._boot += 1
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
-        lines = tuple(sorted({lock for job in self._jobs.values() for lock in _stands_at(job)}))
-        return ops.BootResult(self._boot, self._next_id, running, dict(self._functions), dict(self._locks), lines)
+        lines = tuple(sorted({lock for job in self._jobs.values() for lock in self._stands_at(job)}))
+        has_groups = any(group_id in self._jobs for group_id in self._groups)
+        return ops.BootResult(
+            self._boot, self._next_id, running, dict(self._functions), dict(self._locks), lines, has_groups
+        )
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
@@ -330,9 +263,9 @@ class MemoryStore(_Beside):
             job, has_behind = behind, False
         else:
             return ops.GetResult("changed", None, last)
-        return ops.GetResult(
-            "found", ops.Shown(replace(job, workload=job.workload if op.workload else None), has_behind), last
-        )
+        shown = ops.Shown(replace(job, workload=job.workload if op.workload else None), has_behind)
+        group = self._groups.get(job.id)
+        return ops.GetResult("found", shown, last, group and group._replace(open=self._has_open(job.id)))
 
     def _fetch(self, op: ops.Fetch) -> Job | None:
         job = self._jobs.get(op.id)
@@ -390,11 +323,6 @@ class MemoryStore(_Beside):
         return [job for job in self._jobs.values() if job.state is State.WAITING]
 
 
-def _stands_at(job: Job) -> dict[str, int]:
-    """The locks for which it stands in line."""
-    return (job.locks or {}) if job.state is State.PARKED else {}
-
-
 def _place(job: Job, listing: ops.Listing) -> ops.Place:
     return ops.Place(job.id, job.name if listing.by_name else None)
 
@@ -407,6 +335,7 @@ def _is_listed(job: Job, listing: ops.Listing) -> bool:
         and (listing.due_from_at_ms is None or job.due_at_ms >= listing.due_from_at_ms)
         and (listing.due_before_at_ms is None or job.due_at_ms < listing.due_before_at_ms)
         and (listing.reason is None or listing.reason in (job.reason or ""))
+        and listing.group_id in (None, job.group_id)
         and (listing.before_id is None or job.id < listing.before_id)
         and (listing.after is None or _in_order(_place(job, listing), listing) > _in_order(listing.after, listing))
     )
@@ -435,6 +364,8 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     order.Heads: MemoryStore._heads,
     order.Left: MemoryStore._left_,
     order.LineLengths: MemoryStore._line_lengths,
+    order.PutGroup: MemoryStore._put_group,
+    order.Freed: MemoryStore._freed_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,
     ops.Forget: MemoryStore._forget,

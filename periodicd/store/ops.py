@@ -11,6 +11,10 @@ from msgspec import Struct
 from periodicd.function import Function
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
+from periodicd.store.listing import Listing as Listing
+from periodicd.store.listing import ListingResult as ListingResult
+from periodicd.store.listing import Place as Place
+from periodicd.store.listing import Shown as Shown
 
 Existing = Literal["replace", "keep", "keep_live", "refuse"]
 Submitted = Literal["created", "replaced", "queued_behind", "kept", "refused", "full"]
@@ -184,6 +188,17 @@ class Kept(NamedTuple):
     until_at_ms: int
 
 
+class FollowOns(NamedTuple):
+    """What is put if a run is found that ends."""
+
+    puts: tuple[Put, ...] = ()
+    then: Put | None = None
+    """Those are the members of a group: that of this job."""
+
+
+NO_FOLLOW_ONS = FollowOns()
+
+
 class End(Struct, frozen=True):
     """What all ends of a run have in common.
 
@@ -198,6 +213,10 @@ class End(Struct, frozen=True):
     follow_ons: tuple[Put, ...] = ()
     kept: Kept | None = None
     """To be remembered if the job has ended with this: it is done or dead, or another takes its place."""
+    group_id: int | None = None
+    """The job is a member of this group, and has not ended before."""
+    then: Put | None = None
+    """The follow-ons are the members of a group: that of this job."""
 
 
 class History(NamedTuple):
@@ -256,6 +275,8 @@ class Ended(Struct, frozen=True):
     behind: Job | None = None
     follow_ons: tuple[PutResult | None, ...] = ()
     """In their order; None: it gave way."""
+    then: PutResult | None = None
+    """Of the job of the follow-ons' group, "kept" if one of its name is open. None: there was none, or it gave way."""
 
 
 class Boot(Op["BootResult"], frozen=True):
@@ -275,6 +296,8 @@ class BootResult(NamedTuple):
     """Likewise."""
     lines: tuple[str, ...] = ()
     """The locks for which somebody stands in line."""
+    has_groups: bool = False
+    """Whether any is open."""
 
 
 class Reserve(Op[None], frozen=True):
@@ -332,10 +355,24 @@ class Get(Read["GetResult"], frozen=True):
     """Whether the ending's data is wanted."""
 
 
-class Shown(NamedTuple):
-    job: Job
-    behind: bool
-    """Whether another waits behind it."""
+class Group(NamedTuple):
+    """How far a group is that is open: each number is of members."""
+
+    sealed: bool
+    """No more are to come, but for follow-ons."""
+    members: int = 0
+    open: int = 0
+    """Have not ended."""
+    done: int = 0
+    dead: int = 0
+    removed: int = 0
+    """Or replaced."""
+    cancelled: int = 0
+
+    def headers(self) -> dict[str, str]:
+        """What the group's job is told of them when it goes free."""
+        ended = ("members", "done", "dead", "removed", "cancelled")
+        return {f"group-{name}": str(getattr(self, name)) for name in ended}
 
 
 class GetResult(NamedTuple):
@@ -343,6 +380,8 @@ class GetResult(NamedTuple):
     shown: Shown | None = None
     last: JobEnd | None = None
     """Of what is remembered: how the job with this ``id`` ended, or else the last one of this name."""
+    group: Group | None = None
+    """That of the job, which waits for its members."""
 
 
 class FetchEnd(Read[JobEnd | None], frozen=True):
@@ -410,49 +449,3 @@ class CountResult(NamedTuple):
     """Those with jobs, in order."""
     more: bool
     """Whether there are others after the last of them."""
-
-
-# -- listings: beside the steps, on what is committed ------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """Where a page ended: the last job that was looked at."""
-
-    id: int
-    name: str | None = None
-    """If the listing goes by names."""
-
-
-class Listing(NamedTuple):
-    """One page of the jobs to which all of this applies; protocol.md, list. Oldest id first, or by name and then by id.
-
-    A page may be short, even empty, and not be the last: looking costs time too.
-    """
-
-    func: str | None = None
-    state: State | None = None
-    prefix: str | None = None
-    """How the job's name begins."""
-    due_from_at_ms: int | None = None
-    due_before_at_ms: int | None = None
-    reason: str | None = None
-    """What occurs in the reason of the last failure."""
-    before_id: int | None = None
-    """Only jobs with smaller ids: those that were there when somebody began to list them."""
-    after: Place | None = None
-    limit: int = 100
-    only_count: bool = False
-    """Count all that a page's time allows, and show none."""
-
-    @property
-    def by_name(self) -> bool:
-        """Whether the jobs come by name, and not by id."""
-        return self.func is not None and self.prefix is not None
-
-
-class ListingResult(NamedTuple):
-    jobs: list[Shown]
-    """Without their workloads."""
-    next: Place | None
-    found: int = 0
-    """How many, if they were only to be counted."""

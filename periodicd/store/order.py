@@ -1,14 +1,14 @@
-"""What a store can be asked about the order among jobs: what is set of functions and locks, and who stands in line.
+"""What a store can be asked about the order among jobs: what is set of functions and locks, who stands in line, groups.
 
 As ops.py, and values only.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from periodicd.function import Function
 from periodicd.job import Job
 from periodicd.lock import Lock
-from periodicd.store.ops import Op, Read
+from periodicd.store.ops import Op, Put, PutResult, Read
 
 
 class SetFunction(Op[None], frozen=True):
@@ -68,3 +68,32 @@ class LineLengths(Read[dict[str, int]], frozen=True):
 
     locks: tuple[str, ...]
     limit: int
+
+
+Grouped = Literal["created", "replaced", "queued_behind", "added", "kept", "refused", "full"]
+
+
+class PutGroup(Op["PutGroupResult"], frozen=True):
+    """Submit jobs, and one that is parked until all of them have ended: it is the group, and has its id.
+
+    If a group of its identity is open the jobs are added to that one, or none are put if it is sealed.
+    """
+
+    then: Put
+    jobs: tuple[Put, ...]
+    sealed: bool
+    """No more are to come, but for follow-ons of members."""
+
+
+class PutGroupResult(NamedTuple):
+    result: Grouped
+    id: int
+    """Of the group that the jobs are members of, or that was kept; 0 if there is none."""
+    old_id: int | None = None
+    """Of the job that is gone, whose place the group's takes."""
+    jobs: tuple[PutResult, ...] = ()
+    """In their order. Empty: none was put."""
+
+
+class Freed(Read[list[Job]], frozen=True):
+    """The jobs of groups that have finished since this was last asked, if they wait now; without their workloads."""

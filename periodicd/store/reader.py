@@ -55,9 +55,14 @@ _OF_STATE = {
 """Few among many, as a rule, so those have indexes."""
 
 
+_OF_GROUP = _Way(IDS_CHUNK, "_by_id", "id", "jobs INDEXED BY jobs_members WHERE group_id = :group_id")
+
+
 def _way(listing: Listing) -> _Way:
     if listing.by_name:
         return _BY_NAME
+    if listing.group_id is not None:
+        return _OF_GROUP
     return _BY_ID if listing.state is None else _OF_STATE.get(listing.state, _BY_ID)
 
 
@@ -114,6 +119,7 @@ def _parameters(listing: Listing, way: _Way) -> dict[str, Any]:
         "due_from_at_ms": listing.due_from_at_ms,
         "due_before_at_ms": listing.due_before_at_ms,
         "reason": listing.reason,
+        "group_id": listing.group_id,
         "before_id": ID_END if listing.before_id is None else listing.before_id,
         "after_id": after.id,
         "after_name": after.name,

@@ -182,4 +182,30 @@ def locks(db: Database) -> None:
     db.execute("CREATE INDEX lines_job ON lines (job_id)")
 
 
-MIGRATION_NAMES = frozenset(step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks))
+@migrations()
+def groups(db: Database) -> None:
+    """Groups that are open: how many of their members have not ended, and how the others did.
+
+    A group has the id of its job.
+    """
+    db.execute("ALTER TABLE jobs ADD COLUMN group_id INTEGER")
+    db.execute("CREATE INDEX jobs_members ON jobs (group_id, id) WHERE group_id IS NOT NULL")
+    db.execute(
+        """
+        CREATE TABLE groups (
+            id INTEGER PRIMARY KEY,
+            sealed INTEGER NOT NULL,
+            members INTEGER NOT NULL DEFAULT 0,
+            open INTEGER NOT NULL DEFAULT 0,
+            done INTEGER NOT NULL DEFAULT 0,
+            dead INTEGER NOT NULL DEFAULT 0,
+            removed INTEGER NOT NULL DEFAULT 0,
+            cancelled INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """
+    )
+
+
+MIGRATION_NAMES = frozenset(
+    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups)
+)

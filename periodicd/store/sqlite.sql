@@ -31,9 +31,9 @@ WHERE id IN ({ids});
 DELETE FROM jobs
 WHERE id IN ({ids}) AND handle IN ({handles});
 
--- promote: The job behind an ended run waits from now on, due at the time :at or later.
+-- promote: The job behind an ended run waits from now on, due at the time :at or later; parked if its group is open.
 UPDATE jobs
-SET state = 0, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
+SET state = CASE WHEN EXISTS (SELECT 1 FROM groups WHERE id = :id) THEN 4 ELSE 0 END, due_at_ms = max(due_at_ms, :at), dated = dated AND due_at_ms > :at
 WHERE id = :id;
 
 -- shift: The clock was stepped back: what waits, is behind or parked, and has no date, is due so much earlier.
@@ -76,14 +76,14 @@ WHERE id = ?;
 -- move: A waiting job, or one behind, is due at another time, or of another priority.
 UPDATE jobs
 SET due_at_ms = coalesce(:due, due_at_ms), dated = CASE WHEN :due IS NULL THEN dated ELSE :dated END,
-priority = coalesce(:priority, priority), state = CASE state WHEN 4 THEN 0 ELSE state END
+priority = coalesce(:priority, priority), state = CASE WHEN state = 4 AND NOT :stays THEN 0 ELSE state END
 WHERE id = :id;
 
 -- requeue: A dead job waits again, under a new id and with nothing counted.
 UPDATE jobs
 SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
 reason = NULL, errors = NULL, ended_at_ms = NULL, handle = NULL, cancelled = NULL,
-started_at_ms = NULL, taken_ms = 0
+started_at_ms = NULL, taken_ms = 0, group_id = NULL
 WHERE id = ?;
 
 -- handle: Of the latest run of a job.
@@ -156,7 +156,7 @@ WHERE {query};
 AND (:prefix IS NULL OR name BETWEEN :prefix AND :prefix_end)
 AND (:due_from_at_ms IS NULL OR due_at_ms >= :due_from_at_ms)
 AND (:due_before_at_ms IS NULL OR due_at_ms < :due_before_at_ms)
-AND (:reason IS NULL OR instr(reason, :reason)) AND id < :before_id;
+AND (:reason IS NULL OR instr(reason, :reason)) AND (:group_id IS NULL OR group_id = :group_id) AND id < :before_id;
 
 -- places: Names of one function, in order: those of jobs, and of jobs behind others. It takes both indexes.
 SELECT name AS place_name, id AS place_id
@@ -203,6 +203,7 @@ FROM (
     UNION ALL SELECT func, count(*), count(*), 0, 0 FROM jobs WHERE state = 3 GROUP BY func
     UNION ALL SELECT func, 0, 0, count(*), 0 FROM jobs WHERE state = 2 GROUP BY func
     UNION ALL SELECT func, count(DISTINCT job_id), 0, 0, count(DISTINCT job_id) FROM lines GROUP BY func
+    UNION ALL SELECT func, count(*), 0, 0, count(*) FROM groups JOIN jobs ON jobs.id = groups.id WHERE state = 4 GROUP BY func
 )
 GROUP BY func;
 
@@ -325,3 +326,46 @@ INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?, ?);
 
 -- forget_lock: Nothing is set of it any more.
 DELETE FROM locks WHERE name = ?;
+
+-- groups: How many are open.
+SELECT count(*) FROM groups;
+
+-- open_group: A job that was put is a group from now on, which waits for its members.
+INSERT INTO groups (id, sealed) VALUES (?, 0);
+
+-- park_group: Its job does not wait.
+UPDATE jobs SET state = 4 WHERE id = ? AND state = 0;
+
+-- group_of_name: The open group whose job has this identity, in front or behind.
+SELECT groups.id, sealed
+FROM jobs JOIN groups ON groups.id = jobs.id
+WHERE func = ? AND name = ? AND state IN (3, 4);
+
+-- join_group: A job is a member of it, if it is open.
+UPDATE groups SET members = members + 1, open = open + 1 WHERE id = ?;
+
+-- seal_group: No more are to come, but for follow-ons.
+UPDATE groups SET sealed = max(sealed, ?) WHERE id = ? RETURNING sealed, open;
+
+-- unseal_group: More are to come after all.
+UPDATE groups SET sealed = 0 WHERE id = ?;
+
+-- member_ended: One of a group did, and how.
+UPDATE groups SET open = open - 1, {ending} = {ending} + 1 WHERE id = ? RETURNING sealed, open;
+
+-- group_of_member: Of a job that has not ended before.
+SELECT group_id FROM jobs WHERE id = ? AND state <> 2;
+
+-- group: How far it is.
+SELECT sealed, members, open, done, dead, removed, cancelled FROM groups WHERE id = ?;
+
+-- group_s_job: The job that goes free.
+SELECT func, state, headers FROM jobs WHERE id = ?;
+
+-- free_group: It waits, due at the time :at or later; one that is behind stays so.
+UPDATE jobs
+SET headers = :headers, state = CASE state WHEN 4 THEN 0 ELSE state END, dated = dated AND due_at_ms > :at, due_at_ms = max(due_at_ms, :at)
+WHERE id = :id;
+
+-- close_group: It has finished, or its job is gone.
+DELETE FROM groups WHERE id = ?;

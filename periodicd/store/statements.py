@@ -27,7 +27,7 @@ sqlite3.register_adapter(type(None), {None: None}.get)
 _COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks")
+_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id")
 """Of these what few submits say. A job without any is plain, and put by a statement that leaves them to the schema: so
 what other jobs can have costs it nothing."""
 _USUAL = tuple(name for name in _NEW if name not in _SELDOM)
@@ -82,7 +82,7 @@ def row_of(job: Job, state: State, plain: bool) -> list[Any]:
         row[_USUAL_WORKLOAD] = None
     if not plain:
         headers, locks = (None if value is None else json.dumps(value) for value in (job.headers, job.locks))
-        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks]
+        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks, job.group_id]
     return row
 
 

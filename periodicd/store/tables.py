@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from periodicd.job import Job, State
 from periodicd.store import ops, order
+from periodicd.store.bulk import BULK, Bulks, remember
 from periodicd.store.counts import Counts
+from periodicd.store.dead import Dead
 from periodicd.store.endings import Endings
-from periodicd.store.groups import GROUP, Groups, remember
 from periodicd.store.lines import Lines
+from periodicd.store.members import Members
 from periodicd.store.ops import Op
 from periodicd.store.reads import Reads
 from periodicd.store.statements import INLINE_BYTES, SQL, is_plain, job_of, row_of, text_of
@@ -35,21 +37,23 @@ class Tables:
         self.counts = Counts(cursor)
         self.endings = Endings(cursor)
         self.reads = Reads(cursor, self._behind, self.counts, self.endings)
+        self.dead = Dead(cursor, self.counts, self.reads)
+        self.members = Members(cursor, self.counts, self._funcs, self.reads, self._put)
         self.lines = Lines(cursor, self.counts, self._funcs, self.reads)
-        self._groups = Groups(cursor, self._behind, self._funcs, self.counts, self.endings)
+        self._bulks = Bulks(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def apply(self, asked: list[Op[Any]]) -> list[Any]:
         """Carry out each op, in order; of many equal ones in a row, some at a time. The answer of each."""
-        if len(asked) < GROUP:
+        if len(asked) < BULK:
             return [METHODS[type(op)](self, op) for op in asked]
         results: list[Any] = []
         for kind, equal in groupby(asked, type):
-            together = self._groups.put if kind is ops.Put else self._groups.delete if kind is ops.Delete else None
+            together = self._bulks.put if kind is ops.Put else self._bulks.delete if kind is ops.Delete else None
             method, some = METHODS[kind], list(equal)
-            for first in range(0, len(some), GROUP):
-                group: list[Any] = some[first : first + GROUP]
-                done = together(group) if together is not None and len(group) == GROUP else None
-                results += [method(self, op) for op in group] if done is None else done
+            for first in range(0, len(some), BULK):
+                bulk: list[Any] = some[first : first + BULK]
+                done = together(bulk) if together is not None and len(bulk) == BULK else None
+                results += [method(self, op) for op in bulk] if done is None else done
         return results
 
     # -- writes --------------------------------------------------------------------------------------------------------
@@ -72,19 +76,22 @@ class Tables:
         if is_full and self._would_grow(op):
             return ops.PutResult("full", 0)
         if self._insert(job, State.WAITING):
+            if job.group_id is not None:
+                self.members.join(job)
             remember(self._funcs, job)
             self.counts.change(job.func, live=1)
             return ops.PutResult("created", job.id)
-        old_id, state, _, result_ms = self._execute(SQL["front"], (job.func, job.name)).fetchone()
+        old_id, state, _, _ = self._execute(SQL["front"], (job.func, job.name)).fetchone()
         if op.existing == "refuse":
             return ops.PutResult("refused", old_id)
         if op.existing == "keep" or (op.existing == "keep_live" and state != State.DEAD):
             return ops.PutResult("kept", old_id)
+        if job.group_id is not None:
+            # First, or the one that goes might be the last of it.
+            self.members.join(job)
         if state == State.RUNNING:
             return self._put_behind(old_id, job)
-        if result_ms:
-            self.endings.keep_of(old_id, "replaced", job.submitted_at_ms)
-        self._execute(SQL["delete"], (old_id,))
+        self._goes(old_id, "replaced", job.submitted_at_ms)
         self._insert(job, State.WAITING)
         if state == State.DEAD:
             self.counts.change(job.func, live=1, dead=-1)
@@ -106,13 +113,18 @@ class Tables:
     def _put_behind(self, front_id: int, job: Job) -> ops.PutResult:
         behind_id = self._behind.get(front_id)
         if behind_id is not None:
-            self.endings.keep_of(behind_id, "replaced", job.submitted_at_ms)
-            self._execute(SQL["delete"], (behind_id,))
+            self._goes(behind_id, "replaced", job.submitted_at_ms)
         else:
             self.counts.change(job.func, live=1, behind=1)
         self._behind[front_id] = job.id
         self._insert(job, State.BEHIND)
         return ops.PutResult("queued_behind", job.id, behind_id)
+
+    def _goes(self, job_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None) -> None:
+        """The record does, otherwise than by the end of a run. If the job was not dead, it has ended so."""
+        self.endings.keep_of(job_id, ending, at_ms, reason)
+        self.members.goes(job_id, ending, at_ms)
+        self._execute(SQL["delete"], (job_id,))
 
     def _look_at(
         self, op: ops.Remove | ops.Cancel | ops.Move
@@ -139,11 +151,10 @@ class Tables:
             gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
         if op.id == behind_id and op.id is not None:
             return ops.RemoveResult("removed", tuple(gone))
-        self.endings.keep_of(front_id, "removed", op.at_ms)
         gone.append(front_id)
+        self._goes(front_id, "removed", op.at_ms)
         if front_id in self._behind:
             return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
-        self._execute(SQL["delete"], (front_id,))
         self._funcs.pop(front_id, None)
         self._count_gone(op.func, state, front_id)
         return ops.RemoveResult("removed", tuple(gone))
@@ -152,29 +163,13 @@ class Tables:
         self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None
     ) -> int:
         behind_id: int = self._behind.pop(front_id)
-        self.endings.keep_of(behind_id, ending, at_ms, reason)
-        self._execute(SQL["delete"], (behind_id,))
+        self._goes(behind_id, ending, at_ms, reason)
         self.counts.change(func, live=-1, behind=-1)
         return behind_id
 
     def _shift(self, op: ops.Shift) -> None:
         self._execute(SQL["shift"], (op.by_ms,))
         self._execute(SQL["shift_lines"], (op.by_ms,))
-
-    def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
-        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
-        if row is None:
-            return ops.RequeueResult("absent")
-        old_id, state, workload_bytes, _ = row
-        if op.id not in (None, old_id):
-            return ops.RequeueResult("changed")
-        if state != State.DEAD:
-            return ops.RequeueResult("not_dead")
-        self._execute(SQL["requeue"], (op.new_id, op.due_at_ms, old_id))
-        if workload_bytes > INLINE_BYTES:
-            self._execute(SQL["move_workload"], (op.new_id, old_id))
-        self.counts.change(op.func, live=1, dead=-1)
-        return ops.RequeueResult("requeued", self.reads.load(op.new_id), old_id)
 
     def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
         found = self._look_at(op)
@@ -191,8 +186,7 @@ class Tables:
         if state == State.RUNNING:
             self._execute(SQL["cancel"], (op.reason, front_id))
             return ops.CancelResult("asked", tuple(gone), front_id)
-        self.endings.keep_of(front_id, "cancelled", op.at_ms, op.reason or None)
-        self._execute(SQL["delete"], (front_id,))
+        self._goes(front_id, "cancelled", op.at_ms, op.reason or None)
         self._count_gone(op.func, state, front_id)
         return ops.CancelResult("cancelled", (*gone, front_id))
 
@@ -203,10 +197,12 @@ class Tables:
         front_id, state, _ = found
         if op.id in (None, front_id) and state not in (State.WAITING, State.PARKED):
             return ops.MoveResult("not_waiting")
-        if state == State.PARKED:
+        stays = state == State.PARKED and self.members.is_open(front_id)
+        if state == State.PARKED and not stays:
             self.lines.leave(op.func, front_id)
         job_id = op.id or front_id
-        self._execute(SQL["move"], {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "id": job_id})
+        moved = {"due": op.due_at_ms, "dated": op.dated, "priority": op.priority, "stays": stays, "id": job_id}
+        self._execute(SQL["move"], moved)
         return ops.MoveResult("moved", self.reads.load(job_id))
 
     def _claim(self, op: ops.Claim) -> None:
@@ -219,12 +215,12 @@ class Tables:
     def _delete(self, op: ops.Delete) -> ops.Ended:
         end = op.end
         if self._behind and end.id in self._behind:
-            return self._end_with_behind(end)
+            return self._end_with_behind(end, op.ending)
         func, state = self._func_and_state(end.id)
         if self._execute(SQL["delete_run"], (end.id, end.handle)).rowcount != 1:
             return ops.Ended(False)
         self._count_gone(func, state, end.id)
-        return self._ended(end)
+        return self._ended(end, op.ending)
 
     def _func_and_state(self, job_id: int) -> tuple[str, int]:
         """Looked up only if it is not known: most jobs end soon after they were put, and not after their death.
@@ -245,7 +241,7 @@ class Tables:
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_behind(end)
+            return self._end_with_behind(end, "replaced")
         row = (
             op.locks is not None, json.dumps(op.locks) if op.locks else None, op.due_at_ms, op.handle,
             past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
@@ -255,12 +251,12 @@ class Tables:
         found = self._execute(SQL["release"], row).rowcount == 1
         if found and state == State.PARKED:
             self.lines.leave(func, end.id)
-        return self._ended(end, goes_on=True) if found else ops.Ended(False)
+        return self._ended(end, None) if found else ops.Ended(False)
 
     def _bury(self, op: ops.Bury) -> ops.Ended:
         end, past = op.end, op.history
         if end.id in self._behind:
-            return self._end_with_behind(end)
+            return self._end_with_behind(end, "dead")
         func, state = self._func_and_state(end.id)
         row = (
             op.ended_at_ms, op.handle, past.attempt, past.failures, past.crashes, past.restarts, past.suspect,
@@ -272,24 +268,27 @@ class Tables:
             self.counts.change(func, live=-1, dead=1)
         if state == State.PARKED:
             self.lines.leave(func, end.id)
-        return self._ended(end)
+        return self._ended(end, "dead")
 
-    def _ended(self, end: ops.End, promoted: Job | None = None, goes_on: bool = False) -> ops.Ended:
-        """The run was found and has ended; now what it leaves behind."""
-        if end.kept is not None and not goes_on:
+    def _ended(self, end: ops.End, ending: ops.EndingWord | None, promoted: Job | None = None) -> ops.Ended:
+        """The run was found and has ended, and the job too, unless it goes on: None. Now what it leaves behind."""
+        if end.kept is not None and ending is not None:
             self.endings.keep(end.kept)
-        if not end.follow_ons:
-            return ops.Ended(True, promoted)
-        key = promoted.key if promoted is not None else None
-        return ops.Ended(
-            True, promoted, tuple(None if put.job.key == key else self._put(put) for put in end.follow_ons)
-        )
+        taken = promoted.key if promoted is not None else None
+        if end.then is not None:
+            results, then = self.members.follow(end, end.then, taken)
+        else:
+            results, then = tuple(None if put.job.key == taken else self._put(put) for put in end.follow_ons), None
+        # Not before its follow-ons, which may have joined its group.
+        if end.group_id is not None and ending is not None:
+            self.members.ended(end.group_id, ending, end.at_ms)
+        return ops.Ended(True, promoted, results, then)
 
-    def _end_with_behind(self, end: ops.End) -> ops.Ended:
+    def _end_with_behind(self, end: ops.End, ending: ops.EndingWord) -> ops.Ended:
         """However the run ends, the job behind it takes its place."""
         if end.handle is not None and self._execute(SQL["handle"], (end.id,)).fetchone() != (end.handle,):
             return ops.Ended(False)
-        return self._ended(end, self._promote(end.id, end.at_ms))
+        return self._ended(end, ending, self._promote(end.id, end.at_ms))
 
     def _promote(self, ended_id: int, at_ms: int) -> Job:
         behind_id = self._behind.pop(ended_id)
@@ -297,32 +296,25 @@ class Tables:
         self._execute(SQL["promote"], {"at": at_ms, "id": behind_id})
         promoted = self.reads.load(behind_id)
         assert promoted is not None
-        self.counts.change(promoted.func, live=-1, behind=-1)
+        self.counts.change(promoted.func, live=-1, behind=-1, parked=promoted.state is State.PARKED)
         return promoted
 
     def _boot(self, op: ops.Boot) -> ops.BootResult:
         self._execute(SQL["boot"])
         boot, next_id = self._execute(SQL["daemon"]).fetchone()
         running = self._execute(SQL["running"]).fetchall()
-        return ops.BootResult(boot, next_id, [job_of(row) for row in running], *self.lines.all())
+        return ops.BootResult(
+            boot, next_id, [job_of(row) for row in running], *self.lines.all(), self.members.groups > 0
+        )
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
-
-    def _purge(self, op: ops.Purge) -> int:
-        surplus = self._execute(SQL["first_surplus"], (op.kept,)).fetchone()
-        last = max((op.ended_at_ms, -1), surplus or (-1, -1))
-        purged = self._execute(SQL["dead_up_to"], (*last, op.limit)).fetchall()
-        for job_id, func in purged:
-            self._execute(SQL["delete"], (job_id,))
-            self.counts.change(func, dead=-1)
-        return len(purged)
 
 
 METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Put: Tables._put,
     ops.Remove: Tables._remove,
-    ops.Requeue: Tables._requeue,
+    ops.Requeue: lambda tables, op: tables.dead.requeue(op),
     ops.Cancel: Tables._cancel,
     ops.Move: Tables._move,
     ops.Claim: Tables._claim,
@@ -338,11 +330,13 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     order.Heads: lambda tables, op: tables.lines.heads(op),
     order.Left: lambda tables, op: tables.lines.left(op),
     order.LineLengths: lambda tables, op: tables.lines.lengths(op),
+    order.PutGroup: lambda tables, op: tables.members.put_group(op),
+    order.Freed: lambda tables, op: tables.members.freed(),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,
     ops.Forget: lambda tables, op: tables.endings.forget(op),
-    ops.Purge: Tables._purge,
-    ops.Get: lambda tables, op: tables.reads.get(op),
+    ops.Purge: lambda tables, op: tables.dead.purge(op),
+    ops.Get: lambda tables, op: tables.members.get(op),
     ops.FetchEnd: lambda tables, op: tables.endings.fetch(op.id),
     ops.Fetch: lambda tables, op: tables.reads.fetch(op.id),
     ops.Lanes: lambda tables, op: tables.reads.lanes(op),

@@ -344,7 +344,7 @@ def test_a_result_is_kept_for_as_long_as_its_submit_says() -> None:
     assert client.ask("get", "f", "a")["last"]["data"] is None
     daemon.later(11 * MINUTE_MS)
     assert watched(client)["result"] == "absent"
-    assert client.ask("get", "f", "a") == {"result": "absent", "job": None, "worker": None, "last": None}
+    assert client.ask("get", "f", "a") == {"result": "absent", "job": None, "worker": None, "last": None, "group": None}
 
 
 def test_a_kept_result_hinders_no_new_submit_but_one_that_keeps() -> None:

@@ -3,10 +3,11 @@
 from msgspec import inspect
 
 from periodic_client.words import fields_of
-from periodicd.protocol import fields
+from periodicd.protocol import fields, order_fields
 from periodicd.protocol.words import Params, Said
 
-TYPES = [each for each in vars(fields).values() if isinstance(each, type) and issubclass(each, Said)]
+_ALL = {**vars(order_fields), **vars(fields)}
+TYPES = [each for each in _ALL.values() if isinstance(each, type) and issubclass(each, Said)]
 KEYS = sorted({each.name for said in TYPES if not issubclass(said, Params) for each in fields_of(said)})
 CHOICES = sorted(
     {

@@ -6,6 +6,7 @@ import msgpack
 import pytest
 
 from periodic_client.wire import Invalid
+from periodic_client.words import fields_of
 from periodicd.job import State
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
@@ -316,7 +317,7 @@ def test_a_cursor_is_one_that_was_given() -> None:
         (
             {"limit": 5},
             "query.limit",
-            "is not a key of a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, all",
+            f"is not a key of a query; they are {', '.join(each.name for each in fields_of(fields.MatchingQuery))}",
         ),
         ({"state": "gone"}, "query.state", "is one of waiting, running, dead, behind, parked, not gone"),
     ],
@@ -390,12 +391,12 @@ def test_the_size_of_a_workload_is_counted_in_bytes() -> None:
         ("remove", "options", lambda value: ["f", "a", value], "these options; they are id"),
         ("get", "options", lambda value: ["f", "a", value], "these options; they are id, workload, data"),
         ("list", "query", lambda value: [value],
-         "a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, after, limit"),
+         "a query; they are func, state, prefix, due_from_at_ms, due_before_at_ms, reason, group_id, after, limit"),
         ("status", "query", lambda value: [value], "these options; they are prefix, after, limit"),
         ("subscribe", "options", lambda value: ["f", value], "these options; they are limit"),
         ("extend", "options", lambda value: ["f", value], "these options; they are lease_ms, own"),
         ("finish", "outcome", lambda value: ["h", {"outcome": "done"} | value],
-         "an outcome; they are outcome, data, reason, final, delay_ms, locks, submit"),
+         "an outcome; they are outcome, data, reason, final, delay_ms, locks, submit, then"),
         ("finish", "outcome.submit[0]", lambda value: ["h", {"outcome": "done", "submit": [JOB | value]}],
          "a job; did you mean name?"),
     ],
@@ -419,7 +420,7 @@ def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> Non
     """What stands before the colon has neither blank nor colon."""
     keys = (
         "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, locks, result_ms,"
-        " existing"
+        " existing, join_group"
     )
     for key in ("a b", "a: b", "ä", "x\n"):
         said = refusal("submit", JOB | {key: 1})

@@ -13,7 +13,7 @@ from typing import Any
 from periodic_client.wire import Notification, Request, Response
 from periodic_client.wire.limits import MSGID_MAX
 from periodicd.clock import Now
-from periodicd.protocol import fields
+from periodicd.protocol import fields, order_fields
 from periodicd.protocol.words import Said
 from tests.sim.book import LARGE_BYTES, Book, Version, job_of, token
 from tests.sim.network import Link
@@ -164,9 +164,9 @@ class Submitter(Actor):
 
     def set_function(self, now: Now) -> None:
         settings: dict[str, Any] = {
-            "running_max": self.number(fields.FunctionSettings, "running_max", None, 1, 2),
-            "queue_max": self.number(fields.FunctionSettings, "queue_max", None, 3, 20),
-            "lease_ms": self.number(fields.FunctionSettings, "lease_ms", None, 5_000),
+            "running_max": self.number(order_fields.FunctionSettings, "running_max", None, 1, 2),
+            "queue_max": self.number(order_fields.FunctionSettings, "queue_max", None, 3, 20),
+            "lease_ms": self.number(order_fields.FunctionSettings, "lease_ms", None, 5_000),
         }
         if self.rng.random() < 0.5:
             settings["rate"] = {"count": self.rng.choice((1, 5)), "per_ms": self.rng.choice((100, 5_000, 60_000))}
@@ -176,7 +176,7 @@ class Submitter(Actor):
     def set_lock(self, now: Now) -> None:
         lock = self.rng.choice(LOCKS)
         rate = {"count": self.rng.choice((1, 5)), "per_ms": self.rng.choice((100, 5_000))}
-        capacity = self.number(fields.LockSettings, "capacity", None, 1, 3)
+        capacity = self.number(order_fields.LockSettings, "capacity", None, 1, 3)
         self.ask("set_lock", lock, {"capacity": capacity, "rate": self.rng.choice((None, None, rate))}, memo=lock)
 
     def locks(self, now: Now) -> None:

@@ -30,6 +30,7 @@ class Image(NamedTuple):
     functions: dict[str, Function]
     """What is set of them: values too."""
     locks: dict[str, Lock]
+    groups: dict[int, ops.Group]
     boot: int
     next_id: int
 
@@ -47,14 +48,15 @@ class FaultyStore(MemoryStore):
 
     def _image(self) -> "Image":
         jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
-        return Image(jobs, self._endings.copy(), self._functions.copy(), self._locks.copy(), self._boot, self._next_id)
+        beside = self._endings.copy(), self._functions.copy(), self._locks.copy(), self._groups.copy()
+        return Image(jobs, *beside, self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
         return super().apply(ops)
 
-    def _end_run(self, end: ops.End, changes: dict[str, Any] | None) -> ops.Ended:
-        ended = super()._end_run(end, changes)
+    def _end_run(self, end: ops.End, ending: ops.EndingWord, changes: dict[str, Any] | None) -> ops.Ended:
+        ended = super()._end_run(end, ending, changes)
         if not ended.found:
             there = {job.workload for job in self._jobs.values()} if end.follow_ons else set()
             self._refused |= {_version(put.job) for put in end.follow_ons if put.job.workload not in there}
@@ -75,11 +77,13 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, endings, functions, locks, self._boot, self._next_id = self.disk
+        jobs, endings, functions, locks, groups, self._boot, self._next_id = self.disk
         self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
         self._functions = functions.copy()
         self._locks = locks.copy()
+        self._groups = groups.copy()
+        self._freed = []
         self.fault = None
         self._refused = set()
 

@@ -721,3 +721,145 @@ class Conformance:
         for said, kept in ((None, {"k": 1}), ({"l": 2}, {"l": 2}), ({}, None)):
             self.do(store, msgspec.structs.replace(release(1), locks=said))
             assert self.fetch(store, 1).locks == kept
+
+    # -- groups --------------------------------------------------------------------------------------------------------
+
+    def group(self, store: Store, *names: str, sealed: bool = True, **fields: Any) -> order.PutGroupResult:
+        """That of the job 1, ``then``; the members are 2, 3, ..."""
+        puts = tuple(ops.Put(job(number, name)) for number, name in enumerate(names, 2))
+        result: order.PutGroupResult = self.do(store, order.PutGroup(ops.Put(job(1, "then", **fields)), puts, sealed))
+        return result
+
+    def figures(self, store: Store) -> ops.Group | None:
+        found: ops.GetResult = self.do(store, ops.Get("f", "then", 1))
+        return found.group
+
+    def freed(self, store: Store) -> list[int]:
+        return [each.id for each in self.do(store, order.Freed())]
+
+    def test_a_group_s_job_is_parked_until_all_have_ended_and_is_told_how(self, store: Store) -> None:
+        result = self.group(store, "a", "b", "c", "d", "e", headers={"x": "y"})
+        assert (result.result, result.id, [put.id for put in result.jobs]) == ("created", 1, [2, 3, 4, 5, 6])
+        assert self.fetch(store, 1).state is State.PARKED
+        assert self.fetch(store, 2).group_id == 1
+        assert self.figures(store) == ops.Group(True, 5, 5)
+        assert self.count(store).parked == 1
+        ends = (
+            ops.Delete(msgspec.structs.replace(end(2), group_id=1)), ops.Bury(
+                msgspec.structs.replace(end(3), group_id=1), 300, None, ops.History(1)
+            ), remove("c"), ops.Cancel("f", "d", 250, ""),
+        )  # fmt: skip
+        self.do(store, *ends)
+        assert self.figures(store) == ops.Group(True, 5, 1, 1, 1, 1, 1)
+        assert self.freed(store) == []
+        self.do(store, remove("b"))
+        assert self.figures(store) == ops.Group(True, 5, 1, 1, 1, 1, 1), "who was dead has ended before"
+        self.do(store, ops.Put(job(7, "e", due_at_ms=200)))
+        assert self.figures(store) is None
+        assert self.freed(store) == [1]
+        assert self.freed(store) == [], "it is told once"
+        then = self.fetch(store, 1)
+        assert (then.state, then.due_at_ms) == (State.WAITING, 100)
+        assert then.headers == {
+            "x": "y", "group-members": "5", "group-done": "1", "group-dead": "1", "group-removed": "2",
+            "group-cancelled": "1",
+        }  # fmt: skip
+        assert self.count(store).parked == 0
+
+    def test_a_group_without_members_has_finished(self, store: Store) -> None:
+        self.group(store)
+        assert (self.freed(store), self.fetch(store, 1).state) == ([1], State.WAITING)
+
+    def test_a_group_s_job_is_due_when_it_goes_free_or_later(self, store: Store) -> None:
+        for due_at_ms, wanted in ((10, 250), (900, 900)):
+            self.group(store, "a", due_at_ms=due_at_ms, dated=True)
+            self.do(store, ops.Delete(msgspec.structs.replace(end(2), group_id=1)))
+            then = self.fetch(store, 1)
+            assert (then.due_at_ms, then.dated) == (wanted, wanted == 900)
+            self.do(store, remove("then"))
+
+    def test_a_group_takes_jobs_until_it_is_sealed(self, store: Store) -> None:
+        self.group(store, "a", sealed=False)
+        self.do(store, ops.Delete(msgspec.structs.replace(end(2), group_id=1)))
+        assert self.figures(store) == ops.Group(False, 1, 0, 1)
+        more = order.PutGroup(ops.Put(job(3, "then")), (ops.Put(job(4, "b")),), True)
+        assert self.do(store, more) == order.PutGroupResult("added", 1, None, (ops.PutResult("created", 4),))
+        assert self.figures(store) == ops.Group(True, 2, 1, 1)
+        again = order.PutGroup(ops.Put(job(5, "then")), (ops.Put(job(6, "c")),), True)
+        assert self.do(store, again) == order.PutGroupResult("kept", 1)
+        assert self.do(store, ops.Fetch(6)) is None
+
+    def test_a_group_is_put_as_a_whole_or_not_at_all(self, store: Store) -> None:
+        self.do(store, ops.Put(job(9, "there")))
+        puts = tuple(ops.Put(job(number, name), queue_max=3) for number, name in ((2, "a"), (3, "b")))
+        assert self.do(store, order.PutGroup(ops.Put(job(1, "then")), puts, True)) == order.PutGroupResult("full", 0)
+        refused = order.PutGroup(ops.Put(job(1, "there"), "refuse"), (ops.Put(job(2)),), True)
+        assert self.do(store, refused) == order.PutGroupResult("refused", 9)
+        assert self.count(store).live == 1
+
+    def test_a_group_behind_a_run_is_parked_when_it_takes_its_place(self, store: Store) -> None:
+        self.do(store, ops.Put(job(9, "then")), claim(9))
+        assert self.group(store, "a").result == "queued_behind"
+        again = order.PutGroup(ops.Put(job(5, "then")), (), True)
+        assert self.do(store, again) == order.PutGroupResult("kept", 1)
+        assert self.do(store, delete(9)).behind.state is State.PARKED
+        assert self.count(store) == ops.FunctionCount(2, 0, 0, 100, 1)
+        self.do(store, remove("a"))
+        assert self.freed(store) == [1]
+
+    def test_a_group_that_finishes_behind_a_run_waits_when_it_takes_its_place(self, store: Store) -> None:
+        self.do(store, ops.Put(job(9, "then")), claim(9))
+        self.group(store, "a")
+        self.do(store, remove("a"))
+        assert (self.freed(store), self.fetch(store, 1).state) == ([], State.BEHIND)
+        assert self.do(store, delete(9)).behind.state is State.WAITING
+
+    def test_a_group_goes_with_its_job_and_its_members_stay(self, store: Store) -> None:
+        for op in (remove("then"), ops.Cancel("f", "then", 250, ""), ops.Put(job(8, "then", due_at_ms=200))):
+            self.group(store, "a")
+            self.do(store, op)
+            self.do(store, remove("a"))
+            assert self.freed(store) == []
+            assert self.count(store).parked == 0
+        assert self.fetch(store, 8).state is State.WAITING
+
+    def test_a_group_s_job_that_is_moved_stays_parked(self, store: Store) -> None:
+        self.group(store, "a")
+        moved = self.do(store, ops.Move("f", "then", 900, True, 2))
+        assert (moved.result, moved.job.state, moved.job.due_at_ms, moved.job.priority) == (
+            "moved", State.PARKED, 900, 2,
+        )  # fmt: skip
+
+    def test_a_follow_on_joins_before_its_forerunner_has_ended(self, store: Store) -> None:
+        self.group(store, "a")
+        follow_on = ops.Put(job(3, "b", group_id=1))
+        self.do(store, ops.Delete(ops.End(2, None, 250, (follow_on,), group_id=1)))
+        assert self.figures(store) == ops.Group(True, 2, 1, 1)
+        self.do(store, ops.Delete(ops.End(3, None, 250, group_id=1)))
+        assert self.freed(store) == [1]
+
+    def test_follow_ons_can_be_a_group(self, store: Store) -> None:
+        def ended(number: int, then_id: int) -> ops.Ended:
+            puts = (ops.Put(job(number, "b")), ops.Put(job(number + 1, "c")))
+            done = ops.Delete(ops.End(number - 1, None, 250, puts, then=ops.Put(job(then_id, "then"))))
+            result: ops.Ended = self.do(store, ops.Put(job(number - 1, "a")), done)
+            return result
+
+        assert ended(3, 1).then == ops.PutResult("created", 1)
+        assert self.figures(store) == ops.Group(True, 2, 2)
+        again = ended(6, 9)
+        assert again.then == ops.PutResult("kept", 1), "the same picture once more"
+        assert again.follow_ons == (ops.PutResult("replaced", 6, 3), ops.PutResult("replaced", 7, 4))
+        assert self.figures(store) == ops.Group(True, 4, 2, removed=2)
+
+    def test_a_requeued_member_is_none_any_more(self, store: Store) -> None:
+        self.group(store, "a")
+        self.do(store, ops.Bury(msgspec.structs.replace(end(2), group_id=1), 300, None, ops.History(1)))
+        assert self.freed(store) == [1]
+        self.do(store, ops.Requeue("f", "a", 7, 400))
+        assert self.fetch(store, 7).group_id is None
+
+    def test_open_groups_are_told_at_the_start(self, store: Store) -> None:
+        assert not self.do(store, ops.Boot()).has_groups
+        self.group(store, "a")
+        assert self.do(store, ops.Boot()).has_groups

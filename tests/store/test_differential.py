@@ -1,5 +1,6 @@
 """The same random operations on the model and on SQLite: every answer and, at each step, everything that is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -50,7 +51,12 @@ identities = st.tuples(st.sampled_from(FUNCS), st.sampled_from(NAMES))
 handles = st.sampled_from(["1-1-1", "2-2-2"])
 kept_handles = st.none() | handles
 counts = st.integers(0, 9)
-ends = st.builds(ops.End, ids, st.none() | handles, millis, st.lists(puts(), max_size=2).map(tuple))
+group_ids = st.none() | ids
+members = st.builds(lambda put, group_id: ops.Put(replace(put.job, group_id=group_id), put.existing), puts(), group_ids)
+thens = puts().map(lambda put: ops.Put(put.job, put.existing))
+ends = st.builds(
+    ops.End, ids, st.none() | handles, millis, st.lists(members, max_size=2).map(tuple), then=st.none() | thens
+)
 errors = st.lists(st.builds(Error, counts, millis, st.text(max_size=5)), max_size=2).map(tuple)
 histories = st.builds(
     ops.History, counts, counts, counts, counts, st.booleans(), st.text(max_size=5), errors, st.none() | millis
@@ -91,6 +97,8 @@ steps = st.lists(
     | st.builds(order.Unpark, ids, millis)
     | st.builds(order.Heads, st.sets(st.sampled_from("kl")).map(sorted).map(tuple))
     | st.builds(lambda: order.Left())
+    | st.builds(order.PutGroup, puts(), st.lists(puts(), max_size=3).map(tuple), st.booleans())
+    | st.builds(lambda: order.Freed())
     | st.builds(order.LineLengths, st.lists(st.sampled_from("kl")).map(tuple), st.integers(1, 3))
     | st.builds(order.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
     | st.builds(
@@ -108,28 +116,59 @@ steps = st.lists(
 )  # fmt: skip
 
 
+def is_group(store: MemoryStore, job_id: int) -> bool:
+    """One that is open: its job neither waits nor runs."""
+    (job,) = store.apply([ops.Fetch(job_id)])
+    if job is None:
+        return False
+    (found,) = store.apply([ops.Get(job.func, job.name, job_id)])
+    return found.group is not None
+
+
+def others(puts: tuple[ops.Put, ...], then: ops.Put | None) -> tuple[ops.Put, ...]:
+    """Without those of the group's own name, which no group has."""
+    return tuple(put for put in puts if then is None or put.job.key != then.job.key)
+
+
 def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[Any]], int]:
     """Ids grow and are never used twice, and only what runs, waits or is dead ends."""
     if isinstance(op, ops.Put):
-        op.job.id, next_id = next_id, next_id + 1
-    elif isinstance(op, order.Park):
+        return [op], numbered([op], next_id)
+    if isinstance(op, order.PutGroup):
+        jobs = others(op.jobs, op.then)
+        return [order.PutGroup(op.then, jobs, op.sealed)], numbered([op.then, *jobs], next_id)
+    if isinstance(op, ops.Requeue):
+        return [msgspec.structs.replace(op, new_id=next_id)], next_id + 1
+    if isinstance(op, order.Unpark):
+        return ([] if is_group(store, op.id) else [op]), next_id
+    if isinstance(op, order.Park):
         (found,) = store.apply([ops.Fetch(op.job.id)])
-        if found is None:
-            return [], next_id
-        op = order.Park(found)
-    elif isinstance(op, ops.Requeue):
-        op, next_id = msgspec.structs.replace(op, new_id=next_id), next_id + 1
-    elif isinstance(op, ops.Delete | ops.Release | ops.Bury):
-        (found,) = store.apply([ops.Fetch(op.end.id)])
-        if found is None or found.state == 3 or (found.state == 2 and isinstance(op, ops.Release)):
-            return [], next_id
-        for put in op.end.follow_ons:
-            put.job.id, next_id = next_id, next_id + 1
-        if found is not None and found.result_ms:
-            end = ops.JobEnd(found.id, "done", op.end.at_ms, 1, None, b"abc", 3)
-            kept = ops.Kept(found.func, found.name, end, op.end.at_ms + found.result_ms)
-            op = msgspec.structs.replace(op, end=msgspec.structs.replace(op.end, kept=kept))
+        return ([] if found is None else [order.Park(found)]), next_id
+    if isinstance(op, ops.Delete | ops.Release | ops.Bury):
+        return ended(op, store, next_id)
     return [op], next_id
+
+
+def numbered(puts: list[ops.Put], next_id: int) -> int:
+    for put in puts:
+        put.job.id, next_id = next_id, next_id + 1
+    return next_id
+
+
+def ended(op: ops.Delete | ops.Release | ops.Bury, store: MemoryStore, next_id: int) -> tuple[list[Op[Any]], int]:
+    (job,) = store.apply([ops.Fetch(op.end.id)])
+    if job is None or job.state == 3 or (job.state == 2 and isinstance(op, ops.Release)) or is_group(store, job.id):
+        return [], next_id
+    end = msgspec.structs.replace(
+        op.end,
+        follow_ons=others(op.end.follow_ons, op.end.then),
+        group_id=None if job.state == 2 else job.group_id,
+    )
+    next_id = numbered([*end.follow_ons, *filter(None, [end.then])], next_id)
+    if job.result_ms:
+        last = ops.JobEnd(job.id, "done", end.at_ms, 1, None, b"abc", 3)
+        end = msgspec.structs.replace(end, kept=ops.Kept(job.func, job.name, last, end.at_ms + job.result_ms))
+    return [msgspec.structs.replace(op, end=end)], next_id
 
 
 def kept(store: MemoryStore | SqliteStore) -> Any:
@@ -142,7 +181,7 @@ listings = st.builds(
     st.none() | st.sampled_from(NAMES), st.none() | millis, st.none() | millis,
     st.none() | st.text(min_size=1, max_size=2), st.none() | ids,
     st.none() | st.builds(ops.Place, ids, st.none() | st.sampled_from(["", "a", "ab", "z"])),
-    st.sampled_from([1, 3, 1_000]), st.just(False),
+    st.sampled_from([1, 3, 1_000]), st.just(False), st.none() | ids,
 )  # fmt: skip
 
 
@@ -180,6 +219,8 @@ def test_the_stores_agree(script: list[list[Op[Any]]], data: st.DataObject) -> N
                 real.close()
                 real = SqliteStore(Path(folder) / "periodic.db", "relaxed")
                 assert kept(model) == kept(real)
+                # What is told once is of one life.
+                model.apply([order.Freed(), order.Left()])
         real.close()
 
 

@@ -1,6 +1,6 @@
 """Equal ops of a step, many to a statement: jobs put, and runs that are done. Each statement has a cost of its own.
 
-A group is tried as a whole. If anything in it is not the plain case (there is a job of that name already, a run is not
+A bulk is tried as a whole. If anything in it is not the plain case (there is a job of that name already, a run is not
 found), nothing of it is done, and its ops are to be carried out one by one, as tables.py knows how.
 """
 
@@ -14,15 +14,15 @@ from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
 from periodicd.store.statements import INLINE_BYTES, NEW_VALUES, PLAIN_VALUES, SQL, is_plain, row_of
 
-GROUP = 32
+BULK = 32
 FUNCS_MAX = 20_000
 """Jobs whose function is remembered."""
 PASSED_OVER = 20
-"""So many groups are not tried after one that failed: where jobs replace each other, the next would too."""
+"""So many bulks are not tried after one that failed: where jobs replace each other, the next would too."""
 
-_INSERT_MANY = SQL["insert"].replace(f"({NEW_VALUES})", ", ".join([f"({NEW_VALUES})"] * GROUP))
-_INSERT_PLAIN = SQL["insert_plain"].replace(f"({PLAIN_VALUES})", ", ".join([f"({PLAIN_VALUES})"] * GROUP))
-_MARKS = ", ".join(["?"] * GROUP)
+_INSERT_MANY = SQL["insert"].replace(f"({NEW_VALUES})", ", ".join([f"({NEW_VALUES})"] * BULK))
+_INSERT_PLAIN = SQL["insert_plain"].replace(f"({PLAIN_VALUES})", ", ".join([f"({PLAIN_VALUES})"] * BULK))
+_MARKS = ", ".join(["?"] * BULK)
 _DELETE_ANY = SQL["delete_runs"].replace("{ids}", _MARKS)
 _DELETE_CLAIMED = SQL["delete_claimed_runs"].replace("{ids}", _MARKS).replace("{handles}", _MARKS)
 
@@ -34,7 +34,7 @@ def remember(funcs: dict[int, str], job: Job) -> None:
     funcs[job.id] = job.func
 
 
-class Groups:
+class Bulks:
     """What the tables remember is given: who waits behind whom, functions of jobs that were put last, the counts."""
 
     def __init__(
@@ -52,31 +52,31 @@ class Groups:
         self._endings = endings
         self._pass_over = 0
 
-    def put(self, group: Sequence[ops.Put]) -> list[ops.PutResult] | None:
-        """The answers to GROUP ops, or None if they are to be carried out one by one."""
+    def put(self, bulk: Sequence[ops.Put]) -> list[ops.PutResult] | None:
+        """The answers to BULK ops, or None if they are to be carried out one by one."""
         row: list[Any] = []
-        are_plain = all(is_plain(op.job) for op in group)
-        for op in group:
-            if op.job.workload_bytes > INLINE_BYTES or op.queue_max is not None:
+        are_plain = all(is_plain(op.job) for op in bulk)
+        for op in bulk:
+            if op.job.workload_bytes > INLINE_BYTES or op.queue_max is not None or op.job.group_id is not None:
                 return None
             if op.existing == "keep" and self._endings.count:
                 return None
             row += row_of(op.job, State.WAITING, are_plain)
         if not self._try(_INSERT_PLAIN if are_plain else _INSERT_MANY, row):
             return None
-        for op in group:
+        for op in bulk:
             remember(self._funcs, op.job)
             self._counts.change(op.job.func, live=1)
-        return [ops.PutResult("created", op.job.id) for op in group]
+        return [ops.PutResult("created", op.job.id) for op in bulk]
 
-    def delete(self, group: Sequence[ops.Delete]) -> list[ops.Ended] | None:
+    def delete(self, bulk: Sequence[ops.Delete]) -> list[ops.Ended] | None:
         """As ``put``."""
         if self._behind:
             return None
-        ends = [op.end for op in group]
+        ends = [op.end for op in bulk]
         funcs = [self._funcs.get(end.id) for end in ends]
         for end in ends:
-            if end.follow_ons or end.kept is not None:
+            if end.follow_ons or end.kept is not None or end.group_id is not None or end.then is not None:
                 return None
         for func in set(funcs):
             if func is None or self._counts.dead(func):
@@ -93,19 +93,19 @@ class Groups:
             assert func is not None
             del self._funcs[end.id]
             self._counts.change(func, live=-1)
-        return [_ENDED] * GROUP
+        return [_ENDED] * BULK
 
     def _try(self, statement: str, parameters: Sequence[Any]) -> bool:
-        """Whether it did what it should to a whole group; if not, it did nothing."""
+        """Whether it did what it should to a whole bulk; if not, it did nothing."""
         if self._pass_over:
             self._pass_over -= 1
             return False
-        self._execute("SAVEPOINT a_group")
-        is_whole = self._execute(statement, parameters).rowcount == GROUP
+        self._execute("SAVEPOINT a_bulk")
+        is_whole = self._execute(statement, parameters).rowcount == BULK
         if not is_whole:
-            self._execute("ROLLBACK TO a_group")
+            self._execute("ROLLBACK TO a_bulk")
             self._pass_over = PASSED_OVER
-        self._execute("RELEASE a_group")
+        self._execute("RELEASE a_bulk")
         return is_whole
 
 
