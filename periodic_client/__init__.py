@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from periodic_client.endings import (
+    Group,
     JobCancelled,
     JobDead,
+    JobExpired,
     JobRefused,
     JobRemoved,
     JobReplaced,
@@ -31,7 +33,7 @@ from periodic_client.outcomes import (
 from periodic_client.wire import Full, Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
-    from periodic_client.client import Client, Look, Submitted
+    from periodic_client.client import Client, Look, Submitted, SubmittedGroup
     from periodic_client.job import Job
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
     from periodic_client.waiting import EventsPage, Extended, TakenJob
@@ -48,10 +50,12 @@ __all__ = [
     "Full",
     "FunctionSettings",
     "GiveUp",
+    "Group",
     "Invalid",
     "Job",
     "JobCancelled",
     "JobDead",
+    "JobExpired",
     "JobRefused",
     "JobRemoved",
     "JobReplaced",
@@ -67,6 +71,7 @@ __all__ = [
     "ResultLost",
     "Retry",
     "Submitted",
+    "SubmittedGroup",
     "TakenJob",
     "TimedOut",
     "Worker",
@@ -82,6 +87,7 @@ _HOMES = {
     "Job": "job",
     "Look": "client",
     "Submitted": "client",
+    "SubmittedGroup": "client",
     "TakenJob": "waiting",
     "TimedOut": "session",
     "Worker": "worker",

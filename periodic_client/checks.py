@@ -43,6 +43,12 @@ def check_outcome(wire: WireOutcome, rules: Rules) -> None:
         raise WrongValue(f"outcome.submit has {len(jobs):,} jobs, and may have {BATCH_JOBS_MAX:,}")
     for index, job in enumerate(jobs):
         _check_job(job, f"outcome.submit[{index}]", rules)
+    then = wire.get("then")
+    if then is not None:
+        _check_job(then, "outcome.then", rules)
+        for index, job in enumerate(jobs):
+            if (job["func"], job["name"]) == (then["func"], then["name"]):
+                raise WrongValue(f"outcome.submit[{index}] has the name of the group's own job, `then`")
 
 
 def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
@@ -55,6 +61,7 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
         _integer(job.get(key), f"{where}.{key}", low, high)
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
     _choice(job.get("existing"), f"{where}.existing", EXISTING)
+    _boolean(job.get("join_group"), f"{where}.join_group")
     retry = job.get("retry") or {}
     for key, (low, high) in RETRY_INTEGERS.items():
         _integer(retry.get(key), f"{where}.retry.{key}", low, high)
@@ -120,6 +127,11 @@ def _integer(value: Any, where: str, low: int, high: int) -> None:
         raise WrongValue(f"{where} is an integer, not {_kind(value)}")
     if not low <= value <= high:
         raise WrongValue(f"{where} is an integer from {low:,} to {high:,}, not {value:,}")
+
+
+def _boolean(value: Any, where: str) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise WrongValue(f"{where} is a boolean, not {_kind(value)}")
 
 
 def _choice(value: Any, where: str, choices: tuple[str, ...]) -> None:

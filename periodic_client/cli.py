@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from periodic_client.cli_functions import drop, function, pause, resume
+from periodic_client.cli_groups import submit_group
 from periodic_client.cli_locks import lock, locks
 from periodic_client.cli_many import as_json, change_many, one_or_many, only_id, where
 from periodic_client.cli_options import job_options, new_job
@@ -106,7 +107,8 @@ def submit(
 @as_json
 @click.pass_obj
 def get(target: Target, func: str, name: str, workload: bool, data: bool, id_: int | None, as_json: bool) -> None:
-    """Show one job, who runs it, and how it or the last one of its name ended, if that is kept (--result).
+    """Show one job, who runs it, how far its group is if it is the job of one, and how it or the last one of its name
+    ended, if that is kept (--result).
 
     With --json --workload the workload is in the JSON: under "workload", or, if it is not UTF-8, under
     "workload_base64"; and the result with --data likewise. Prints null if there is no such job and no such end.
@@ -117,7 +119,8 @@ def get(target: Target, func: str, name: str, workload: bool, data: bool, id_: i
     last = seen.last and bytes_as_json(seen.last, "data")
     found = seen.job is not None or last is not None
     if as_json:
-        show_json({**job_as_json(seen.job or {}), "worker": seen.worker, "last": last} if found else None)
+        beside = {"worker": seen.worker, "last": last, "group": seen.group}
+        show_json({**job_as_json(seen.job or {}), **beside} if found else None)
     wanted = seen.last and seen.last["data"] if data else seen.job
     if not found or (wanted is None and (workload or data) and not as_json):
         what = "no result is kept of it" if data else "does not exist" + (f" with id {id_}" if id_ is not None else "")
@@ -130,6 +133,7 @@ def get(target: Target, func: str, name: str, workload: bool, data: bool, id_: i
     shown = {key: value for key, value in (seen.job or {}).items() if key not in ("workload", "errors")}
     if seen.worker is not None:
         shown["worker"] = seen.worker
+    shown |= {f"group_{key}": value for key, value in (seen.group or {}).items()}
     show_map(shown | {f"last_{key}": value for key, value in (last or {}).items() if key != "data"})
     for error in (seen.job or {}).get("errors", ()):
         show_error(error)
@@ -236,6 +240,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks,
+    lock, locks, submit_group,
 ):  # fmt: skip
     cli.add_command(command)

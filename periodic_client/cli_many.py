@@ -49,7 +49,7 @@ where = click.option(
     metavar="KEY=VALUE",
     help="Jobs to which this applies, and each other --where: func=NAME, state=waiting|running|behind|dead|parked,"
     " prefix=TEXT, with which the name begins, reason=TEXT, which is in the reason of the last failure,"
-    " due_from=ISO8601, due_before=ISO8601.",
+    " due_from=ISO8601, due_before=ISO8601, group_id=ID, of which group it is a member.",
 )
 
 ONE_OR_MANY = (

@@ -10,7 +10,7 @@ from periodic_client.outcomes import NewJob, Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-UNITS = {"_ms": (Duration(), None), "_percent": (int, "PERCENT")}
+UNITS = {"_at_ms": (Time(), "ISO8601"), "_ms": (Duration(), None), "_percent": (int, "PERCENT")}
 """How a field's name ends, and what is written for its value: type and placeholder. Flags have no unit."""
 RETRY = "retry_"
 """How the options of a job begin that are a key of its retry rule; all others are a key of the job."""

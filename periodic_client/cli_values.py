@@ -1,16 +1,19 @@
-"""What can be written on the command line of ``periodic`` besides plain words: durations, times, headers, workloads.
+"""What can be written on the command line of ``periodic`` besides plain words: durations, times, headers, files.
 
 Everything that is wrong here is the user's usage (exit code 2) and is found before the daemon is asked anything.
 """
 
+import base64
+import json
 import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 from zoneinfo import TZPATH
 
 import click
@@ -148,7 +151,7 @@ class Where(click.ParamType[tuple[str, str | int]]):
     name = "where"
     keys: ClassVar[dict[str, click.ParamType[Any]]] = {
         "func": click.STRING, "state": click.STRING, "prefix": click.STRING, "reason": click.STRING,
-        "due_from": Time(), "due_before": Time(),
+        "due_from": Time(), "due_before": Time(), "group_id": click.IntRange(min=1),
     }  # fmt: skip
 
     def convert(
@@ -191,3 +194,41 @@ class Workload(click.ParamType[bytes]):
         if len(data) > WORKLOAD_BYTES_MAX:
             self.fail(f"{what} has more than {WORKLOAD_BYTES_MAX} bytes", param, ctx)
         return data
+
+
+class JobLine(NamedTuple):
+    number: int
+    """Of the line, for people."""
+    job: dict[str, Any]
+    """By the keys of the protocol."""
+
+
+class JobLines(click.ParamType[list[JobLine]]):
+    """A file, or ``-`` for standard input, with a job in JSON on each line.
+
+    As ``get --json`` shows it, a workload is under ``workload``, or, if it is not UTF-8, under ``workload_base64``.
+    """
+
+    name = "jobs"
+
+    def convert(
+        self, value: str | Sequence[JobLine], param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[JobLine]:
+        if not isinstance(value, str):
+            return list(value)
+        text = Workload().convert(value if value == "-" else f"@{value}", param, ctx)
+        lines = enumerate(text.splitlines(), 1)
+        return [JobLine(number, self._job(number, line, param, ctx)) for number, line in lines if line.strip()]
+
+    def _job(
+        self, number: int, line: bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        try:
+            job = json.loads(line)
+            if "workload_base64" in job:
+                job["workload"] = base64.b64decode(job.pop("workload_base64"), validate=True)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            self.fail(f"line {number} is not a job in JSON: {error}", param, ctx)
+        if not isinstance(job, dict):
+            self.fail(f'line {number} is not a job in JSON, as {{"func": "resize", "name": "a.jpg"}}', param, ctx)
+        return job

@@ -7,7 +7,7 @@ what waits for jobs in waiting.py.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Self, Unpack
 
@@ -42,6 +42,19 @@ class Submitted(NamedTuple):
     """Of the job that was put, or of the one that was there and left alone. None: there is neither."""
 
 
+class SubmittedGroup(NamedTuple):
+    """What became of a group that was submitted."""
+
+    result: str
+    """What happened to its job, as in Submitted; or "added": a group of its name was open, and the jobs are its
+    members too; or "kept": it is open and sealed, and nothing changed.
+    """
+    id: int
+    """Of the group's job; ``list(group_id=...)`` goes through its members."""
+    jobs: Sequence[Submitted]
+    """Of each job; none if none was put. One that was kept or refused is no member."""
+
+
 class Look(NamedTuple):
     """What there is to see of a job; the keys of the maps are in protocol.md (``get``)."""
 
@@ -51,6 +64,8 @@ class Look(NamedTuple):
     """Who runs it, if that is connected."""
     last: dict[str, Any] | None
     """How it, or else the last job of its name, ended, if that is kept (``result_ms``)."""
+    group: dict[str, Any] | None = None
+    """How far its group is, if it is the job of one that has not finished."""
 
 
 class Client(Matching):
@@ -91,8 +106,26 @@ class Client(Matching):
             raise ValueError(
                 f"a batch of {len(batch)} jobs; {limits.BATCH_JOBS_MAX} are the most, submit_many takes any number"
             )
-        answer = await self.request("submit_batch", batch)
-        return [Submitted(*each) for each in zip(answer["results"], answer["ids"], strict=True)]
+        return _each_submitted(await self.request("submit_batch", batch))
+
+    async def submit_group(self, then: NewJob, jobs: Iterable[NewJob] = (), *, sealed: bool = True) -> SubmittedGroup:
+        """Put up to 1,000 jobs, and one that is due when all of them have ended, however: all in one commit, or none.
+
+        ``then`` is the group: ``look``, ``watch`` and ``explain`` tell of it by its name, and its run is told in
+        ``job.group`` how the others ended. ``sealed=False``: more are added by the same call with the same ``then``,
+        until one says that it is sealed. After a lost answer the same call puts nothing twice as long as the group is
+        open and sealed. Raises Full if any of their functions would have more jobs than its ``queue_max``, and
+        ValueError for more than 1,000.
+        """
+        members = [job.to_wire() for job in jobs]
+        if len(members) > limits.BATCH_JOBS_MAX:
+            raise ValueError(
+                f"a group of {len(members)} jobs; {limits.BATCH_JOBS_MAX} are the most at once, sealed=False lets more"
+                " be added"
+            )
+        group = {"then": then.to_wire(), "jobs": members, "sealed": sealed}
+        answer = await self.request("submit_group", group)
+        return SubmittedGroup(answer["result"], answer["id"], _each_submitted(answer))
 
     async def submit_many(self, jobs: Iterable[NewJob], window: int = 1000) -> list[Submitted]:
         """Put any number of jobs, each by itself, without waiting for one answer before the next is sent.
@@ -202,7 +235,7 @@ class Client(Matching):
         """As ``get``, with who runs the job, and how the last one of its name ended. ``data``: with its result."""
         options = {"id": id, "workload": workload} | ({"data": True} if data else {})
         answer = await self.request("get", func, name, options)
-        return Look(answer.get("job"), answer.get("worker"), answer.get("last"))
+        return Look(*[answer.get(key) for key in Look._fields])
 
     async def explain(self, func: str, name: str, *, id: int | None = None) -> GateMaps:  # noqa: A002
         """Why the job does not run: what is closed to it, with the keys of protocol.md. Nothing: it is about to run.
@@ -323,6 +356,10 @@ class Client(Matching):
 
 def _submitted(answer: dict[str, Any]) -> Submitted:
     return Submitted(answer["result"], answer["id"])
+
+
+def _each_submitted(answer: dict[str, Any]) -> list[Submitted]:
+    return [Submitted(*each) for each in zip(answer["results"], answer["ids"], strict=True)]
 
 
 class _Pages:

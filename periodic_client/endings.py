@@ -1,8 +1,9 @@
 """How jobs end, for whoever waits for one: what a watch tells, and the exceptions that stand for each ending.
 
-Values only; the words are protocol.md's (``watch``).
+Values only; the words are protocol.md's (``watch``, and section 4 for groups).
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 
@@ -22,7 +23,7 @@ class News(NamedTuple):
     ended: bool
     """There will be no more news."""
     ending: str | None
-    """How it ended: "done", "dead", "removed", "replaced", "cancelled"; later daemons may know more."""
+    """How it ended: "done", "dead", "removed", "replaced", "cancelled", "expired"; later daemons may know more."""
     data: bytes | None
     """The result. None if there is none yet, or if it is not kept."""
     data_bytes: int
@@ -46,6 +47,26 @@ class News(NamedTuple):
         progress = Progress(told["done"], told.get("total"), told.get("note") or "") if told else None
         given = {key: answer.get(key) for key in cls._fields}
         return cls(**given | {"progress": progress, "chunks": tuple(answer["chunks"])})
+
+
+class Group(NamedTuple):
+    """How many members a group had when it finished, and how they had ended, for who runs its job."""
+
+    members: int
+    done: int
+    dead: int
+    removed: int
+    """Or replaced."""
+    cancelled: int
+    expired: int
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> Self | None:
+        """None if the job is not that of a group."""
+        try:
+            return cls(*[int(headers[f"group-{field}"]) for field in cls._fields])
+        except (KeyError, ValueError):
+            return None
 
 
 class NotDone(Exception):
@@ -90,6 +111,12 @@ class JobCancelled(NotDone):
     how = "was cancelled"
 
 
+class JobExpired(NotDone):
+    """It had not begun by its ``expires_at_ms``."""
+
+    how = "expired"
+
+
 class JobRefused(NotDone):
     """It was not put: there is a job of its name, and ``existing`` is "refuse"."""
 
@@ -110,6 +137,7 @@ ENDINGS: dict[str, type[NotDone]] = {
     "removed": JobRemoved,
     "replaced": JobReplaced,
     "cancelled": JobCancelled,
+    "expired": JobExpired,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from periodic_client.endings import Group
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import TAIL_BYTES_MAX
 
@@ -58,6 +59,11 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.func} {self.name} run {self.run}>"
+
+    @property
+    def group(self) -> Group | None:
+        """How the members ended, if this is the job of a group."""
+        return Group.from_headers(self.headers)
 
     async def extend(self, lease_ms: int | None = None) -> None:
         """The lease now ends ``lease_ms`` from now; without it, the job's own ``lease_ms`` from now.

@@ -22,6 +22,8 @@ class More(TypedDict, total=False):
     due_before_at_ms: int | None
     reason: str | None
     """A text that occurs in the reason of its last failure."""
+    group_id: int | None
+    """Of which group it is a member, by the id of the group's job."""
 
 
 class Query(More, total=False):

@@ -94,9 +94,11 @@ class NewJob:
     first. ``lease_ms``: how long a run may take, unless it extends that; ``run_max_ms``: however often it does.
     ``locks``: how much of which lock it holds while it runs, up to 8 by their names; until it can have them all it is
     parked.
-    ``result_ms``: how long its ending and its result are kept. ``existing``: what to do if there is a job of this name:
+    ``result_ms``: how long its ending and its result are kept. ``expires_at_ms``: not begun by then for the first
+    time, it ends. ``existing``: what to do if there is a job of this name:
     "replace" it (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or
-    "refuse". What is None is left to the daemon's defaults.
+    "refuse". ``join_group``, of a job that follows on another: it is a member of the group of which that one is one.
+    What is None is left to the daemon's defaults.
 
     Raises WrongValue, a ValueError, if both ``due_at_ms`` and ``delay_ms`` are given.
     """
@@ -113,12 +115,14 @@ class NewJob:
     lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
     run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
     result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
+    expires_at_ms: Annotated[int | None, "Not begun by then, it ends, as in 2030-01-31T18:00.  [default: never]"] = None
     retry: Retry | None = None
     existing: Annotated[
         Existing,
         "What to do if there is a job of this name: keep_live keeps it unless it is dead, refuse is exit code 1."
         "  [default: replace]",
     ] = "replace"
+    join_group: bool = False
 
     def __post_init__(self) -> None:
         if self.due_at_ms is not None and self.delay_ms is not None:
@@ -145,29 +149,36 @@ _EMPTY: tuple[object, ...] = ("", {})
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job is done. ``submit``: jobs that are stored in the same commit as this outcome, or not at all."""
+    """The job is done. ``submit``: jobs that are stored in the same commit as this outcome, or not at all.
+
+    ``then``: they are a group, and this job is due when all of them have ended, however; or they join the group that is
+    open by its name.
+    """
 
     data: bytes | str = b""
     submit: Sequence[NewJob] = ()
+    then: NewJob | None = None
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "done"}
         if self.data:
             wire["data"] = self.data
-        return _with_submit(wire, self.submit)
+        return _with_follow_ons(wire, self.submit, self.then)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The run failed and the job is tried again by its retry rule, or after ``delay_ms`` if that is given.
 
-    ``final``: not tried again, the job is dead at once. Of ``reason`` the first 1,000 bytes are kept.
+    ``final``: not tried again, the job is dead at once. Of ``reason`` the first 1,000 bytes are kept. ``submit`` and
+    ``then`` as in Done.
     """
 
     reason: str
     final: bool = False
     delay_ms: int | None = None
     submit: Sequence[NewJob] = ()
+    then: NewJob | None = None
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "failed", "reason": _cut(self.reason)}
@@ -175,7 +186,7 @@ class Failed:
             wire["final"] = True
         if self.delay_ms is not None:
             wire["delay_ms"] = self.delay_ms
-        return _with_submit(wire, self.submit)
+        return _with_follow_ons(wire, self.submit, self.then)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +194,13 @@ class Later:
     """Run it again ``delay_ms`` from now; this counts as no failure. 0 hands back a job that was not begun.
 
     ``locks``: what the job takes of each lock from now on, for a run that has learned what it needs; None is as before.
+    ``submit`` and ``then`` as in Done.
     """
 
     delay_ms: int = 0
     submit: Sequence[NewJob] = ()
     locks: Mapping[str, int] | None = None
+    then: NewJob | None = None
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {"outcome": "later"}
@@ -195,7 +208,7 @@ class Later:
             wire["delay_ms"] = self.delay_ms
         if self.locks is not None:
             wire["locks"] = dict(self.locks)
-        return _with_submit(wire, self.submit)
+        return _with_follow_ons(wire, self.submit, self.then)
 
 
 class GiveUp(Exception):
@@ -236,11 +249,15 @@ def failure_of(error: BaseException) -> Failed:
     return Failed(f"{type(error).__name__}: {text}")
 
 
-def _with_submit(wire: dict[str, Any], jobs: Sequence[NewJob]) -> dict[str, Any]:
+def _with_follow_ons(wire: dict[str, Any], jobs: Sequence[NewJob], then: NewJob | None) -> dict[str, Any]:
     if not isinstance(jobs, list | tuple) or not all(isinstance(job, NewJob) for job in jobs):
         raise WrongValue("submit takes a list or tuple of NewJob")
     if jobs:
         wire["submit"] = [job.to_wire() for job in jobs]
+    if then is not None:
+        if not isinstance(then, NewJob):
+            raise WrongValue("then takes a NewJob")
+        wire["then"] = then.to_wire()
     return wire
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import trio
 
 from periodic_client.connected import Connected
-from periodic_client.endings import News, result_of
+from periodic_client.endings import Group, News, result_of
 from periodic_client.following import POLL_S, Following
 from periodic_client.outcomes import Later, NewJob, Outcome, outcome_to_wire
 from periodic_client.reconnect import Backoff
@@ -46,6 +46,10 @@ class TakenJob:
     failures: int
     crashes: int
 
+    @property
+    def group(self) -> Group | None:
+        return Group.from_headers(self.headers)
+
     @classmethod
     def from_wire(cls, given: dict[str, Any]) -> Self:
         return cls(**{each.name: given[each.name] for each in fields(cls)})
@@ -76,8 +80,9 @@ class Waiting(Connected):
 
             thumbnail = await client.call(NewJob("resize", "a.jpg", picture), timeout_s=60)
 
-        Raises by the ending: JobDead, JobRemoved, JobReplaced, JobCancelled, and ResultLost if its result is not
-        known any more, all of them NotDone; TimedOut after ``timeout_s``. Then the job goes on: ``cancel`` ends it.
+        Raises by the ending: JobDead, JobRemoved, JobReplaced, JobCancelled, JobExpired, and ResultLost if its result
+        is not known any more, all of them NotDone; TimedOut after ``timeout_s``. Then the job goes on: ``cancel`` ends
+        it.
 
         A lost connection or a restart of the daemon is waited out, and the job is not put twice: the submit is sent
         again only as long as it was not answered, and then with ``existing`` "keep". What is there under this name

@@ -53,6 +53,12 @@ class Recurrence(Struct, frozen=True):
     """Each instant is before it."""
 
 
+def instant_text(at_ms: int) -> str:
+    """As 2026-11-27T02:30:00Z, and with milliseconds if it has some."""
+    seconds, ms = divmod(at_ms, 1000)
+    return f"{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}{f'.{ms:03}' if ms else ''}Z"
+
+
 def check_cron(cron: str) -> str | None:
     """What is wrong with it, as the rest of a sentence that begins with it."""
     said = cron.split()

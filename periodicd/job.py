@@ -43,6 +43,10 @@ ERROR_BYTES_MAX = 300
 """Of each; the last is the job's reason too, which may be longer."""
 
 
+EXPIRED = "it had not begun when it expired"
+"""The reason of a job that is dead since then."""
+
+
 class Error(NamedTuple):
     """A run that went wrong: failed, or was lost."""
 
@@ -80,6 +84,8 @@ class Job:
     """What it takes of each while it runs. None: there are none."""
     group_id: int | None
     """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
+    expires_at_ms: int | None
+    """Not begun by then for the first time, it ends. None: it waits for ever."""
     state: State
     # From here on what its runs do to it.
     attempt: int
@@ -115,17 +121,18 @@ class Job:
         workload: bytes | None = b"", workload_bytes: int = 0, priority: int = 0, lease_ms: int = 600_000,
         retry: Retry = DEFAULT, headers: dict[str, str] | None = None, dated: bool = False, result_ms: int = 0,
         run_max_ms: int | None = None, locks: dict[str, int] | None = None, group_id: int | None = None,
-        state: State = State.WAITING, attempt: int = 0, failures: int = 0, crashes: int = 0, suspect: bool = False,
-        reason: str | None = None, ended_at_ms: int | None = None, handle: str | None = None,
-        lease_until_at_ms: int | None = None, restarts: int = 0, errors: tuple[Error, ...] = (),
-        started_at_ms: int | None = None, taken_ms: int = 0, cancelled: str | None = None,
+        expires_at_ms: int | None = None, state: State = State.WAITING, attempt: int = 0, failures: int = 0,
+        crashes: int = 0, suspect: bool = False, reason: str | None = None, ended_at_ms: int | None = None,
+        handle: str | None = None, lease_until_at_ms: int | None = None, restarts: int = 0,
+        errors: tuple[Error, ...] = (), started_at_ms: int | None = None, taken_ms: int = 0,
+        cancelled: str | None = None,
     ) -> None:  # fmt: skip
         self.id, self.func, self.name = id, func, name
         self.due_at_ms, self.submitted_at_ms, self.dated = due_at_ms, submitted_at_ms, dated
         self.workload, self.workload_bytes, self.headers = workload, workload_bytes, headers
         self.priority, self.lease_ms, self.retry = priority, lease_ms, retry
         self.result_ms, self.run_max_ms, self.locks = result_ms, run_max_ms, locks
-        self.group_id, self.state, self.attempt = group_id, state, attempt
+        self.group_id, self.expires_at_ms, self.state, self.attempt = group_id, expires_at_ms, state, attempt
         self.failures, self.crashes, self.suspect, self.reason = failures, crashes, suspect, reason
         self.ended_at_ms, self.handle, self.lease_until_at_ms = ended_at_ms, handle, lease_until_at_ms
         self.restarts, self.errors, self.started_at_ms = restarts, errors, started_at_ms
@@ -135,6 +142,9 @@ class Job:
     def key(self) -> tuple[str, str]:
         """The job's identity to its users."""
         return self.func, self.name
+
+    def has_expired(self, at_ms: int) -> bool:
+        return self.expires_at_ms is not None and self.expires_at_ms <= at_ms and not self.attempt
 
     @property
     def run(self) -> int | None:

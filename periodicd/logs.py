@@ -48,6 +48,11 @@ def log_event(log: logging.Logger, event: events.Event) -> None:
             log.warning(
                 "the wall clock was stepped back by %d ms; waits end as if it had not been, dates do not", by_ms
             )
+        case events.UnknownZone(schedule, zone):
+            template = (
+                "the schedule %s does not fire: this machine knows no time zone %s; update tzdata, or set it anew"
+            )
+            log.warning(template, schedule, zone)
         case events.Missed(number):
             log.warning("warnings that there was no room for: %d", number)
 

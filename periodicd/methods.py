@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVarTuple
 
-from periodicd.protocol import fields, order, requests
+from periodicd.protocol import fields, order, order_fields, requests
 from periodicd.protocol.requests import Rules
 from periodicd.protocol.words import take
 from periodicd.scheduler import Scheduler
@@ -77,6 +77,13 @@ METHODS: dict[str, AnyMethod] = {
     "set_lock": Method(order.set_lock, _of_order(Ordering.set_lock)),
     "locks": Method(order.locks, _of_order(Ordering.locks_page), is_large=True),
     "submit_group": Method(order.submit_group, _of_order(Ordering.submit_group)),
+    "set_schedule": Method(order.set_schedule, _of_order(Ordering.set_schedule)),
+    "remove_schedule": Method(order.of_schedule(order_fields.RemoveSchedule), _of_order(Ordering.remove_schedule)),
+    "pause_schedule": Method(order.of_schedule(order_fields.PauseSchedule), _of_order(Ordering.pause_schedule)),
+    "resume_schedule": Method(order.of_schedule(order_fields.ResumeSchedule), _of_order(Ordering.resume_schedule)),
+    "run_schedule": Method(order.of_schedule(order_fields.RunSchedule), _of_order(Ordering.run_schedule)),
+    "next_times": Method(order.next_times, _of_order(Ordering.next_times)),
+    "list_schedules": Method(order.list_schedules, _of_order(Ordering.list_schedules), is_large=True),
     "remove_matching": Method(requests.remove_matching, Scheduler.remove_matching),
     "requeue_matching": Method(requests.requeue_matching, Scheduler.requeue_matching),
     "cancel_matching": Method(requests.cancel_matching, Scheduler.cancel_matching),

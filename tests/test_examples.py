@@ -61,6 +61,10 @@ def programs(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
+def whole_programs(page: str) -> list[str]:
+    return [program for program in programs(page) if program.startswith(("import", "from"))]
+
+
 def commands(page: str) -> list[list[str]]:
     """The lines of the shell on a page, comments left out."""
     lines = re.findall(r"^    ((?:periodic|periodicd|pip|make) .*)$", page, re.MULTILINE)
@@ -171,7 +175,7 @@ def test_what_the_readme_says_to_make_can_be_made() -> None:
 
 
 def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
-    client, caller, worker, teller = (program for program in programs(LIBRARY) if program.startswith("import"))
+    client, caller, _, _, worker, teller = whole_programs(LIBRARY)
     assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
     with working("-c", worker, daemon=daemon) as lines:
         said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
@@ -185,3 +189,10 @@ def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
         assert (told[0], told[-2:]) == ("HELLO", ["here is a half", "cancelled"])
         assert set(told[1:-2]) <= {"cut 0 of 2", "cut 1 of 2"}, "on a slow machine one piece of news has both"
         assert next(lines) == "stopped cutting"
+
+
+def test_the_library_page_s_group_is_told_when_all_have_ended(daemon: Daemon) -> None:
+    _, _, client, worker, _, _ = whole_programs(LIBRARY)
+    assert said("-c", client, daemon=daemon) == ["created ['created', 'created', 'created']", "3"]
+    with working("-c", worker, daemon=daemon) as lines:
+        assert next(lines) == "holiday: 4 of 5 were done, 1 are dead"

@@ -17,7 +17,7 @@ from periodic_client.wire import limits as wire
 from periodic_client.words import fields_of
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, STATES
 from periodicd.methods import METHODS
-from periodicd.protocol import answers, fields, order_fields
+from periodicd.protocol import answers, fields, order_answers, order_fields
 from periodicd.protocol.words import Params, Said, on_the_page
 from periodicd.retry import JITTER_PERCENT, Retry
 from periodicd.scheduler import Settings
@@ -129,9 +129,9 @@ def word_of(kind: Any) -> str:
         (answers.FunctionAnswer, "status", "key of a function"),
         (answers.PerformedJob, "perform", "key of a performed job"),
         (answers.ExtendAnswer, "extend", "key"),
-        (answers.LocksAnswer, "locks", "key | type | meaning"),
-        (answers.LockAnswer, "locks", "key of a lock"),
-        (answers.HolderAnswer, "locks", "key of a holder"),
+        (order_answers.LocksAnswer, "locks", "key | type | meaning"),
+        (order_answers.LockAnswer, "locks", "key of a lock"),
+        (order_answers.HolderAnswer, "locks", "key of a holder"),
     ],
 )
 def test_the_answers_are_the_types_of_the_code(answer: Any, section: str, column: str) -> None:
@@ -159,8 +159,12 @@ def test_the_answers_shown_have_all_their_keys() -> None:
         "cancel": answers.ResultAnswer, "move": answers.ResultAnswer, "end_run": answers.ResultAnswer,
         "explain": answers.ExplainAnswer,
         "watch": answers.WatchAnswer, "events": answers.EventsAnswer, "workers": answers.WorkersAnswer,
-        "take": answers.TakeAnswer, "locks": answers.LocksAnswer, "submit_group": answers.SubmitGroupAnswer,
+        "take": answers.TakeAnswer, "locks": order_answers.LocksAnswer, "submit_group": order_answers.SubmitGroupAnswer,
         "list": answers.ListAnswer, "status": answers.StatusAnswer, "extend": answers.ExtendAnswer,
+        "set_schedule": order_answers.SetScheduleAnswer, "remove_schedule": answers.ResultAnswer,
+        "pause_schedule": answers.ResultAnswer, "resume_schedule": answers.ResultAnswer,
+        "run_schedule": order_answers.RunScheduleAnswer, "next_times": order_answers.NextTimesAnswer,
+        "list_schedules": order_answers.ListSchedulesAnswer,
         "remove_matching": answers.MatchingAnswer, "requeue_matching": answers.MatchingAnswer,
         "cancel_matching": answers.MatchingAnswer, "move_matching": answers.MatchingAnswer,
     }  # fmt: skip
@@ -236,6 +240,9 @@ def test_every_message_says_its_errors_and_what_it_does_not_promise() -> None:
         (order_fields.LockSettings, "set_lock", "key"),
         (fields.LocksQuery, "locks", "key"),
         (order_fields.GroupOptions, "submit_group", "key"),
+        (order_fields.ScheduleOptions, "set_schedule", "key"),
+        (order_fields.NextTimesOptions, "next_times", "option"),
+        (order_fields.SchedulesQuery, "list_schedules", "key"),
     ],
 )
 def test_what_may_be_said_is_the_types_of_the_code(said: type[Said], section: str, column: str) -> None:

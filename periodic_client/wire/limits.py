@@ -30,6 +30,7 @@ JOB_INTEGERS = {
     "lease_ms": LEASE_MS,
     "run_max_ms": LEASE_MS,
     "result_ms": (0, RESULT_MS_MAX),
+    "expires_at_ms": (0, TIME_MS_MAX),
 }
 """From where to where, by their keys; of a job, and of its retry rule."""
 RETRY_INTEGERS = {
@@ -63,4 +64,12 @@ CAPACITY = (1, 1_000_000)
 LOCKS_SET_MAX = 10_000
 FUNCTIONS_SET_MAX = 10_000
 """Functions of which something is set."""
+SCHEDULES_MAX = 10_000
+SCHEDULE_NAME_BYTES_MAX = 200
+"""What is left of a job's name holds the instant."""
+SCHEDULE_JOB_BYTES_MAX = 16 * 1024
+"""Schedules are kept in memory."""
+EVERY_MS = (1_000, 31_622_400_000)
+JITTER_MS = (0, 86_400_000)
+NEXT_TIMES_MAX = 100
 KINDS_MAX = 64

@@ -31,13 +31,6 @@ class SubmitBatchAnswer(TypedDict):
     ids: list[int | None]
 
 
-class SubmitGroupAnswer(TypedDict):
-    result: str
-    id: int
-    results: list[str]
-    ids: list[int | None]
-
-
 class ResultAnswer(TypedDict):
     """To ``remove``, ``cancel``, ``move`` and ``end_run``."""
 
@@ -77,6 +70,7 @@ class JobAnswer(TypedDict):
     run_max_ms: int | None
     locks: dict[str, int]
     group_id: int | None
+    expires_at_ms: int | None
     result_ms: int
     reason: str | None
     errors: list[ErrorAnswer]
@@ -120,6 +114,7 @@ class GroupAnswer(TypedDict):
     dead: int
     removed: int
     cancelled: int
+    expired: int
 
 
 class GateAnswer(TypedDict):
@@ -266,34 +261,6 @@ class StatusAnswer(TypedDict):
     next: str | None
 
 
-class HolderAnswer(TypedDict):
-    """Who holds some of a lock."""
-
-    func: str
-    name: str
-    id: int
-    run: int
-    weight: int
-    started_at_ms: int | None
-
-
-class LockAnswer(TypedDict):
-    """A lock that somebody holds or waits for, or of which something is set."""
-
-    lock: str
-    capacity: int
-    rate: dict[str, int] | None
-    used: int
-    parked: int
-    holder_count: int
-    holders: list[HolderAnswer]
-
-
-class LocksAnswer(TypedDict):
-    locks: list[LockAnswer]
-    next: str | None
-
-
 class ExtendAnswer(TypedDict):
     lease_until_at_ms: int
     cancelled: bool
@@ -374,6 +341,7 @@ def grouped(group: Group | None) -> GroupAnswer | None:
         "dead": group.dead,
         "removed": group.removed,
         "cancelled": group.cancelled,
+        "expired": group.expired,
     }
 
 
@@ -398,6 +366,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "run_max_ms": job.run_max_ms,
         "locks": job.locks or NOTHING,
         "group_id": job.group_id,
+        "expires_at_ms": job.expires_at_ms,
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],

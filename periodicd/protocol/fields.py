@@ -174,6 +174,9 @@ class Job(Said):
     result_ms: Annotated[
         Keeping | None, says("how long its ending, and the result, are kept for `watch` and `get` after it", 0)
     ] = None
+    expires_at_ms: Annotated[Time | None, says("not begun by then for the first time, it ends: `expired`", "never")] = (
+        None
+    )
     existing: Annotated[Existing | None, says("what to do about a job of this name", "replace")] = None
     join_group: Annotated[
         bool | None, says("of a follow-on: it is a member of the group of which its forerunner is one", default=False)
@@ -184,6 +187,8 @@ class Job(Said):
             measure(limits.NAME_BYTES_MAX, self, "func", "name")
         if self.due_at_ms is not None and self.delay_ms is not None:
             raise Wrong("", "has both due_at_ms and delay_ms; give one")
+        if self.expires_at_ms is not None and self.due_at_ms is not None and self.expires_at_ms <= self.due_at_ms:
+            raise Wrong("expires_at_ms", "is not after due_at_ms, so it would never begin")
         if self.locks and any(len(lock.encode()) > limits.NAME_BYTES_MAX for lock in self.locks):
             raise Wrong("locks", f"has a name of more than {limits.NAME_BYTES_MAX} bytes")
         if self.headers:

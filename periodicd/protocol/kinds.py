@@ -40,6 +40,10 @@ RunningMax = Annotated[int, Meta(ge=limits.RUNNING_MAX[0], le=limits.RUNNING_MAX
 RateCount = Annotated[int, Meta(ge=limits.RATE_COUNT[0], le=limits.RATE_COUNT[1])]
 RateTime = Annotated[int, Meta(ge=limits.RATE_PER_MS[0], le=limits.RATE_PER_MS[1])]
 QueueMax = Annotated[int, Meta(ge=limits.QUEUE_MAX[0], le=limits.QUEUE_MAX[1])]
+Every = Annotated[int, Meta(ge=limits.EVERY_MS[0], le=limits.EVERY_MS[1])]
+Jitter = Annotated[int, Meta(ge=limits.JITTER_MS[0], le=limits.JITTER_MS[1])]
+Times = Annotated[int, Meta(ge=1, le=limits.NEXT_TIMES_MAX)]
+ScheduleName = Annotated[str, Meta(min_length=1, max_length=limits.SCHEDULE_NAME_BYTES_MAX)]
 Funcs = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=limits.TAKE_FUNCS_MAX)]
 
 StateWord = Literal["waiting", "running", "dead", "behind", "parked"]

@@ -1,11 +1,15 @@
-"""Params of the methods about the order among jobs, checked as in requests.py: settings, locks, groups."""
+"""Params of the methods about the order among jobs, checked as in requests.py: settings, locks, groups, schedules."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from periodic_client.wire.limits import SCHEDULE_JOB_BYTES_MAX
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.lock import NOTHING_SET, Lock
 from periodicd.protocol import fields, order_fields, requests
-from periodicd.protocol.words import take
+from periodicd.protocol.words import kind_of, take, wrong
+from periodicd.schedule import Schedule
 
 
 def set_function(params: list[Any], _rules: requests.Rules) -> tuple[str, Function]:
@@ -33,19 +37,23 @@ def _rate(said: order_fields.Rate | None) -> Rate | None:
     return None if said is None else Rate(said.count, said.per_ms)
 
 
-def locks(params: list[Any], _rules: requests.Rules) -> tuple[requests.FunctionsQuery]:
-    """A page of locks is asked for as one of functions."""
-    said = take(params, fields.Locks).query or fields.LocksQuery()
-    return (
-        requests.FunctionsQuery(said.prefix or "", said.after or "", said.limit or requests.FunctionsQuery().limit),
-    )
+def locks(params: list[Any], _rules: requests.Rules) -> tuple[requests.NamesQuery]:
+    return (requests.names(take(params, fields.Locks).query),)
 
 
-def submit_group(params: list[Any], rules: requests.Rules) -> tuple[requests.Group]:
+class Group(NamedTuple):
+    """Jobs, and the one that is due when all of them have ended."""
+
+    then: requests.Submission
+    jobs: tuple[requests.Submission, ...]
+    sealed: bool
+
+
+def submit_group(params: list[Any], rules: requests.Rules) -> tuple[Group]:
     said = take(params, order_fields.SubmitGroup).group
     then = requests.submission(said.then, "group.then", rules)
     jobs = requests.submissions(said.jobs or (), "group.jobs", rules)
-    return (requests.Group(then, jobs, said.sealed is not False),)
+    return (Group(then, jobs, said.sealed is not False),)
 
 
 def pause(params: list[Any], _rules: requests.Rules) -> tuple[str]:
@@ -54,3 +62,75 @@ def pause(params: list[Any], _rules: requests.Rules) -> tuple[str]:
 
 def resume(params: list[Any], _rules: requests.Rules) -> tuple[str]:
     return (take(params, order_fields.Resume).func,)
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+_NOT_SAID = {
+    "name": "is the schedule's with the instant",
+    "due_at_ms": "is the instant",
+    "delay_ms": "is the schedule's, with its jitter_ms",
+    "expires_at_ms": "would be one point in time for all of them",
+    "existing": "means nothing: each occurrence has a name of its own",
+    "join_group": "is for follow-on jobs",
+}
+"""Of the job of a schedule."""
+
+
+class SetSchedule(NamedTuple):
+    """``schedule`` without what its past decides; ``has_from``: whether ``from_at_ms`` was said."""
+
+    name: str
+    schedule: Schedule
+    has_from: bool
+
+
+def set_schedule(params: list[Any], rules: requests.Rules) -> tuple[SetSchedule]:
+    said = take(params, order_fields.SetSchedule)
+    options = said.options
+    _look_at_job(options.job, said.schedule, rules)
+    recurrence = Recurrence(
+        options.every_ms, options.cron, options.zone or "UTC", options.from_at_ms or 0, options.until_at_ms
+    )
+    schedule = Schedule(
+        recurrence, options.job, options.jitter_ms or 0, options.missed or "skip", options.overlap or "skip"
+    )
+    return (SetSchedule(said.schedule, schedule, options.from_at_ms is not None),)
+
+
+def _look_at_job(job: Any, name: str, rules: requests.Rules) -> None:
+    """Raises Invalid."""
+    where = "options.job"
+    if type(job) is not dict:
+        raise wrong(where, f"is a map, not {kind_of(job)}")
+    for key, why in _NOT_SAID.items():
+        if key in job:
+            raise wrong(f"{where}.{key}", f"is not said: it {why}")
+    occurrence(job, name, rules, where)
+    size = len(job.get("workload") or b"")
+    if size > SCHEDULE_JOB_BYTES_MAX:
+        raise wrong(f"{where}.workload", f"has {size:,} bytes, and may have {SCHEDULE_JOB_BYTES_MAX:,} in a schedule")
+
+
+def occurrence(job: dict[str, Any], name: str, rules: requests.Rules, where: str = "job") -> requests.Submission:
+    """The job of a schedule, submitted by this name. Raises Invalid."""
+    return requests.submission(take(job | {"name": name, "existing": "keep"}, fields.Job, where), where, rules)
+
+
+def of_schedule(said: type[order_fields.OfSchedule]) -> Callable[[list[Any], requests.Rules], tuple[str]]:
+    """The check of a method that takes its name alone."""
+
+    def check(params: list[Any], _rules: requests.Rules) -> tuple[str]:
+        return (take(params, said).schedule,)
+
+    return check
+
+
+def next_times(params: list[Any], _rules: requests.Rules) -> tuple[str, int]:
+    said = take(params, order_fields.NextTimes)
+    return said.schedule, (said.options and said.options.count) or 5
+
+
+def list_schedules(params: list[Any], _rules: requests.Rules) -> tuple[requests.NamesQuery]:
+    return (requests.names(take(params, order_fields.ListSchedules).query),)

@@ -7,7 +7,7 @@ integers fit 53 bits, text is UTF-8 (the codec saw to that), lengths are bounded
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -37,14 +37,6 @@ class Submission(Struct, frozen=True):
     existing: Existing = "replace"
     joins: bool = False
     """Of a follow-on: the group of its forerunner."""
-
-
-class Group(NamedTuple):
-    """Jobs, and the one that is due when all of them have ended."""
-
-    then: Submission
-    jobs: tuple[Submission, ...]
-    sealed: bool
 
 
 class Outcome(NamedTuple):
@@ -147,8 +139,8 @@ class WorkersQuery(NamedTuple):
     limit: int = 100
 
 
-class FunctionsQuery(NamedTuple):
-    """Which functions ``status`` is to tell of."""
+class NamesQuery(NamedTuple):
+    """Which functions, locks or schedules are to be told of."""
 
     prefix: str = ""
     after: str = ""
@@ -418,9 +410,20 @@ def _job_cursor(value: str, where: str) -> tuple[Place, int | None]:
     return Place(int(job_id, 16), name), None if bound is None else int(bound, 16)
 
 
-def status(params: list[Any], _rules: Rules) -> tuple[FunctionsQuery]:
-    said = take(params, fields.Status).query or fields.StatusQuery()
-    return (FunctionsQuery(said.prefix or "", said.after or "", said.limit or FunctionsQuery().limit),)
+def status(params: list[Any], _rules: Rules) -> tuple[NamesQuery]:
+    return (names(take(params, fields.Status).query),)
+
+
+class _Names(Protocol):
+    prefix: str | None
+    after: str | None
+    limit: int | None
+
+
+def names(said: _Names | None) -> NamesQuery:
+    if said is None:
+        return NamesQuery()
+    return NamesQuery(said.prefix or "", said.after or "", said.limit or NamesQuery().limit)
 
 
 def remove_matching(params: list[Any], _rules: Rules) -> tuple[Listing]:

@@ -35,9 +35,11 @@ class Claims:
         self._usual_ms += (took_ms - self._usual_ms) / 16
 
     def postpone(self, run: Run) -> None:
-        """Unless it holds locks: after a restart it is known who does."""
+        """Unless it holds locks: after a restart it is known who does. Or it could expire: the store must know that it
+        has begun.
+        """
         self._begun_ms[run] = run.begun_ms
-        if run.job.locks is not None:
+        if run.job.locks is not None or (run.job.expires_at_ms is not None and run.job.attempt == 1):
             self.write(run)
 
     def forget(self, run: Run) -> bool:

@@ -282,6 +282,9 @@ class Dispatch:
                 # Whoever gets room has the function looked at again.
                 self._due.discard(func)
                 return
+            if job.expires_at_ms is not None and job.has_expired(wall_ms):
+                self.queues.discard(job.id)
+                continue
             if job.locks is not None and not self._locks.take(job):
                 if self._locks.has_parked_enough:
                     self._postponed[func] = None

@@ -36,10 +36,17 @@ class SteppedBack(NamedTuple):
     by_ms: int
 
 
+class UnknownZone(NamedTuple):
+    """A schedule goes by the clocks of a zone of which this machine has no data: it does not fire."""
+
+    schedule: str
+    zone: str
+
+
 class Missed(NamedTuple):
     """There was no room for so many events in one step."""
 
     events: int
 
 
-Event = WorkerLost | LeaseRanOut | Died | SteppedBack | Missed
+Event = WorkerLost | LeaseRanOut | Died | SteppedBack | UnknownZone | Missed

@@ -102,6 +102,9 @@ class Explain:
                     yield Gate("not_due", f"it is not due for {_span(wait_ms)}", {"due_at_ms": job.due_at_ms})
                 yield from self._of_function(job)
                 yield from self._of_room(job)
+                if job.has_expired(self._step.now.wall_ms):
+                    facts = {"expires_at_ms": job.expires_at_ms}
+                    yield Gate("expired", "it has not begun by its time, and ends", facts)
                 first = self._dispatch.first_due(job.func)
                 if wait_ms <= 0 and first is not None and first.id != job.id:
                     yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})

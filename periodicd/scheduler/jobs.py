@@ -6,12 +6,15 @@ says what was there, and ``ends`` what becomes of a run's job.
 
 from typing import Literal
 
-from periodicd.job import Job, State
+from periodicd.job import EXPIRED, Job, State
 from periodicd.protocol import requests
+from periodicd.protocol.order import Group
+from periodicd.schedule import Schedule
 from periodicd.scheduler import ends
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import Died
+from periodicd.scheduler.expiry import Expiry
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.groups import Groups
@@ -38,6 +41,7 @@ class Jobs:
         functions: Functions,
         locks: Locks,
         groups: Groups,
+        expiry: Expiry,
     ) -> None:
         self._step = step
         self._numbers = numbers
@@ -50,18 +54,23 @@ class Jobs:
         self._functions = functions
         self._locks = locks
         self._groups = groups
+        self._expiry = expiry
+        expiry.on_expired = self._expired
         runs.on_ended = self._on_ended
 
     def put(self, submission: requests.Submission, then: Then[ops.PutResult]) -> None:
-        """What a client submits: unlike follow-ons it may be "full"."""
-        function = self._functions.known.get(submission.job.func)
-        put = self._new_put(submission, None if function is None else function.queue_max)
+        put = self._limited_put(submission)
 
         def on_put(result: ops.PutResult) -> None:
             self._was_put(put.job, result)
             then(result)
 
         self._step.write(put, on_put)
+
+    def _limited_put(self, submission: requests.Submission) -> ops.Put:
+        """Unlike a follow-on it may be "full"."""
+        function = self._functions.known.get(submission.job.func)
+        return self._new_put(submission, None if function is None else function.queue_max)
 
     def _new_put(self, submission: requests.Submission, queue_max: int | None = None) -> ops.Put:
         """To be written by the caller, before anything else is."""
@@ -70,14 +79,8 @@ class Jobs:
         self._runs.claim(job.key)
         return ops.Put(job, submission.existing, queue_max)
 
-    def put_group(self, group: requests.Group, then: Then[order.PutGroupResult]) -> None:
-        known = self._functions.known
-
-        def new_put(submission: requests.Submission) -> ops.Put:
-            function = known.get(submission.job.func)
-            return self._new_put(submission, None if function is None else function.queue_max)
-
-        first, puts = new_put(group.then), tuple(map(new_put, group.jobs))
+    def put_group(self, group: Group, then: Then[order.PutGroupResult]) -> None:
+        first, puts = self._limited_put(group.then), tuple(map(self._limited_put, group.jobs))
 
         def on_put(result: order.PutGroupResult) -> None:
             if result.id == first.job.id:
@@ -88,6 +91,24 @@ class Jobs:
             then(result)
 
         self._step.write(order.PutGroup(first, puts, group.sealed), on_put)
+
+    def fire(
+        self,
+        name: str,
+        schedule: Schedule,
+        submission: requests.Submission,
+        unless_live: int | None,
+        then: Then[ops.PutResult | None],
+    ) -> None:
+        """An occurrence of a schedule."""
+        put = self._limited_put(submission)
+
+        def on_fired(result: ops.PutResult | None) -> None:
+            if result is not None:
+                self._was_put(put.job, result)
+            then(result)
+
+        self._step.write(order.Fire(name, schedule, put, unless_live), on_fired)
 
     def follow_ons(self, outcome: requests.Outcome) -> ops.FollowOns:
         then = None if outcome.then is None else self._new_put(outcome.then)
@@ -160,6 +181,8 @@ class Jobs:
         self._note_put(job, result)
 
     def _note_put(self, job: Job, result: str) -> None:
+        if job.expires_at_ms is not None:
+            self._expiry.note(job.expires_at_ms)
         self._figures.count("submitted")
         if self._ring.is_on:
             self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result)
@@ -187,6 +210,14 @@ class Jobs:
         """It was behind, and waits now, unless its group is open."""
         if behind.state is State.WAITING:
             self._dispatch.enqueue(behind)
+
+    def _expired(self, expired: order.Expired) -> None:
+        job_id, func, name = expired
+        if self._ring.is_on:
+            self._ring.note("expired", func, name=name, id=job_id)
+        self._waits_no_more(job_id)
+        self._watches.gone(job_id, "expired", EXPIRED)
+        self._purges.note()
 
     def _waits_no_more(self, job_id: int) -> None:
         """Or not as it was."""

@@ -2,8 +2,11 @@
 
 from functools import partial
 from itertools import islice, takewhile
+from typing import Any
 
-from periodicd.protocol import answers, requests
+from sortedcontainers import SortedDict
+
+from periodicd.protocol import order_answers, requests
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.lock_uses import LockUses, Use
 from periodicd.scheduler.peers import Peer
@@ -22,26 +25,22 @@ class LockPages:
         self._uses = uses.by_name
         self._running = running
 
-    def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
-        begin = max(query.prefix, query.after)
-        names = self._uses.irange(begin, inclusive=(begin != query.after, True))
-        page = list(islice(takewhile(lambda name: name.startswith(query.prefix), names), query.limit + 1))
-        after = page[query.limit - 1] if len(page) > query.limit else None
-        lines = tuple(name for name in page[: query.limit] if self._uses[name].has_line)
-        shown = tuple(page[: query.limit])
+    def ask(self, peer: Peer, msgid: int, query: requests.NamesQuery) -> None:
+        shown, after = page_of_names(self._uses, query)
+        lines = tuple(name for name in shown if self._uses[name].has_line)
         self._step.read(order.LineLengths(lines, COUNTED_MAX), partial(self._on_lengths, peer, msgid, shown, after))
 
     def _on_lengths(
         self, peer: Peer, msgid: int, shown: tuple[str, ...], after: str | None, lengths: dict[str, int]
     ) -> None:
         uses = self._uses
-        answer: answers.LocksAnswer = {
+        answer: order_answers.LocksAnswer = {
             "locks": [self._lock(name, uses[name], lengths.get(name, 0)) for name in shown if name in uses],
             "next": after,
         }
         self._step.reply(peer, msgid, answer)
 
-    def _lock(self, name: str, use: Use, parked: int) -> answers.LockAnswer:
+    def _lock(self, name: str, use: Use, parked: int) -> order_answers.LockAnswer:
         runs = (run for job_id in use.holders if (run := self._running.of_job(job_id)) is not None)
         rate = use.lock.rate
         return {
@@ -63,3 +62,11 @@ class LockPages:
                 for run in islice(runs, SHOWN_MAX)
             ],
         }
+
+
+def page_of_names(known: SortedDict[str, Any], query: requests.NamesQuery) -> tuple[tuple[str, ...], str | None]:
+    """Those that are asked for, and after which the next page begins, if there is one."""
+    begin = max(query.prefix, query.after)
+    names = known.irange(begin, inclusive=(begin != query.after, True))
+    page = tuple(islice(takewhile(lambda name: name.startswith(query.prefix), names), query.limit + 1))
+    return page[: query.limit], page[query.limit - 1] if len(page) > query.limit else None

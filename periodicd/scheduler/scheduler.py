@@ -23,6 +23,8 @@ holds, but for runs whose claim is not written yet.
     figures     what is counted for ``status``
     functions   what is set of functions
     groups      which have finished
+    expiry      when jobs end that have not begun
+    schedules   what is submitted again and again
     locks       what of each is held, and who is next
 """
 
@@ -38,6 +40,7 @@ from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.events import SteppedBack
+from periodicd.scheduler.expiry import Expiry
 from periodicd.scheduler.explain import Explain
 from periodicd.scheduler.figures import Figures
 from periodicd.scheduler.functions import Functions
@@ -53,6 +56,7 @@ from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
 from periodicd.scheduler.reports import Reports
 from periodicd.scheduler.runs import Runs
+from periodicd.scheduler.schedules import Schedules
 from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.status import Status
 from periodicd.scheduler.steering import Steering
@@ -87,12 +91,14 @@ class Scheduler:
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)
         self.ring = EventRing(self.step, self.waits, self.boot)
         self.purges = Purges(self.step, self.settings)
+        self.expiry = Expiry(self.step, boot.expires_at_ms)
         self.groups = Groups(self.step, boot.has_groups)
         self.groups.enqueue = self.dispatch.enqueue
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
-            self.functions, self.locks, self.groups,
+            self.functions, self.locks, self.groups, self.expiry,
         )  # fmt: skip
+        self.schedules = Schedules(self.step, self.settings, self.jobs, self.functions, self.ring, boot.schedules)
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
         self.listings = Listings(self.step)
@@ -104,7 +110,7 @@ class Scheduler:
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
         self.ordering = Ordering(
             self.step, self.dispatch, self.jobs, self.ring, self.functions, self.locks,
-            LockPages(self.step, self.locks.uses, self.runs.in_progress),
+            LockPages(self.step, self.locks.uses, self.runs.in_progress), self.schedules,
         )  # fmt: skip
         self.explain = Explain(self.step, self.runs, self.dispatch, self.functions, self.locks)
         self._workers = Workers(self.step, self.runs, self.connections)
@@ -139,6 +145,8 @@ class Scheduler:
     def advance(self) -> None:
         """Do what the time asks for."""
         self.runs.advance()
+        self.expiry.advance()
+        self.schedules.advance()
         self.locks.advance()
         self.dispatch.advance()
         self.connections.advance()
@@ -152,7 +160,7 @@ class Scheduler:
         """How long after this step nothing needs to be done, if nothing arrives."""
         parts = (
             self.runs, self.locks, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring,
-            self.matching,
+            self.matching, self.schedules, self.expiry,
         )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
@@ -267,7 +275,7 @@ class Scheduler:
     def workers(self, peer: Peer, msgid: int, query: requests.WorkersQuery) -> None:
         self._workers.ask(peer, msgid, query)
 
-    def status(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+    def status(self, peer: Peer, msgid: int, query: requests.NamesQuery) -> None:
         self._status.ask(peer, msgid, query)
 
     def remove_matching(self, peer: Peer, msgid: int, listing: ops.Listing) -> None:

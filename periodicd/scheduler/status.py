@@ -38,11 +38,11 @@ class Status:
         self._functions = functions
         self._started = step.now
 
-    def ask(self, peer: Peer, msgid: int, query: requests.FunctionsQuery) -> None:
+    def ask(self, peer: Peer, msgid: int, query: requests.NamesQuery) -> None:
         self._runs.claim_all()
         self._step.read(ops.Count(*query), partial(self._on_count, peer, msgid, query))
 
-    def _on_count(self, peer: Peer, msgid: int, query: requests.FunctionsQuery, found: ops.CountResult) -> None:
+    def _on_count(self, peer: Peer, msgid: int, query: requests.NamesQuery, found: ops.CountResult) -> None:
         last = next(reversed(found.functions)) if found.more else None
         names = sorted({*found.functions, *self._functions_here(query, last)})
         more = last is not None or len(names) > query.limit
@@ -71,7 +71,7 @@ class Status:
         }
         self._step.reply(peer, msgid, answer)
 
-    def _functions_here(self, query: requests.FunctionsQuery, last: str | None) -> set[str]:
+    def _functions_here(self, query: requests.NamesQuery, last: str | None) -> set[str]:
         """Those with workers, or of which something is set: of each in order, from where the page begins to ``last``,
         and one more than the page can hold.
         """

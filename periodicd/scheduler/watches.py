@@ -130,7 +130,9 @@ class Watches:
             job = found.shown.job
             there = self._touched(job)
             if job.state is State.DEAD and there.end is None:
-                self._end(there, JobEnd(job.id, "dead", job.ended_at_ms or 0, job.attempt, job.reason))
+                # Whoever died otherwise had begun.
+                how: EndingWord = "dead" if job.attempt else "expired"
+                self._end(there, JobEnd(job.id, how, job.ended_at_ms or 0, job.attempt, job.reason))
             return there
         job_id = query.job_id if query.job_id is not None else self._ended.get((query.func, query.name))
         tail = self.tails.get(job_id) if job_id is not None else None

@@ -1,4 +1,5 @@
-"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs ended, groups.
+"""Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs end otherwise
+than with a run, groups, schedules.
 
 As memory.py: as plainly as it can be said.
 """
@@ -6,9 +7,12 @@ As memory.py: as plainly as it can be said.
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from periodicd.function import Function
-from periodicd.job import Job, State
+from periodicd.job import EXPIRED, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store import ops, order
 from periodicd.store.ops import EndingWord, JobEnd, Kept
 
@@ -18,6 +22,7 @@ class Beside:
         self._jobs: dict[int, Job] = {}
         self._functions: dict[str, Function] = {}
         self._locks: dict[str, Lock] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._endings: dict[int, Kept] = {}
         self._left: dict[str, None] = {}
         self._groups: dict[int, ops.Group] = {}
@@ -33,6 +38,21 @@ class Beside:
         self._locks.pop(op.name, None)
         if op.lock is not None:
             self._locks[op.name] = op.lock
+
+    def _set_schedule(self, op: order.SetSchedule) -> None:
+        self._schedules.pop(op.name, None)
+        if op.schedule is not None:
+            self._schedules[op.name] = op.schedule
+
+    def _fire(self, op: order.Fire) -> ops.PutResult | None:
+        self._schedules[op.name] = op.schedule
+        last = self._jobs.get(op.unless_live or 0)
+        if last is not None and last.state is not State.DEAD:
+            return None
+        put = self._put(op.put)
+        if put.id == op.put.job.id:
+            self._schedules[op.name] = msgspec.structs.replace(op.schedule, last_id=put.id)
+        return put
 
     def _park(self, op: order.Park) -> None:
         job = self._jobs.get(op.job.id)
@@ -94,6 +114,35 @@ class Beside:
 
     def _fetch_end(self, op: ops.FetchEnd) -> JobEnd | None:
         return (kept := self._endings.get(op.id)) and kept.end
+
+    def _can_expire(self) -> list[Job]:
+        live = [job for job in self._jobs.values() if job.state is not State.DEAD and not job.attempt]
+        return sorted(
+            (job for job in live if job.expires_at_ms is not None), key=lambda job: (job.expires_at_ms, job.id)
+        )
+
+    def _first_expiry(self) -> int | None:
+        return next((job.expires_at_ms for job in self._can_expire()), None)
+
+    def _expire(self, op: order.Expire) -> order.ExpireResult:
+        expired = [job for job in self._can_expire() if job.has_expired(op.at_ms)][: op.limit]
+        for job in expired:
+            self._go(job, "expired", op.at_ms, EXPIRED)
+            if job.state is not State.BEHIND:
+                job.state, job.ended_at_ms, job.reason = State.DEAD, op.at_ms, EXPIRED
+                self._jobs[job.id] = job
+        ended = tuple(order.Expired(job.id, *job.key) for job in expired)
+        return order.ExpireResult(ended, self._first_expiry())
+
+    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
+        """The job's record goes. If it has not died before, it ends so."""
+        if job.result_ms and job.state is not State.DEAD:
+            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
+            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
+        self._leaves(job)
+        self._member_ended(job, ending)
+        del self._jobs[job.id]
+        self._free_groups(at_ms)
 
     # -- groups --------------------------------------------------------------------------------------------------------
 

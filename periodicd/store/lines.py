@@ -1,4 +1,4 @@
-"""The tables of the order among jobs: what is set of functions and locks, and who stands in line for which lock.
+"""The tables of the order among jobs: settings of functions and locks, schedules, who stands in line for which lock.
 
 Whatever becomes of a parked job, it has to ``leave`` the lines.
 """
@@ -9,10 +9,19 @@ import sqlite3
 from periodicd.function import Function
 from periodicd.job import Job
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store import order
 from periodicd.store.counts import Counts
 from periodicd.store.reads import Reads
-from periodicd.store.statements import SQL, function_of, lock_of, row_of_function, row_of_lock
+from periodicd.store.statements import (
+    SQL,
+    function_of,
+    lock_of,
+    row_of_function,
+    row_of_lock,
+    row_of_schedule,
+    schedule_of,
+)
 
 
 class Lines:
@@ -42,6 +51,15 @@ class Lines:
             self._execute(SQL["forget_lock"], (op.name,))
         else:
             self._execute(SQL["set_lock"], [op.name, *row_of_lock(op.lock)])
+
+    def schedules(self) -> dict[str, Schedule]:
+        return {row[0]: schedule_of(row[1:]) for row in self._execute(SQL["schedules"])}
+
+    def set_schedule(self, name: str, schedule: Schedule | None) -> None:
+        if schedule is None:
+            self._execute(SQL["forget_schedule"], (name,))
+        else:
+            self._execute(SQL["set_schedule"], [name, *row_of_schedule(schedule)])
 
     def park(self, op: order.Park) -> None:
         job = op.job

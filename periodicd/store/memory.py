@@ -12,12 +12,12 @@ from typing import Any
 from periodicd.job import Job, State
 from periodicd.store import ops, order
 from periodicd.store.beside import Beside
-from periodicd.store.ops import EndingWord, JobEnd, Kept, Op
+from periodicd.store.ops import EndingWord, Op
 
 _NEW_LIFE: dict[str, Any] = {
     "state": State.WAITING, "dated": False, "attempt": 0, "failures": 0, "crashes": 0, "restarts": 0,
     "suspect": False, "reason": None, "errors": (), "ended_at_ms": None, "handle": None, "cancelled": None,
-    "started_at_ms": None, "taken_ms": 0, "group_id": None,
+    "started_at_ms": None, "taken_ms": 0, "group_id": None, "expires_at_ms": None,
 }  # fmt: skip
 """What a requeued job begins with."""
 
@@ -136,16 +136,6 @@ class MemoryStore(Beside):
             job.priority = op.priority
         return ops.MoveResult("moved", replace(job, workload=None))
 
-    def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
-        """The job's record goes. If it has not died before, it ends so."""
-        if job.result_ms and job.state is not State.DEAD:
-            end = JobEnd(job.id, ending, at_ms, job.attempt, reason or job.reason)
-            self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
-        self._leaves(job)
-        self._member_ended(job, ending)
-        del self._jobs[job.id]
-        self._free_groups(at_ms)
-
     def _requeue(self, op: ops.Requeue) -> ops.RequeueResult:
         front, _ = self._of(op.func, op.name)
         if front is None:
@@ -233,9 +223,9 @@ class MemoryStore(Beside):
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
         lines = tuple(sorted({lock for job in self._jobs.values() for lock in self._stands_at(job)}))
         has_groups = any(group_id in self._jobs for group_id in self._groups)
-        return ops.BootResult(
-            self._boot, self._next_id, running, dict(self._functions), dict(self._locks), lines, has_groups
-        )
+        beside = has_groups, dict(self._schedules), self._first_expiry()
+        settings = dict(self._functions), dict(self._locks), lines, *beside
+        return ops.BootResult(self._boot, self._next_id, running, *settings)
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._next_id = op.next_id
@@ -365,6 +355,9 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     order.Left: MemoryStore._left_,
     order.LineLengths: MemoryStore._line_lengths,
     order.PutGroup: MemoryStore._put_group,
+    order.SetSchedule: MemoryStore._set_schedule,
+    order.Fire: MemoryStore._fire,
+    order.Expire: MemoryStore._expire,
     order.Freed: MemoryStore._freed_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from periodicd.function import Function
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store.listing import Listing as Listing
 from periodicd.store.listing import ListingResult as ListingResult
 from periodicd.store.listing import Place as Place
@@ -23,7 +24,7 @@ Requeued = Literal["requeued", "absent", "changed", "not_dead"]
 Found = Literal["found", "absent", "changed"]
 Cancelled = Literal["cancelled", "asked", "absent", "changed", "not_live"]
 Moved = Literal["moved", "absent", "changed", "not_waiting"]
-EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled"]
+EndingWord = Literal["done", "dead", "removed", "replaced", "cancelled", "expired"]
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -298,6 +299,10 @@ class BootResult(NamedTuple):
     """The locks for which somebody stands in line."""
     has_groups: bool = False
     """Whether any is open."""
+    schedules: dict[str, Schedule] = {}  # noqa: RUF012
+    """By name."""
+    expires_at_ms: int | None = None
+    """When the first of those does that can."""
 
 
 class Reserve(Op[None], frozen=True):
@@ -368,10 +373,11 @@ class Group(NamedTuple):
     removed: int = 0
     """Or replaced."""
     cancelled: int = 0
+    expired: int = 0
 
     def headers(self) -> dict[str, str]:
         """What the group's job is told of them when it goes free."""
-        ended = ("members", "done", "dead", "removed", "cancelled")
+        ended = ("members", "done", "dead", "removed", "cancelled", "expired")
         return {f"group-{name}": str(getattr(self, name)) for name in ended}
 
 

@@ -1,4 +1,4 @@
-"""What a store can be asked about the order among jobs: what is set of functions and locks, who stands in line, groups.
+"""What a store can be asked about the order among jobs: settings of functions and locks, lines, groups, schedules.
 
 As ops.py, and values only.
 """
@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from periodicd.function import Function
 from periodicd.job import Job
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store.ops import Op, Put, PutResult, Read
 
 
@@ -97,3 +98,39 @@ class PutGroupResult(NamedTuple):
 
 class Freed(Read[list[Job]], frozen=True):
     """The jobs of groups that have finished since this was last asked, if they wait now; without their workloads."""
+
+
+class SetSchedule(Op[None], frozen=True):
+    """What a schedule is from now on. None: it is gone."""
+
+    name: str
+    schedule: Schedule | None
+
+
+class Fire(Op[PutResult | None], frozen=True):
+    """Submit an occurrence, and keep how far its schedule is, with its id. None: the last occurrence is live."""
+
+    name: str
+    schedule: Schedule
+    put: Put
+    unless_live: int | None
+    """The last occurrence, if that matters."""
+
+
+class Expire(Op["ExpireResult"], frozen=True):
+    """End jobs that have expired by then: they are dead, or gone if they are behind. ``limit`` at the most."""
+
+    at_ms: int
+    limit: int
+
+
+class Expired(NamedTuple):
+    id: int
+    func: str
+    name: str
+
+
+class ExpireResult(NamedTuple):
+    ended: tuple[Expired, ...]
+    next_at_ms: int | None
+    """When the next one does."""

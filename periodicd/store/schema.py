@@ -200,12 +200,49 @@ def groups(db: Database) -> None:
             done INTEGER NOT NULL DEFAULT 0,
             dead INTEGER NOT NULL DEFAULT 0,
             removed INTEGER NOT NULL DEFAULT 0,
-            cancelled INTEGER NOT NULL DEFAULT 0
+            cancelled INTEGER NOT NULL DEFAULT 0,
+            expired INTEGER NOT NULL DEFAULT 0
         ) STRICT
         """
     )
 
 
+@migrations()
+def schedules(db: Database) -> None:
+    """When what is to be submitted. The job is MessagePack, as its client sent it."""
+    db.execute(
+        """
+        CREATE TABLE schedules (
+            name TEXT PRIMARY KEY,
+            every_ms INTEGER,
+            cron TEXT,
+            zone TEXT NOT NULL,
+            from_at_ms INTEGER NOT NULL,
+            until_at_ms INTEGER,
+            job BLOB NOT NULL,
+            jitter_ms INTEGER NOT NULL,
+            missed TEXT NOT NULL,
+            overlap TEXT NOT NULL,
+            paused INTEGER NOT NULL,
+            fired_at_ms INTEGER NOT NULL,
+            last_id INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+
+
+@migrations()
+def expiry(db: Database) -> None:
+    """Jobs end that have not begun by a time; the index has only those that can."""
+    db.execute("ALTER TABLE jobs ADD COLUMN expires_at_ms INTEGER")
+    db.execute(
+        """
+        CREATE INDEX jobs_expiring ON jobs (expires_at_ms, id)
+        WHERE expires_at_ms IS NOT NULL AND attempt = 0 AND state <> 2
+        """
+    )
+
+
 MIGRATION_NAMES = frozenset(
-    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups)
+    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules, expiry)
 )

@@ -83,7 +83,7 @@ WHERE id = :id;
 UPDATE jobs
 SET id = ?, state = 0, due_at_ms = ?, attempt = 0, failures = 0, crashes = 0, restarts = 0, suspect = 0, dated = 0,
 reason = NULL, errors = NULL, ended_at_ms = NULL, handle = NULL, cancelled = NULL,
-started_at_ms = NULL, taken_ms = 0, group_id = NULL
+started_at_ms = NULL, taken_ms = 0, group_id = NULL, expires_at_ms = NULL
 WHERE id = ?;
 
 -- handle: Of the latest run of a job.
@@ -357,7 +357,7 @@ UPDATE groups SET open = open - 1, {ending} = {ending} + 1 WHERE id = ? RETURNIN
 SELECT group_id FROM jobs WHERE id = ? AND state <> 2;
 
 -- group: How far it is.
-SELECT sealed, members, open, done, dead, removed, cancelled FROM groups WHERE id = ?;
+SELECT sealed, members, open, done, dead, removed, cancelled, expired FROM groups WHERE id = ?;
 
 -- group_s_job: The job that goes free.
 SELECT func, state, headers FROM jobs WHERE id = ?;
@@ -369,3 +369,29 @@ WHERE id = :id;
 
 -- close_group: It has finished, or its job is gone.
 DELETE FROM groups WHERE id = ?;
+
+-- schedules: All of them.
+SELECT * FROM schedules;
+
+-- set_schedule: One, all of it.
+INSERT OR REPLACE INTO schedules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- forget_schedule: It is gone.
+DELETE FROM schedules WHERE name = ?;
+
+-- is_live: Whether there is such a job, and it is not dead.
+SELECT 1 FROM jobs WHERE id = ? AND state <> 2;
+
+-- expired: Jobs that have not begun by their time, the longest over first.
+SELECT id, func, name, state
+FROM jobs INDEXED BY jobs_expiring
+WHERE expires_at_ms <= ? AND attempt = 0 AND state <> 2
+ORDER BY expires_at_ms, id LIMIT ?;
+
+-- first_expiry: When the next one is.
+SELECT min(expires_at_ms)
+FROM jobs INDEXED BY jobs_expiring
+WHERE expires_at_ms IS NOT NULL AND attempt = 0 AND state <> 2;
+
+-- expire: It is dead.
+UPDATE jobs SET state = 2, ended_at_ms = ?, reason = ? WHERE id = ?;

@@ -11,10 +11,15 @@ from importlib.resources import files
 from operator import attrgetter
 from typing import Any
 
+import msgpack
+from msgspec.structs import astuple
+
 from periodicd import retry
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.job import JOB_FIELDS, Error, Job, State
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
@@ -27,7 +32,7 @@ sqlite3.register_adapter(type(None), {None: None}.get)
 _COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id")
+_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id", "expires_at_ms")
 """Of these what few submits say. A job without any is plain, and put by a statement that leaves them to the schema: so
 what other jobs can have costs it nothing."""
 _USUAL = tuple(name for name in _NEW if name not in _SELDOM)
@@ -82,7 +87,7 @@ def row_of(job: Job, state: State, plain: bool) -> list[Any]:
         row[_USUAL_WORKLOAD] = None
     if not plain:
         headers, locks = (None if value is None else json.dumps(value) for value in (job.headers, job.locks))
-        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks, job.group_id]
+        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks, job.group_id, job.expires_at_ms]
     return row
 
 
@@ -146,3 +151,17 @@ def lock_of(row: tuple[Any, ...]) -> Lock:
     """The inverse of ``row_of_lock``."""
     capacity, count, per_ms, full_at_ns = row
     return Lock(capacity, None if count is None else Rate(count, per_ms), full_at_ns)
+
+
+def row_of_schedule(schedule: Schedule) -> list[Any]:
+    """What the table ``schedules`` has of it, behind its name."""
+    settings = [schedule.jitter_ms, schedule.missed, schedule.overlap]
+    past = [schedule.paused, schedule.fired_at_ms, schedule.last_id]
+    return [*astuple(schedule.recurrence), msgpack.packb(schedule.job), *settings, *past]
+
+
+def schedule_of(row: tuple[Any, ...]) -> Schedule:
+    """The inverse of ``row_of_schedule``."""
+    job, jitter_ms, missed, overlap, paused, fired_at_ms, last_id = row[5:]
+    said = msgpack.unpackb(job)
+    return Schedule(Recurrence(*row[:5]), said, jitter_ms, missed, overlap, bool(paused), fired_at_ms, last_id)

@@ -1,46 +1,25 @@
 """What each op does to the tables of a SQLite store, statement by statement, inside a transaction of its owner.
 
-Beside the tables it remembers who waits behind whom, and how many jobs each function has: both are asked for at each
-step and would be looked up again and again.
+Whatever goes otherwise than with a run is leaving.py's.
 """
 
 import json
-import sqlite3
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
+
+from msgspec.structs import replace
 
 from periodicd.job import Job, State
 from periodicd.store import ops, order
-from periodicd.store.bulk import BULK, Bulks, remember
-from periodicd.store.counts import Counts
-from periodicd.store.dead import Dead
-from periodicd.store.endings import Endings
-from periodicd.store.lines import Lines
-from periodicd.store.members import Members
+from periodicd.store.bulk import BULK, remember
+from periodicd.store.leaving import Leaving
 from periodicd.store.ops import Op
-from periodicd.store.reads import Reads
 from periodicd.store.statements import INLINE_BYTES, SQL, is_plain, job_of, row_of, text_of
 
 
-class Tables:
+class Tables(Leaving):
     """Raises sqlite3.Error."""
-
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._execute = cursor.execute
-        self._behind = dict(self._execute(SQL["behind_pairs"]).fetchall())
-        self._funcs: dict[int, str] = {}
-        """Of the jobs that were put last."""
-        self.large_bytes = 0
-        """Of workloads that were put apart, ever."""
-        self._execute(SQL["look"]).fetchone()
-        self.counts = Counts(cursor)
-        self.endings = Endings(cursor)
-        self.reads = Reads(cursor, self._behind, self.counts, self.endings)
-        self.dead = Dead(cursor, self.counts, self.reads)
-        self.members = Members(cursor, self.counts, self._funcs, self.reads, self._put)
-        self.lines = Lines(cursor, self.counts, self._funcs, self.reads)
-        self._bulks = Bulks(cursor, self._behind, self._funcs, self.counts, self.endings)
 
     def apply(self, asked: list[Op[Any]]) -> list[Any]:
         """Carry out each op, in order; of many equal ones in a row, some at a time. The answer of each."""
@@ -120,75 +99,9 @@ class Tables:
         self._insert(job, State.BEHIND)
         return ops.PutResult("queued_behind", job.id, behind_id)
 
-    def _goes(self, job_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None) -> None:
-        """The record does, otherwise than by the end of a run. If the job was not dead, it has ended so."""
-        self.endings.keep_of(job_id, ending, at_ms, reason)
-        self.members.goes(job_id, ending, at_ms)
-        self._execute(SQL["delete"], (job_id,))
-
-    def _look_at(
-        self, op: ops.Remove | ops.Cancel | ops.Move
-    ) -> tuple[int, int, int | None] | Literal["absent", "changed"]:
-        """The front's id and state and the id of the job behind it, if what the op means is one of them."""
-        row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
-        if row is None:
-            return "absent"
-        front_id, state, _, _ = row
-        behind_id = self._behind.get(front_id)
-        if op.id not in (None, front_id, behind_id):
-            return "changed"
-        if op.state not in (None, state if op.id in (None, front_id) else State.BEHIND):
-            return "changed"
-        return front_id, state, behind_id
-
-    def _remove(self, op: ops.Remove) -> ops.RemoveResult:
-        found = self._look_at(op)
-        if isinstance(found, str):
-            return ops.RemoveResult(found)
-        front_id, state, behind_id = found
-        gone: list[int] = []
-        if behind_id is not None and op.id != front_id:
-            gone.append(self._take_behind(op.func, front_id, "removed", op.at_ms))
-        if op.id == behind_id and op.id is not None:
-            return ops.RemoveResult("removed", tuple(gone))
-        gone.append(front_id)
-        self._goes(front_id, "removed", op.at_ms)
-        if front_id in self._behind:
-            return ops.RemoveResult("removed", tuple(gone), self._promote(front_id, op.at_ms))
-        self._funcs.pop(front_id, None)
-        self._count_gone(op.func, state, front_id)
-        return ops.RemoveResult("removed", tuple(gone))
-
-    def _take_behind(
-        self, func: str, front_id: int, ending: ops.EndingWord, at_ms: int, reason: str | None = None
-    ) -> int:
-        behind_id: int = self._behind.pop(front_id)
-        self._goes(behind_id, ending, at_ms, reason)
-        self.counts.change(func, live=-1, behind=-1)
-        return behind_id
-
     def _shift(self, op: ops.Shift) -> None:
         self._execute(SQL["shift"], (op.by_ms,))
         self._execute(SQL["shift_lines"], (op.by_ms,))
-
-    def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
-        found = self._look_at(op)
-        if isinstance(found, str):
-            return ops.CancelResult(found)
-        front_id, state, behind_id = found
-        if state == State.DEAD:
-            return ops.CancelResult("not_live")
-        gone: list[int] = []
-        if behind_id is not None and op.id != front_id:
-            gone.append(self._take_behind(op.func, front_id, "cancelled", op.at_ms, op.reason or None))
-        if op.id is not None and op.id == behind_id:
-            return ops.CancelResult("cancelled", tuple(gone))
-        if state == State.RUNNING:
-            self._execute(SQL["cancel"], (op.reason, front_id))
-            return ops.CancelResult("asked", tuple(gone), front_id)
-        self._goes(front_id, "cancelled", op.at_ms, op.reason or None)
-        self._count_gone(op.func, state, front_id)
-        return ops.CancelResult("cancelled", (*gone, front_id))
 
     def _move(self, op: ops.Move) -> ops.MoveResult:
         found = self._look_at(op)
@@ -232,11 +145,6 @@ class Tables:
             return func, State.RUNNING
         row = self._execute(SQL["func_and_state"], (job_id,)).fetchone()
         return ("", State.RUNNING) if row is None else (row[0], row[1])
-
-    def _count_gone(self, func: str, state: int, job_id: int) -> None:
-        self.counts.change(func, live=-(state != State.DEAD), dead=-(state == State.DEAD))
-        if state == State.PARKED:
-            self.lines.leave(func, job_id)
 
     def _release(self, op: ops.Release) -> ops.Ended:
         end, past = op.end, op.history
@@ -290,22 +198,23 @@ class Tables:
             return ops.Ended(False)
         return self._ended(end, ending, self._promote(end.id, end.at_ms))
 
-    def _promote(self, ended_id: int, at_ms: int) -> Job:
-        behind_id = self._behind.pop(ended_id)
-        self._execute(SQL["delete"], (ended_id,))
-        self._execute(SQL["promote"], {"at": at_ms, "id": behind_id})
-        promoted = self.reads.load(behind_id)
-        assert promoted is not None
-        self.counts.change(promoted.func, live=-1, behind=-1, parked=promoted.state is State.PARKED)
-        return promoted
-
     def _boot(self, op: ops.Boot) -> ops.BootResult:
         self._execute(SQL["boot"])
         boot, next_id = self._execute(SQL["daemon"]).fetchone()
         running = self._execute(SQL["running"]).fetchall()
-        return ops.BootResult(
-            boot, next_id, [job_of(row) for row in running], *self.lines.all(), self.members.groups > 0
-        )
+        settings = self.lines.all()
+        jobs, has_groups = [job_of(row) for row in running], self.members.groups > 0
+        (expires_at_ms,) = self._execute(SQL["first_expiry"]).fetchone()
+        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, self.lines.schedules(), expires_at_ms)
+
+    def _fire(self, op: order.Fire) -> ops.PutResult | None:
+        if op.unless_live is not None and self._execute(SQL["is_live"], (op.unless_live,)).fetchone() is not None:
+            self.lines.set_schedule(op.name, op.schedule)
+            return None
+        put = self._put(op.put)
+        is_put = put.id == op.put.job.id
+        self.lines.set_schedule(op.name, replace(op.schedule, last_id=put.id) if is_put else op.schedule)
+        return put
 
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
@@ -331,6 +240,9 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     order.Left: lambda tables, op: tables.lines.left(op),
     order.LineLengths: lambda tables, op: tables.lines.lengths(op),
     order.PutGroup: lambda tables, op: tables.members.put_group(op),
+    order.SetSchedule: lambda tables, op: tables.lines.set_schedule(op.name, op.schedule),
+    order.Fire: Tables._fire,
+    order.Expire: Tables._expire,
     order.Freed: lambda tables, op: tables.members.freed(),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,

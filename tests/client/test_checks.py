@@ -72,6 +72,13 @@ HOPELESS: list[tuple[Any, str]] = [
     (wrong("g", "n", retry=Retry(delay_ms=1.0)), "retry.delay_ms is an integer"),  # type: ignore[arg-type]
     (wrong("g", "n", retry=Retry(cap_ms=-1)), "retry.cap_ms is an integer from 0"),
     (wrong("g", "n", retry=Retry(jitter_percent=101)), "retry.jitter_percent is an integer from 0 to 100"),
+    (wrong("g", "n", join_group=1), r"outcome.submit\[0\].join_group is a boolean, not int"),
+    (Done(then=NewJob("g", "")), "outcome.then.name is empty"),
+    (Failed("x", then={"func": "g", "name": "n"}), "then takes a NewJob"),  # type: ignore[arg-type]
+    (
+        Later(submit=[NewJob("g", "a"), NewJob("g", "n")], then=NewJob("g", "n")),
+        r"outcome.submit\[1\] has the name of the group's own job, `then`",
+    ),
 ]
 
 
@@ -100,14 +107,15 @@ LOCKS = st.none() | st.dictionaries(st.just("k") | TEXTS, st.just(1) | NUMBERS, 
 JOBS = st.builds(
     NewJob, func=st.just("g") | TEXTS, name=st.just("n") | TEXTS, workload=DATA, headers=HEADERS, locks=LOCKS,
     due_at_ms=NUMBERS, priority=NUMBERS, lease_ms=NUMBERS, retry=RETRIES,
-    existing=st.sampled_from(["replace", "keep", "never", None]),
+    existing=st.sampled_from(["replace", "keep", "never", None]), join_group=st.sampled_from([False, True, None, 0, 1]),
 ) | st.builds(NewJob, func=st.just("g"), name=st.just("n"), delay_ms=NUMBERS)  # fmt: skip
 SUBMIT = st.lists(JOBS, max_size=2)
+THEN = st.none() | JOBS
 OUTCOMES = (
     DATA
-    | st.builds(Done, data=DATA, submit=SUBMIT)
-    | st.builds(Failed, reason=TEXTS, final=st.booleans() | NUMBERS, delay_ms=NUMBERS, submit=SUBMIT)
-    | st.builds(Later, delay_ms=NUMBERS, submit=SUBMIT, locks=LOCKS)
+    | st.builds(Done, data=DATA, submit=SUBMIT, then=THEN)
+    | st.builds(Failed, reason=TEXTS, final=st.booleans() | NUMBERS, delay_ms=NUMBERS, submit=SUBMIT, then=THEN)
+    | st.builds(Later, delay_ms=NUMBERS, submit=SUBMIT, locks=LOCKS, then=THEN)
 )
 
 

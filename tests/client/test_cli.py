@@ -142,10 +142,11 @@ def test_submit_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
 
 
 def test_every_field_of_a_job_and_of_its_retry_rule_has_an_option() -> None:
+    follows_on = {"join_group"}
     fields = {each.name for each in dataclasses.fields(NewJob) if each.init} - {"retry"}
     rule = {f"retry_{each.name}" for each in dataclasses.fields(Retry)}
     parameters = {str(parameter.name) for parameter in cli.commands["submit"].params}
-    assert parameters == fields | rule | {"as_json"}
+    assert parameters == fields - follows_on | rule | {"as_json"}
     page = (Path(__file__).parents[2] / "protocol.md").read_text().split("\n### submit\n")[1]
     for header, known in (
         ("key", fields | {"retry"}),
@@ -190,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_named(scripted: ScriptedDaemon, run: Run,
     assert not scripted.asked
 
 
-NOBODY = {"worker": None, "last": None}
+NOBODY = {"worker": None, "last": None, "group": None}
 
 
 def test_get(scripted: ScriptedDaemon, run: Run) -> None:
@@ -538,6 +539,7 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["list", "--where", "func="],
         ["list", "--where", "func=f", "--where", "func=g"],
         ["list", "--where", "due_from=tomorrow"],
+        ["list", "--where", "group_id=all"],
         ["remove", "f"],
         ["cancel", "f", "a", "b", "--id", "1"],
         ["move", "f", "n"],

@@ -11,7 +11,19 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import periodic_client
-from periodic_client import CannotConnect, Client, ConnectionLost, Invalid, Look, NewJob, Rate, Submitted, TimedOut
+from periodic_client import (
+    CannotConnect,
+    Client,
+    ConnectionLost,
+    Full,
+    Invalid,
+    Look,
+    NewJob,
+    Rate,
+    Submitted,
+    SubmittedGroup,
+    TimedOut,
+)
 from periodic_client.wire import Busy, Request, TooLarge
 from tests.client.call import Call
 from tests.client.peer import Daemon, Peer
@@ -33,6 +45,20 @@ CREATED = {"result": "created", "id": 1}
             [Submitted("created", 1), Submitted("refused", 2)],
         ),
         (lambda c: c.submit_batch([]), "submit_batch", [[]], {"results": [], "ids": []}, []),
+        (
+            lambda c: c.submit_group(NewJob("g", "n"), [JOB, JOB]),
+            "submit_group",
+            [{"then": {"func": "g", "name": "n"}, "jobs": [JOB_WIRE, JOB_WIRE], "sealed": True}],
+            {"result": "created", "id": 1, "results": ["created", "refused"], "ids": [2, 3]},
+            SubmittedGroup("created", 1, [Submitted("created", 2), Submitted("refused", 3)]),
+        ),
+        (
+            lambda c: c.submit_group(JOB, sealed=False),
+            "submit_group",
+            [{"then": JOB_WIRE, "jobs": [], "sealed": False}],
+            {"result": "added", "id": 1, "results": [], "ids": []},
+            SubmittedGroup("added", 1, []),
+        ),
         (lambda c: c.remove("f", "n"), "remove", ["f", "n", {"id": None}], {"result": "removed"}, "removed"),
         (lambda c: c.remove("f", "n", id=7), "remove", ["f", "n", {"id": 7}], {"result": "changed"}, "changed"),
         (lambda c: c.requeue("f", "n"), "requeue", ["f", "n", {"id": None}], {"result": "not_dead"}, "not_dead"),
@@ -93,6 +119,13 @@ CREATED = {"result": "created", "id": 1}
             Look(None, None, {"ending": "done", "data": b"r"}),
         ),
         (
+            lambda c: c.look("f", "n"),
+            "get",
+            ["f", "n", {"id": None, "workload": False}],
+            {"result": "found", "job": {"state": "parked"}, "worker": None, "last": None, "group": {"open": 2}},
+            Look({"state": "parked"}, None, None, {"open": 2}),
+        ),
+        (
             lambda c: anext(c.workers("f")),
             "workers",
             [{"func": "f", "after": None, "limit": 1000}],
@@ -120,6 +153,13 @@ CREATED = {"result": "created", "id": 1}
             [{"func": "f", "state": "dead", "after": "7:a", "limit": 5}],
             {"jobs": [{"id": 8}], "next": "8:b"},
             ([{"id": 8}], "8:b"),
+        ),
+        (
+            lambda c: c.list_page(group_id=7),
+            "list",
+            [{"func": None, "state": None, "after": None, "limit": 100, "group_id": 7}],
+            {"jobs": [{"id": 8}], "next": None},
+            ([{"id": 8}], None),
         ),
         (lambda c: c.status(), "status", [{"prefix": None, "after": None, "limit": None}], {"boot": 1}, {"boot": 1}),
         (
@@ -342,6 +382,17 @@ async def test_a_batch_has_a_limit() -> None:
     async with Client() as client:
         with pytest.raises(ValueError, match=r"1001 jobs.*submit_many"):
             await client.submit_batch([JOB] * 1001)
+        with pytest.raises(ValueError, match=r"1001 jobs.*sealed=False"):
+            await client.submit_group(JOB, [JOB] * 1001)
+
+
+async def test_a_group_that_is_full_is_refused_as_a_whole(daemon: Daemon, nursery: trio.Nursery) -> None:
+    async with Client(open_stream=daemon.open_stream) as client:
+        asked = Call(nursery, client.submit_group(NewJob("g", "n"), [JOB]))
+        peer = await daemon.accept()
+        await peer.refuse(await peer.expect("submit_group"), "FULL: a function of the group has too many")
+        with pytest.raises(Full, match="a function of the group"):
+            await asked.result()
 
 
 # -- connections -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def test_a_job_says_all_that_is_not_default() -> None:
     headers = MappingProxyType({"content-type": "image/jpeg"})
     job = NewJob(
         "f", "n", b"w", headers=headers, locks=MappingProxyType({"k": 2}), due_at_ms=0, priority=-1, lease_ms=1000,
-        retry=retry, existing="keep_live",
+        retry=retry, existing="keep_live", join_group=True,
     )  # fmt: skip
     assert job.to_wire() == {
         "func": "f",
@@ -33,6 +33,7 @@ def test_a_job_says_all_that_is_not_default() -> None:
         "lease_ms": 1000,
         "retry": {"limit": 3, "backoff": "quadratic", "delay_ms": 1, "cap_ms": 2, "jitter_percent": 50},
         "existing": "keep_live",
+        "join_group": True,
     }
     assert "jitter_percent" not in NewJob("f", "n", retry=Retry()).to_wire()["retry"], "left to the daemon"
     next(Decoder().feed(encode_request(1, "submit", [job.to_wire()])))
@@ -70,6 +71,9 @@ JOB_WIRE = {"func": "g", "name": "m"}
         (Later(locks={"k": 2}), {"outcome": "later", "locks": {"k": 2}}),
         (Later(locks={}), {"outcome": "later", "locks": {}}),
         (Later(5, [JOB]), {"outcome": "later", "delay_ms": 5, "submit": [JOB_WIRE]}),
+        (Done(submit=[JOB], then=JOB), {"outcome": "done", "submit": [JOB_WIRE], "then": JOB_WIRE}),
+        (Failed("why", then=JOB), {"outcome": "failed", "reason": "why", "then": JOB_WIRE}),
+        (Later(then=JOB), {"outcome": "later", "then": JOB_WIRE}),
     ],
 )
 def test_outcomes(returned: object, wire: object) -> None:

@@ -13,8 +13,10 @@ from periodic_client import (
     CannotConnect,
     Client,
     Extended,
+    Group,
     JobCancelled,
     JobDead,
+    JobExpired,
     JobRefused,
     JobRemoved,
     JobReplaced,
@@ -93,7 +95,8 @@ async def test_a_job_without_result_ms_has_its_result_kept_for_ten_minutes(
         ({"ending": "removed"}, JobRemoved, "f n was removed"),
         ({"ending": "replaced"}, JobReplaced, "f n was replaced by a newer job of its name"),
         ({"ending": "cancelled", "reason": "why"}, JobCancelled, "f n was cancelled: why"),
-        ({"ending": "expired"}, NotDone, "f n ended otherwise than done"),
+        ({"ending": "expired", "reason": None}, JobExpired, "f n expired"),
+        ({"ending": "of a later version"}, NotDone, "f n ended otherwise than done"),
         ({"data": None, "data_bytes": 70_000}, ResultLost, "f n is not there, and no result of it is kept"),
     ],
 )
@@ -436,6 +439,10 @@ async def test_take_finish_and_extend(daemon: Daemon, client: Client, nursery: t
     options = {"funcs": ["f", "g"], "max": 3, "wait_ms": 500, "lease_ms": 2000}
     await peer.serve("take", {"jobs": [TAKEN | {"a_later_version": "knows more"}]}, options)
     assert await taken.result() == [TakenJob(**TAKEN)]
+    assert TakenJob(**TAKEN).group is None
+    told = {"group-members": "4", "group-done": "3", "group-dead": "1", "group-removed": "0", "group-cancelled": "0"}
+    told["group-expired"] = "0"
+    assert TakenJob(**TAKEN | {"headers": told}).group == Group(4, done=3, dead=1, removed=0, cancelled=0, expired=0)
     extended = Call(nursery, client.extend("h", 5000))
     await peer.serve("extend", EXTENDED | {"cancelled": True}, "h", {"lease_ms": 5000})
     assert await extended.result() == Extended(600_000, cancelled=True)

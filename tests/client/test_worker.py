@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from periodic_client import Done, Failed, GiveUp, Invalid, Job, Later, LeaseLost, NewJob, TimedOut, Worker
+from periodic_client import Done, Failed, GiveUp, Group, Invalid, Job, Later, LeaseLost, NewJob, TimedOut, Worker
 from periodic_client.reconnect import Backoff
 from periodic_client.reports import CONFIRM_BYTES, CONFIRM_REPORTS
 from periodic_client.runs import Function
@@ -226,6 +226,25 @@ async def test_a_job_without_headers(daemon: Daemon) -> None:
     async with running(worker, daemon, ("f", 1)) as peer:
         await peer.run_job(headers=None)
     assert seen[0].headers == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "group"),
+    [
+        ({}, None),
+        (dict.fromkeys((f"group-{field}" for field in Group._fields[1:]), "0"), None),
+        (dict.fromkeys((f"group-{field}" for field in Group._fields), "many"), None),
+        ({f"group-{field}": str(at) for at, field in enumerate(Group._fields)}, Group(0, 1, 2, 3, 4, 5)),
+    ],
+)
+async def test_the_job_of_a_group(daemon: Daemon, headers: dict[str, str], group: Group | None) -> None:
+    """Anybody may submit such headers, so they may be anything."""
+    seen: list[Job] = []
+    worker = new_worker(daemon)
+    add(worker, "inline", seen.append)
+    async with running(worker, daemon, ("f", 1)) as peer:
+        await peer.run_job(headers=headers)
+    assert seen[0].group == group
 
 
 async def test_an_unknown_function_is_left_to_others(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from periodic_client.wire.limits import LEASE_MS
 from tests.core.script import Daemon, Peer, Run, worker
 
 LEASE = LEASE_MS[0]
-NONE = {"done": 0, "dead": 0, "removed": 0, "cancelled": 0}
+NONE = {"done": 0, "dead": 0, "removed": 0, "cancelled": 0, "expired": 0}
 
 
 def grouped(daemon: Daemon, names: str, then: str = "then", **group: Any) -> dict[str, Any]:

@@ -9,6 +9,6 @@ from rig.daemon import Daemon
 Ended: TypeAlias = "subprocess.CompletedProcess[str]"
 
 
-def periodic(daemon: Daemon, *arguments: str) -> Ended:
+def periodic(daemon: Daemon, *arguments: str, stdin: str = "") -> Ended:
     command = [sys.executable, "-m", "periodic_client", "--url", daemon.url, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, capture_output=True, text=True, input=stdin)

@@ -420,7 +420,7 @@ def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> Non
     """What stands before the colon has neither blank nor colon."""
     keys = (
         "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, locks, result_ms,"
-        " existing, join_group"
+        " expires_at_ms, existing, join_group"
     )
     for key in ("a b", "a: b", "ä", "x\n"):
         said = refusal("submit", JOB | {key: 1})
@@ -595,8 +595,8 @@ def test_options_are_what_the_scheduler_is_given() -> None:
     assert check["remove_matching"](query, {"after": "jff.1ff-a", "dry_run": True})[0] == Listing(
         "f", State.DEAD, "p", 1, 2, "r", 0x1FF, Place(255, "a"), 100, True
     )
-    assert check["status"]() == (requests.FunctionsQuery("", "", 100),)
-    assert check["status"]({"prefix": "p", "after": "q", "limit": 3}) == (requests.FunctionsQuery("p", "q", 3),)
+    assert check["status"]() == (requests.NamesQuery("", "", 100),)
+    assert check["status"]({"prefix": "p", "after": "q", "limit": 3}) == (requests.NamesQuery("p", "q", 3),)
     assert check["subscribe"]("f") == check["subscribe"]("f", {}) == ("f", 1)
     assert check["subscribe"]("f", {"limit": 9}) == ("f", 9)
     assert check["extend"]("h") == ("h", None, False)

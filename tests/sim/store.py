@@ -4,12 +4,13 @@
 ``commit``: before anything reached the disk, or after everything did, which are the two cases that differ.
 """
 
-import copy
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from periodicd.function import Function
 from periodicd.job import Job
 from periodicd.lock import Lock
+from periodicd.schedule import Schedule
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Kept, Op, Read
@@ -31,6 +32,7 @@ class Image(NamedTuple):
     """What is set of them: values too."""
     locks: dict[str, Lock]
     groups: dict[int, ops.Group]
+    schedules: dict[str, Schedule]
     boot: int
     next_id: int
 
@@ -47,8 +49,14 @@ class FaultyStore(MemoryStore):
         """What would be found after a crash now. Replaced as a whole by each commit."""
 
     def _image(self) -> "Image":
-        jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
-        beside = self._endings.copy(), self._functions.copy(), self._locks.copy(), self._groups.copy()
+        jobs = {job_id: replace(job) for job_id, job in self._jobs.items()}
+        beside = (
+            self._endings.copy(),
+            self._functions.copy(),
+            self._locks.copy(),
+            self._groups.copy(),
+            self._schedules.copy(),
+        )
         return Image(jobs, *beside, self._boot, self._next_id)
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
@@ -77,12 +85,13 @@ class FaultyStore(MemoryStore):
 
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
-        jobs, endings, functions, locks, groups, self._boot, self._next_id = self.disk
-        self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
+        jobs, endings, functions, locks, groups, schedules, self._boot, self._next_id = self.disk
+        self._jobs = {job_id: replace(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
         self._functions = functions.copy()
         self._locks = locks.copy()
         self._groups = groups.copy()
+        self._schedules = schedules.copy()
         self._freed = []
         self.fault = None
         self._refused = set()

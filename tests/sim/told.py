@@ -26,7 +26,7 @@ class Told:
         self._done: set[int] = set()
         """Jobs whose ``finish`` with done was answered."""
         self._now = Now(0, 0)
-        self._seen = Image({}, {}, {}, {}, {}, 0, 0)
+        self._seen = Image({}, {}, {}, {}, {}, {}, 0, 0)
         """The disk when it was last looked at."""
         self._was_cut_off = False
         """Since then a step may have reached the disk of which nobody heard."""

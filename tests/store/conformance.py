@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.job import Error, Job, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
+from periodicd.schedule import Schedule
 from periodicd.store import Store, ops, order
 from periodicd.store.ops import Key, Op
 
@@ -762,7 +764,7 @@ class Conformance:
         assert (then.state, then.due_at_ms) == (State.WAITING, 100)
         assert then.headers == {
             "x": "y", "group-members": "5", "group-done": "1", "group-dead": "1", "group-removed": "2",
-            "group-cancelled": "1",
+            "group-cancelled": "1", "group-expired": "0",
         }  # fmt: skip
         assert self.count(store).parked == 0
 
@@ -863,3 +865,82 @@ class Conformance:
         assert not self.do(store, ops.Boot()).has_groups
         self.group(store, "a")
         assert self.do(store, ops.Boot()).has_groups
+
+    # -- schedules -----------------------------------------------------------------------------------------------------
+
+    SCHEDULE = Schedule(
+        Recurrence(cron="30 2 * * *", zone="Europe/Berlin", from_at_ms=5, until_at_ms=2**40),
+        {"func": "f", "workload": b"\x00\xff", "headers": {"a": "ä"}}, 7, "once", "queue", True, 2**41, 9,
+    )  # fmt: skip
+
+    def test_schedules_are_told_at_the_start(self, store: Store) -> None:
+        every = Schedule(Recurrence(every_ms=60_000), {"func": "g"})
+        self.do(store, order.SetSchedule("s", self.SCHEDULE), order.SetSchedule("t", every))
+        assert self.do(store, ops.Boot()).schedules == {"s": self.SCHEDULE, "t": every}
+        self.do(store, order.SetSchedule("s", None))
+        assert self.do(store, ops.Boot()).schedules == {"t": every}
+
+    def test_an_occurrence_is_put_with_its_schedule_s_row(self, store: Store) -> None:
+        schedule = msgspec.structs.replace(self.SCHEDULE, last_id=0)
+        fire = order.Fire("s", schedule, ops.Put(job(1, "s@1"), "keep"), None)
+        assert self.do(store, fire) == ops.PutResult("created", 1)
+        assert self.do(store, ops.Boot()).schedules == {"s": msgspec.structs.replace(schedule, last_id=1)}
+        again = order.Fire("s", msgspec.structs.replace(schedule, last_id=1), ops.Put(job(2, "s@1"), "keep"), None)
+        assert self.do(store, again) == ops.PutResult("kept", 1)
+        assert self.do(store, ops.Boot()).schedules["s"].last_id == 1
+
+    @pytest.mark.parametrize(
+        ("before", "is_live"),
+        [((), True), ((claim(9),), True), ((bury(9),), False), ((remove("last"),), False), ((delete(9),), False)],
+    )
+    def test_an_occurrence_is_left_out_while_the_last_one_is_live(
+        self, store: Store, before: tuple[Op[Any], ...], is_live: bool
+    ) -> None:
+        self.do(store, ops.Put(job(9, "last")), *before)
+        put = self.do(store, order.Fire("s", self.SCHEDULE, ops.Put(job(10, "s@1"), "keep"), 9))
+        assert put == (None if is_live else ops.PutResult("created", 10))
+        assert self.do(store, ops.Boot()).schedules["s"].last_id == (9 if is_live else 10)
+
+    # -- expiry --------------------------------------------------------------------------------------------------------
+
+    def expire(self, store: Store, at_ms: int, limit: int = 9) -> tuple[list[int], int | None]:
+        result: order.ExpireResult = self.do(store, order.Expire(at_ms, limit))
+        return [each.id for each in result.ended], result.next_at_ms
+
+    def test_what_has_not_begun_by_its_time_is_dead(self, store: Store) -> None:
+        for number, name in enumerate("abc", 1):
+            self.do(store, ops.Put(job(number, name, expires_at_ms=100 * number, result_ms=1_000)))
+        assert self.do(store, ops.Boot()).expires_at_ms == 100
+        assert self.expire(store, 99) == ([], 100)
+        assert self.expire(store, 200, 1) == ([1], 200)
+        assert self.expire(store, 200) == ([2], 300)
+        dead = self.fetch(store, 1)
+        assert (dead.state, dead.ended_at_ms, dead.reason) == (State.DEAD, 200, "it had not begun when it expired")
+        assert self.do(store, ops.FetchEnd(1)).ending == "expired"
+        assert self.count(store) == ops.FunctionCount(1, 0, 2, 100)
+        self.do(store, ops.Requeue("f", "a", 9, 400))
+        assert self.fetch(store, 9).expires_at_ms is None
+
+    def test_what_has_begun_does_not_expire(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, expires_at_ms=100)), claim(1))
+        assert self.expire(store, 500) == ([], None)
+        self.do(store, release(1))
+        assert self.expire(store, 500) == ([], None)
+
+    def test_what_is_behind_or_parked_expires_too(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1)), claim(1), ops.Put(job(2, expires_at_ms=100)))
+        self.parked(store, 3, "b", expires_at_ms=100)
+        assert self.expire(store, 100) == ([2, 3], None)
+        assert self.do(store, ops.Fetch(2)) is None
+        assert (self.heads(store), self.count(store)) == ([], ops.FunctionCount(1, 0, 1))
+        assert self.do(store, order.Left()) == ("k",)
+
+    def test_a_member_or_a_group_that_expires_has_ended(self, store: Store) -> None:
+        puts = (ops.Put(job(2, "a", expires_at_ms=100)), ops.Put(job(3, "b")))
+        self.do(store, order.PutGroup(ops.Put(job(1, "then", expires_at_ms=200)), puts, True))
+        assert self.expire(store, 100) == ([2], 200)
+        assert self.figures(store) == ops.Group(True, 2, 1, expired=1)
+        assert self.expire(store, 200) == ([1], None)
+        self.do(store, remove("b"))
+        assert self.freed(store) == []
+        assert self.fetch(store, 1).state is State.DEAD

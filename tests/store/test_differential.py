@@ -9,10 +9,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
 from periodicd.job import Error, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
+from periodicd.schedule import Schedule
 from periodicd.store import ops, order
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Key, Op
@@ -40,6 +42,7 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "dated": draw(st.booleans()),
         "result_ms": draw(st.sampled_from([0, 0, 20, 2**31])),
         "run_max_ms": draw(st.none() | st.integers(1_000, 2_000)),
+        "expires_at_ms": draw(st.none() | millis),
         "headers": draw(st.none() | st.just({"a": "ä"})),
         "locks": draw(st.none() | st.dictionaries(st.sampled_from("kl"), st.integers(1, 3), min_size=1)),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
@@ -66,6 +69,11 @@ functions = st.builds(
     st.none() | millis, st.none() | st.just(Retry(3, "fixed")), st.none() | counts, int64,
 )  # fmt: skip
 locks = st.builds(Lock, counts, st.none() | st.builds(Rate, counts, millis), int64)
+schedules = st.builds(
+    Schedule, st.builds(Recurrence, st.none() | millis, st.none() | st.just("* * * * *"), from_at_ms=millis),
+    st.just({"func": "f", "workload": b"w"}), counts, st.sampled_from(["skip", "once"]),
+    st.sampled_from(["skip", "queue"]), st.booleans(), millis, counts,
+)  # fmt: skip
 steps = st.lists(
     puts()
     | st.builds(
@@ -99,6 +107,9 @@ steps = st.lists(
     | st.builds(lambda: order.Left())
     | st.builds(order.PutGroup, puts(), st.lists(puts(), max_size=3).map(tuple), st.booleans())
     | st.builds(lambda: order.Freed())
+    | st.builds(order.Expire, millis, st.integers(1, 3))
+    | st.builds(order.SetSchedule, st.sampled_from("st"), st.none() | schedules)
+    | st.builds(order.Fire, st.sampled_from("st"), schedules, puts(), st.none() | ids)
     | st.builds(order.LineLengths, st.lists(st.sampled_from("kl")).map(tuple), st.integers(1, 3))
     | st.builds(order.SetFunction, st.sampled_from(FUNCS), st.none() | functions)
     | st.builds(
@@ -132,8 +143,8 @@ def others(puts: tuple[ops.Put, ...], then: ops.Put | None) -> tuple[ops.Put, ..
 
 def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[Any]], int]:
     """Ids grow and are never used twice, and only what runs, waits or is dead ends."""
-    if isinstance(op, ops.Put):
-        return [op], numbered([op], next_id)
+    if isinstance(op, ops.Put | order.Fire):
+        return [op], numbered([op if isinstance(op, ops.Put) else op.put], next_id)
     if isinstance(op, order.PutGroup):
         jobs = others(op.jobs, op.then)
         return [order.PutGroup(op.then, jobs, op.sealed)], numbered([op.then, *jobs], next_id)
