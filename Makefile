@@ -48,7 +48,7 @@ wheels: $(VENV)/ready  ## dist/: a pure wheel, and one with the compiled core fo
 	for python in $(or $(PYTHONS),$(PYTHON)); do \
 		rm -rf build && $$python -m venv build/venv && build/venv/bin/pip install -q '.[compile]' && \
 		PERIODICD_COMPILE=1 build/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . || exit 1; \
-	done
+	done; rm -rf build
 
 demo: setup  ## photographs through the whole chain; SERVE=1 keeps its page up; BUCKET=oss: a server that checks as OSS does
 	$(BIN)/python -m demo $(if $(BUCKET),--bucket $(BUCKET)) $(if $(SERVE),--serve)

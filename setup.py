@@ -18,6 +18,7 @@ The pages named here are in the source distribution: `pip download --no-deps --n
 """
 CORE = [
     *sorted(map(str, Path("periodicd/scheduler").glob("*.py"))),
+    "periodicd/job.py",
     "periodicd/engine.py",
     "periodicd/protocol/order.py",
     "periodicd/protocol/requests.py",

@@ -53,7 +53,7 @@ class Statements:
     def commit(self, rows: Sequence[Row], ended: Sequence[int]) -> None:
         """One transaction: these jobs are put, those are done. Then what the store does to its file now and then."""
         self._execute("BEGIN IMMEDIATE")
-        self._in_bulks(bulk._INSERT_MANY, SQL["insert"], rows)
+        self._in_bulks(bulk._INSERT_PLAIN, SQL["insert_plain"], rows)
         self._in_bulks(bulk._DELETE_ANY, SQL["delete_run"], [[job_id] for job_id in ended], [None])
         self._db.commit()
         self._weight += len(rows) + len(ended) + 1
@@ -75,7 +75,7 @@ def rows_of(first: int, jobs: int) -> list[Row]:
     """As the store would write them."""
     now_ms = time.time_ns() // 1_000_000
     made = (Job(number, "bench", str(number), now_ms, now_ms, stamp(0)) for number in range(first, first + jobs))
-    return [row_of(job, State.WAITING) for job in made]
+    return [row_of(job, State.WAITING, True) for job in made]
 
 
 def cpu_us(folder: Path, jobs: int, per_commit: int) -> float:

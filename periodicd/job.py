@@ -1,13 +1,12 @@
 """What a job is: the record that every store keeps. Values only; who may change them is the scheduler's business.
 
-The store's columns are these fields, in this order. CONTRIBUTING.md says what else a new field touches; the conformance
+The store's columns are its fields, in their order. CONTRIBUTING.md says what else a new field touches; the conformance
 suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
+from dataclasses import dataclass, fields
 from typing import NamedTuple
-
-from msgspec import Struct
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -56,63 +55,88 @@ class Error(NamedTuple):
     text: str
 
 
-class Job(Struct):
+@dataclass(slots=True, init=False)
+class Job:
+    """Its ``__init__`` is written, since only then it is compiled, and the fields are read without the interpreter."""
+
     id: int
     """Grows with every submit and is never used again, not even after a crash."""
     func: str
     name: str
     due_at_ms: int
     submitted_at_ms: int
-    workload: bytes | None = b""
+    workload: bytes | None
     """None: it stayed on disk, being large."""
-    workload_bytes: int = 0
-    priority: int = 0
-    lease_ms: int = 600_000
-    retry: Retry = DEFAULT
-    headers: dict[str, str] | None = None
+    workload_bytes: int
+    priority: int
+    lease_ms: int
+    retry: Retry
+    headers: dict[str, str] | None
     """None: there are none."""
-    dated: bool = False
+    dated: bool
     """Waits for a point in time that its user gave. Otherwise for the end of a wait, which a clock that is stepped back
     does not prolong."""
-    result_ms: int = 0
+    result_ms: int
     """How long its ending is remembered."""
-    run_max_ms: int | None = None
+    run_max_ms: int | None
     """How long a run may take at the most, whatever its lease."""
-    locks: dict[str, int] | None = None
+    locks: dict[str, int] | None
     """What it takes of each while it runs. None: there are none."""
-    group_id: int | None = None
+    group_id: int | None
     """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
-    expires_at_ms: int | None = None
+    expires_at_ms: int | None
     """Not begun by then for the first time, it ends. None: it waits for ever."""
-    state: State = State.WAITING
+    state: State
     # From here on what its runs do to it.
-    attempt: int = 0
+    attempt: int
     """Runs given out."""
-    failures: int = 0
+    failures: int
     """Runs that failed or whose lease ran out."""
-    crashes: int = 0
+    crashes: int
     """Runs whose connection was lost without goodbye while this job was alone there, or under suspicion."""
-    suspect: bool = False
+    suspect: bool
     """Was running when a connection was lost with several jobs on it."""
-    reason: str | None = None
+    reason: str | None
     """Of the last failure."""
-    ended_at_ms: int | None = None
+    ended_at_ms: int | None
     """When it died."""
-    handle: str | None = None
+    handle: str | None
     """Of the latest run given out. Kept when the run was lost, so that its late report can still be accepted, and not
     when its worker reported."""
-    lease_until_at_ms: int | None = None
+    lease_until_at_ms: int | None
     """While running: when the lease ends, by the wall clock."""
-    restarts: int = 0
+    restarts: int
     """Runs that were cut off by a restart of the daemon."""
-    errors: tuple["Error", ...] = ()
+    errors: tuple[Error, ...]
     """The last of them, oldest first."""
-    started_at_ms: int | None = None
+    started_at_ms: int | None
     """When its latest run began, by the wall clock."""
-    taken_ms: int = 0
+    taken_ms: int
     """That run was taken for so long, and is no connection's. 0: it was not."""
-    cancelled: str | None = None
+    cancelled: str | None
     """Why it is to end with that run, unless the run is done. None: nobody asked for that."""
+
+    def __init__(
+        self, id: int, func: str, name: str, due_at_ms: int, submitted_at_ms: int,  # noqa: A002 - the field's name
+        workload: bytes | None = b"", workload_bytes: int = 0, priority: int = 0, lease_ms: int = 600_000,
+        retry: Retry = DEFAULT, headers: dict[str, str] | None = None, dated: bool = False, result_ms: int = 0,
+        run_max_ms: int | None = None, locks: dict[str, int] | None = None, group_id: int | None = None,
+        expires_at_ms: int | None = None, state: State = State.WAITING, attempt: int = 0, failures: int = 0,
+        crashes: int = 0, suspect: bool = False, reason: str | None = None, ended_at_ms: int | None = None,
+        handle: str | None = None, lease_until_at_ms: int | None = None, restarts: int = 0,
+        errors: tuple[Error, ...] = (), started_at_ms: int | None = None, taken_ms: int = 0,
+        cancelled: str | None = None,
+    ) -> None:  # fmt: skip
+        self.id, self.func, self.name = id, func, name
+        self.due_at_ms, self.submitted_at_ms, self.dated = due_at_ms, submitted_at_ms, dated
+        self.workload, self.workload_bytes, self.headers = workload, workload_bytes, headers
+        self.priority, self.lease_ms, self.retry = priority, lease_ms, retry
+        self.result_ms, self.run_max_ms, self.locks = result_ms, run_max_ms, locks
+        self.group_id, self.expires_at_ms, self.state, self.attempt = group_id, expires_at_ms, state, attempt
+        self.failures, self.crashes, self.suspect, self.reason = failures, crashes, suspect, reason
+        self.ended_at_ms, self.handle, self.lease_until_at_ms = ended_at_ms, handle, lease_until_at_ms
+        self.restarts, self.errors, self.started_at_ms = restarts, errors, started_at_ms
+        self.taken_ms, self.cancelled = taken_ms, cancelled
 
     @property
     def key(self) -> tuple[str, str]:
@@ -126,6 +150,9 @@ class Job(Struct):
     def run(self) -> int | None:
         """The number of the run that ``handle`` stands for."""
         return run_of(self.handle) if self.handle is not None else None
+
+
+JOB_FIELDS = tuple(field.name for field in fields(Job))
 
 
 def run_of(handle: str) -> int:

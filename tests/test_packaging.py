@@ -2,6 +2,8 @@
 
 Such an environment holds the packages that the wheel asks for, and no other that is installed here. They are linked
 from this one, so nothing is downloaded.
+
+The wheel is as the tree: pure, or after ``make compiled`` compiled, from what that has built.
 """
 
 import os
@@ -24,6 +26,8 @@ from packaging.requirements import Requirement
 import periodicd
 
 ROOT = Path(__file__).parent.parent
+IS_COMPILED = periodicd.BUILD == "compiled"
+pytestmark = pytest.mark.timeout(300 if IS_COMPILED else 120)  # mypyc reads all of the core again
 SOURCES = (
     "pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md",
     "protocol.md", "docs", "examples", "periodicd", "periodic_client", "image_workers",
@@ -80,8 +84,10 @@ class Installed:
                 process.kill()
 
 
-def run(*command: str | Path, check: bool = True, **options: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, check=check, text=True, capture_output=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+def run(
+    *command: str | Path, check: bool = True, timeout: float = 60, **options: object
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, check=check, text=True, capture_output=True, timeout=timeout, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def environment(url: str = "") -> dict[str, str]:
@@ -94,7 +100,7 @@ def environment(url: str = "") -> dict[str, str]:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is built, since building leaves things behind."""
     source = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
+    for name in (*SOURCES, "build") if IS_COMPILED else SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     return source
@@ -103,7 +109,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source)
+    command = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source)
+    run(*command, env=os.environ | {"PERIODICD_COMPILE": f"{IS_COMPILED:d}"}, timeout=300)
     (built,) = folder.iterdir()
     return built
 
@@ -168,7 +175,7 @@ def test_what_a_user_begins_with_is_printed_by_the_commands(
         assert printed.returncode == 0, printed.stderr
         assert printed.stdout == (ROOT / file).read_text()
         version = installed.run(tmp_path, command, "--version")
-        build = ", pure" if command == "periodicd" else ""
+        build = f", {periodicd.BUILD}" if command == "periodicd" else ""
         assert version.stdout == f"{command}, version {periodicd.__version__}{build}\n", version.stderr
 
 

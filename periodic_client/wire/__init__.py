@@ -16,6 +16,7 @@ from periodic_client.wire.codec import (
     encode_notification,
     encode_request,
     encode_response,
+    shaped,
 )
 from periodic_client.wire.errors import (
     ERRORS,
@@ -66,4 +67,5 @@ __all__ = [
     "encode_request",
     "encode_response",
     "error_from_wire",
+    "shaped",
 ]

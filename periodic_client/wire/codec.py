@@ -60,6 +60,9 @@ class Notification(NamedTuple):
 
 Message = Request | Response | Notification
 
+shaped = tuple.__new__
+"""``shaped(Response, (msgid, error, result))``: as the class itself makes it, in a quarter of the time."""
+
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 
 
@@ -212,19 +215,22 @@ def _plain(data: bytes, values: int) -> tuple[list[Message], int]:
 
 def _shape(value: Any) -> Message:
     """The message that an unpacked value is; raises BadMessage if it is none."""
-    if type(value) is list and len(value) >= 3:
+    # A kind is an integer: False == 0 and 1.0 == 1, and neither is one.
+    if type(value) is list and len(value) >= 3 and type(value[0]) is int:
+        kind = value[0]
         if type(value[-2]) is bytes:
             # Libraries from before msgpack told text from bytes send a method as bytes.
             value[-2] = value[-2].decode("utf-8", "replace")
-        if len(value) == 4 and _is_type(value[0], 0):
+        if len(value) == 4 and kind == 0:
             _, msgid, method, params = value
             if type(msgid) is int and 0 <= msgid <= MSGID_MAX and type(method) is str and type(params) is list:
-                return Request(msgid, method, params)
-        elif len(value) == 4 and _is_type(value[0], 1):
+                return shaped(Request, (msgid, method, params))
+        elif len(value) == 4 and kind == 1:
             _, msgid, error, result = value
             if msgid is None or (type(msgid) is int and 0 <= msgid <= MSGID_MAX):
-                return Response(msgid, error if error is None or type(error) is str else _error_text(error), result)
-        elif len(value) == 3 and _is_type(value[0], 2):
+                text = error if error is None or type(error) is str else _error_text(error)
+                return shaped(Response, (msgid, text, result))
+        elif len(value) == 3 and kind == 2:
             _, method, params = value
             if type(method) is str and type(params) is list:
                 return Notification(method, params)
@@ -239,11 +245,6 @@ def _error_text(error: Any) -> str:
         return json.dumps(error)
     except (TypeError, ValueError, RecursionError):
         return "an error that is no text"
-
-
-def _is_type(value: Any, number: int) -> bool:
-    """True for the integer itself: False == 0 and 1.0 == 1, and neither is a message type."""
-    return type(value) is int and value == number
 
 
 # What follows the first byte of a value (https://github.com/msgpack/msgpack/blob/master/spec.md): first byte -> (format

@@ -1,7 +1,7 @@
 """What was counted and measured since the start, for ``status``. Numbers only; nothing is decided by them."""
 
-from collections import Counter, OrderedDict
-from typing import Literal
+from collections import OrderedDict
+from typing import Literal, get_args
 
 from periodicd.job import Job
 from periodicd.protocol.answers import LatenessAnswer
@@ -15,7 +15,7 @@ Counted = Literal["submitted", "started", "done", "failed", "later"]
 
 class Figures:
     def __init__(self) -> None:
-        self._counts: Counter[Counted] = Counter()
+        self._counts: dict[Counted, int] = dict.fromkeys(get_args(Counted), 0)
         self._lateness_ms: OrderedDict[str, Recent] = OrderedDict()
         self.commits_us = Recent()
 

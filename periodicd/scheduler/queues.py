@@ -10,13 +10,13 @@ and answered within one step, so nothing changes while it is on its way; a job t
 its claim not yet on disk) is left out of the page by the caller.
 """
 
-import heapq
 from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from periodicd.job import Job
+from periodicd.scheduler.ordered import Ordered
 from periodicd.store.ops import Key, Page, PageResult
 
 JOB_OVERHEAD_BYTES = 600
@@ -49,7 +49,7 @@ class Lane:
     """The remembered beginning of one lane."""
 
     def __init__(self, horizon: Key | None) -> None:
-        self._heap: list[tuple[int, int]] = []
+        self._order: Ordered[tuple[int, int]] = Ordered()
         """By due time and id. Entries whose job is gone or has another due time by now are leftovers."""
         self._jobs: dict[int, Job] = {}
         self.horizon = horizon
@@ -63,25 +63,23 @@ class Lane:
 
     def push(self, job: Job) -> None:
         self._jobs[job.id] = job
-        heapq.heappush(self._heap, (job.due_at_ms, job.id))
-        if len(self._heap) > 2 * len(self._jobs) + 64:
+        self._order.add((job.due_at_ms, job.id))
+        if len(self._order) > 2 * len(self._jobs) + 64:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self._heap = [(job.due_at_ms, job.id) for job in self._jobs.values()]
-        heapq.heapify(self._heap)
+        self._order.fill([(job.due_at_ms, job.id) for job in self._jobs.values()])
 
     def discard(self, job_id: int) -> None:
         self._jobs.pop(job_id, None)
 
     def head(self) -> Job | None:
-        heap = self._heap
-        while heap:
-            due_at_ms, job_id = heap[0]
+        while (first := self._order.first()) is not None:
+            due_at_ms, job_id = first
             job = self._jobs.get(job_id)
             if job is not None and job.due_at_ms == due_at_ms:
                 return job
-            heapq.heappop(heap)
+            self._order.drop_first()
         return None
 
     def jobs(self) -> Iterator[Job]:

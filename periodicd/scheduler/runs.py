@@ -11,7 +11,7 @@ the handle counts until the job is given out again.
 
 from collections.abc import Callable
 
-from periodic_client.wire import Request
+from periodic_client.wire import Request, shaped
 from periodicd.job import Job, State
 from periodicd.protocol import answers
 from periodicd.protocol.requests import Outcome
@@ -113,7 +113,7 @@ class Runs:
 
     def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
         job = run.job
-        request = Request(msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)])
+        request = shaped(Request, (msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)]))
         if job.workload is not None:
             self._step.send(peer, request)
             return

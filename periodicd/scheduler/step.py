@@ -8,7 +8,7 @@ with.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from periodic_client.wire import ClosingError, Message, Notification, PeriodicError, Response
+from periodic_client.wire import ClosingError, Message, Notification, PeriodicError, Response, shaped
 from periodicd.clock import Now
 from periodicd.protocol.answers import NOTHING
 from periodicd.scheduler.events import Event, Missed
@@ -79,7 +79,7 @@ class Step:
     def reply(self, peer: Peer, msgid: int, answer: Mapping[str, Any] = NOTHING) -> None:
         """The request is unanswered until this is said: a commit may take long, and no ping is to overtake it."""
         peer.unanswered.add(msgid)
-        self._messages.append((peer, Response(msgid, None, answer)))
+        self._messages.append((peer, shaped(Response, (msgid, None, answer))))
 
     def reply_last(self, peer: Peer, msgid: int) -> None:
         """After all else that the step says: what came before may still turn out not to count."""

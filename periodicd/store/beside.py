@@ -5,8 +5,9 @@ As memory.py: as plainly as it can be said.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from msgspec.structs import replace
+import msgspec
 
 from periodicd.function import Function
 from periodicd.job import EXPIRED, Job, State
@@ -50,7 +51,7 @@ class Beside:
             return None
         put = self._put_alone(op.put)
         if put.id == op.put.job.id:
-            self._schedules[op.name] = replace(op.schedule, last_id=put.id)
+            self._schedules[op.name] = msgspec.structs.replace(op.schedule, last_id=put.id)
         return put
 
     def _park(self, op: order.Park) -> None:

@@ -12,7 +12,7 @@ from periodicd.job import Job, State
 from periodicd.store import ops
 from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
-from periodicd.store.statements import INLINE_BYTES, NEW_VALUES, SQL, row_of
+from periodicd.store.statements import INLINE_BYTES, NEW_VALUES, PLAIN_VALUES, SQL, is_plain, row_of
 
 BULK = 32
 FUNCS_MAX = 20_000
@@ -21,6 +21,7 @@ PASSED_OVER = 20
 """So many bulks are not tried after one that failed: where jobs replace each other, the next would too."""
 
 _INSERT_MANY = SQL["insert"].replace(f"({NEW_VALUES})", ", ".join([f"({NEW_VALUES})"] * BULK))
+_INSERT_PLAIN = SQL["insert_plain"].replace(f"({PLAIN_VALUES})", ", ".join([f"({PLAIN_VALUES})"] * BULK))
 _MARKS = ", ".join(["?"] * BULK)
 _DELETE_ANY = SQL["delete_runs"].replace("{ids}", _MARKS)
 _DELETE_CLAIMED = SQL["delete_claimed_runs"].replace("{ids}", _MARKS).replace("{handles}", _MARKS)
@@ -54,13 +55,14 @@ class Bulks:
     def put(self, bulk: Sequence[ops.Put]) -> list[ops.PutResult] | None:
         """The answers to BULK ops, or None if they are to be carried out one by one."""
         row: list[Any] = []
+        are_plain = all(is_plain(op.job) for op in bulk)
         for op in bulk:
             if op.job.workload_bytes > INLINE_BYTES or op.queue_max is not None or op.job.group_id is not None:
                 return None
             if op.existing == "keep" and self._endings.count:
                 return None
-            row += row_of(op.job, State.WAITING)
-        if not self._try(_INSERT_MANY, row):
+            row += row_of(op.job, State.WAITING, are_plain)
+        if not self._try(_INSERT_PLAIN if are_plain else _INSERT_MANY, row):
             return None
         for op in bulk:
             remember(self._funcs, op.job)

@@ -71,7 +71,7 @@ class Leaving:
 
     def _look_at(
         self, op: ops.Remove | ops.Cancel | ops.Move
-    ) -> tuple[int, State, int | None] | Literal["absent", "changed"]:
+    ) -> tuple[int, int, int | None] | Literal["absent", "changed"]:
         """The front's id and state and the id of the job behind it, if what the op means is one of them."""
         row = self._execute(SQL["front"], (op.func, op.name)).fetchone()
         if row is None:

@@ -6,9 +6,8 @@ It keeps nothing after the process. The simulation runs on it, and crashes it in
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-
-from msgspec.structs import replace
 
 from periodicd.job import Job, State
 from periodicd.store import ops, order

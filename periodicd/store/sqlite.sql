@@ -1,10 +1,15 @@
 -- All statements of the SQLite store: a name, and in a sentence what it is for. States are those of periodicd.job.State:
 -- 0 waiting, 1 running, 2 dead, 3 behind, 4 parked. {columns} are the fields of periodicd.job.Job, in their order; {new_columns}
--- those that a submit decides.
+-- those that a submit decides, {plain_columns} without those that few submits say.
 
 -- insert: A new job, unless there is one of its identity.
 INSERT INTO jobs ({new_columns})
 VALUES ({new_values})
+ON CONFLICT DO NOTHING;
+
+-- insert_plain: The same of a job that has nothing that few have.
+INSERT INTO jobs ({plain_columns})
+VALUES ({plain_values})
 ON CONFLICT DO NOTHING;
 
 -- insert_workload: The workload of a job, where it is large.

@@ -6,6 +6,7 @@ row of a Job, ``job_of`` a Job of a row. Both know the fields that SQLite has no
 
 import json
 import re
+import sqlite3
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any
@@ -16,22 +17,36 @@ from msgspec.structs import astuple
 from periodicd import retry
 from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
-from periodicd.job import Error, Job, State
+from periodicd.job import JOB_FIELDS, Error, Job, State
 from periodicd.lock import Lock
 from periodicd.schedule import Schedule
 
 INLINE_BYTES = 4096
 """Workloads up to this size live in the job's row; a page of SQLite is as large."""
 
-_COLUMNS = Job.__struct_fields__
+# sqlite3 asks a value of any type but int, float and str what it is to be instead: if the type has no adapter, by an
+# attribute that is not there, which takes longer than all else that is done with the value.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {None: None}.get)
+
+_COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_WORKLOAD, _BYTES, _RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
+_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id", "expires_at_ms")
+"""Of these what few submits say. A job without any is plain, and put by a statement that leaves them to the schema: so
+what other jobs can have costs it nothing."""
+_USUAL = tuple(name for name in _NEW if name not in _SELDOM)
+_RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
     _COLUMNS.index,
-    ("workload", "workload_bytes", "retry", "headers", "dated", "state", "suspect", "errors", "locks"),
+    ("retry", "headers", "dated", "state", "suspect", "errors", "locks"),
 )
-_new_values = attrgetter(*_NEW)
-NEW_VALUES = ", ".join("?" * len(_NEW))
+_USUAL_WORKLOAD, _USUAL_BYTES, _USUAL_RETRY, _USUAL_STATE = map(
+    _USUAL.index, ("workload", "workload_bytes", "retry", "state")
+)
+_DEFAULT_RETRY = retry.to_text(retry.DEFAULT)
+_usual_values, _seldom_values = attrgetter(*_USUAL), attrgetter(*_SELDOM)
+_AS_IN_THE_SCHEMA = _seldom_values(Job(0, "", "", 0, 0))
+NEW_VALUES, PLAIN_VALUES = ", ".join("?" * len(_NEW)), ", ".join("?" * len(_USUAL))
 _HEAD = re.compile(r"^-- (\w+): .*\n", re.MULTILINE)
 
 
@@ -40,8 +55,10 @@ def _read() -> dict[str, str]:
     lists = {
         "{columns}": columns,
         "{columns_without_workload}": columns.replace(" workload,", " NULL,"),
-        "{new_columns}": ", ".join(_NEW),
+        "{new_columns}": ", ".join(_USUAL + _SELDOM),
         "{new_values}": NEW_VALUES,
+        "{plain_columns}": ", ".join(_USUAL),
+        "{plain_values}": PLAIN_VALUES,
     }
     text = files("periodicd.store").joinpath("sqlite.sql").read_text()
     for mark, names in lists.items():
@@ -53,20 +70,24 @@ def _read() -> dict[str, str]:
 SQL = _read()
 
 
-def row_of(job: Job, state: State) -> list[Any]:
-    """The parameters of the statement ``insert``. A large workload is left out: it is kept apart."""
+def is_plain(job: Job) -> bool:
+    """Whether the statement ``insert_plain`` will do for it."""
+    return _seldom_values(job) == _AS_IN_THE_SCHEMA
+
+
+def row_of(job: Job, state: State, plain: bool) -> list[Any]:
+    """The parameters of ``insert_plain`` or ``insert``. A large workload is left out: it is kept apart."""
     workload = job.workload
     assert workload is not None
-    row = list(_new_values(job))
-    row[_STATE] = state
-    row[_RETRY] = retry.to_text(job.retry)
-    row[_BYTES] = len(workload)
+    row = list(_usual_values(job))
+    row[_USUAL_STATE] = int(state)
+    row[_USUAL_RETRY] = _DEFAULT_RETRY if job.retry is retry.DEFAULT else retry.to_text(job.retry)
+    row[_USUAL_BYTES] = len(workload)
     if len(workload) > INLINE_BYTES:
-        row[_WORKLOAD] = None
-    if job.headers is not None:
-        row[_HEADERS] = json.dumps(job.headers)
-    if job.locks is not None:
-        row[_LOCKS] = json.dumps(job.locks)
+        row[_USUAL_WORKLOAD] = None
+    if not plain:
+        headers, locks = (None if value is None else json.dumps(value) for value in (job.headers, job.locks))
+        row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks, job.group_id, job.expires_at_ms]
     return row
 
 

@@ -15,7 +15,7 @@ from periodicd.store import ops, order
 from periodicd.store.bulk import BULK, remember
 from periodicd.store.leaving import Leaving
 from periodicd.store.ops import Op
-from periodicd.store.statements import INLINE_BYTES, SQL, job_of, row_of, text_of
+from periodicd.store.statements import INLINE_BYTES, SQL, is_plain, job_of, row_of, text_of
 
 
 class Tables(Leaving):
@@ -39,7 +39,8 @@ class Tables(Leaving):
 
     def _insert(self, job: Job, state: State) -> bool:
         """False if a job of this identity is there already."""
-        if self._execute(SQL["insert"], row_of(job, state)).rowcount != 1:
+        plain = is_plain(job)
+        if self._execute(SQL["insert_plain" if plain else "insert"], row_of(job, state, plain)).rowcount != 1:
             return False
         if job.workload is not None and len(job.workload) > INLINE_BYTES:
             self._execute(SQL["insert_workload"], (job.id, job.workload))

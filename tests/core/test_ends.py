@@ -1,10 +1,10 @@
 """What becomes of a job whose run ended: one table, and the diagram of protocol.md is drawn from it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from periodicd.job import CRASHES_MAX, RESTARTS_MAX, Job, State
 from periodicd.protocol.requests import Outcome

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from periodic_client.wire import Decoder, Message, encode
+from periodic_client.wire import Decoder, Message
 from periodicd import BUILD, engine
 from periodicd.clock import Now
+from periodicd.net.connection import encoded
 from periodicd.store.sqlite import SqliteStore
 from tests.guard.compare import Counts
 from tests.guard.loads import Load
@@ -53,7 +54,7 @@ class Inside:
         said = engine.drive(self._engine.step(self._now), self._store)
         if self._store.wants_tending:
             self._store.tend()
-        answered = b"".join([encode(message) for _, message in said.messages])
+        answered = b"".join([encoded(message) for _, message in said.messages])
         self._peer.note_outbox(0)
         return answered
 

@@ -4,7 +4,7 @@
 ``commit``: before anything reached the disk, or after everything did, which are the two cases that differ.
 """
 
-import copy
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from periodicd.function import Function
@@ -51,7 +51,7 @@ class FaultyStore(MemoryStore):
         self.members = Members()
 
     def _image(self) -> "Image":
-        jobs = {job_id: copy.copy(job) for job_id, job in self._jobs.items()}
+        jobs = {job_id: replace(job) for job_id, job in self._jobs.items()}
         beside = (
             self._endings.copy(),
             self._functions.copy(),
@@ -93,7 +93,7 @@ class FaultyStore(MemoryStore):
     def crash(self) -> None:
         """The process is gone: only the disk is left."""
         jobs, endings, functions, locks, groups, schedules, self._boot, self._next_id = self.disk
-        self._jobs = {job_id: copy.copy(job) for job_id, job in jobs.items()}
+        self._jobs = {job_id: replace(job) for job_id, job in jobs.items()}
         self._endings = endings.copy()
         self._functions = functions.copy()
         self._locks = locks.copy()

@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
@@ -252,7 +252,7 @@ class Conformance:
     )
     def test_how_a_dead_job_ended_is_kept_when_its_record_goes(self, store: Store, goes: Op[Any]) -> None:
         died = self.kept()._replace(end=ops.JobEnd(1, "dead", 250, 1, "broken"))
-        buried = replace(bury(1), end=replace(end(1), kept=died))
+        buried = msgspec.structs.replace(bury(1), end=msgspec.structs.replace(end(1), kept=died))
         self.do(store, ops.Put(job(1, result_ms=1_000)), claim(1), buried, goes)
         assert self.do(store, ops.Fetch(1)) is None
         assert self.last(store, job_id=1) == died.end
@@ -721,7 +721,7 @@ class Conformance:
     def test_a_job_that_waits_again_may_have_other_locks(self, store: Store) -> None:
         self.do(store, ops.Put(job(1, locks={"k": 1})), claim(1))
         for said, kept in ((None, {"k": 1}), ({"l": 2}, {"l": 2}), ({}, None)):
-            self.do(store, replace(release(1), locks=said))
+            self.do(store, msgspec.structs.replace(release(1), locks=said))
             assert self.fetch(store, 1).locks == kept
 
     # -- groups --------------------------------------------------------------------------------------------------------
@@ -887,11 +887,11 @@ class Conformance:
         assert self.do(store, ops.Boot()).schedules == {"t": every}
 
     def test_an_occurrence_is_put_with_its_schedule_s_row(self, store: Store) -> None:
-        schedule = replace(self.SCHEDULE, last_id=0)
+        schedule = msgspec.structs.replace(self.SCHEDULE, last_id=0)
         fire = order.Fire("s", schedule, ops.Put(job(1, "s@1"), "keep"), None)
         assert self.do(store, fire) == ops.PutResult("created", 1)
-        assert self.do(store, ops.Boot()).schedules == {"s": replace(schedule, last_id=1)}
-        again = order.Fire("s", replace(schedule, last_id=1), ops.Put(job(2, "s@1"), "keep"), None)
+        assert self.do(store, ops.Boot()).schedules == {"s": msgspec.structs.replace(schedule, last_id=1)}
+        again = order.Fire("s", msgspec.structs.replace(schedule, last_id=1), ops.Put(job(2, "s@1"), "keep"), None)
         assert self.do(store, again) == ops.PutResult("kept", 1)
         assert self.do(store, ops.Boot()).schedules["s"].last_id == 1
 

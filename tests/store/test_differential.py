@@ -1,5 +1,6 @@
 """The same random operations on the model and on SQLite: every answer and, at each step, everything that is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -54,9 +55,7 @@ handles = st.sampled_from(["1-1-1", "2-2-2"])
 kept_handles = st.none() | handles
 counts = st.integers(0, 9)
 group_ids = st.none() | ids
-members = st.builds(
-    lambda put, group_id: ops.Put(msgspec.structs.replace(put.job, group_id=group_id), put.existing), puts(), group_ids
-)
+members = st.builds(lambda put, group_id: ops.Put(replace(put.job, group_id=group_id), put.existing), puts(), group_ids)
 thens = puts().map(lambda put: ops.Put(put.job, put.existing))
 ends = st.builds(
     ops.End, ids, st.none() | handles, millis, st.lists(members, max_size=2).map(tuple), then=st.none() | thens
