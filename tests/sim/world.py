@@ -61,7 +61,8 @@ class World:
         """Of this life, those that were cut too."""
         self._link_numbers = 0
         manners = ("honest", "honest", "slow", "dying", "rude")
-        self._actors: list[Actor] = [Submitter(self.rng, self.book), Grouper(self.rng, self.book)]
+        self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
+        self._actors.append(Grouper(self.rng, self.book))
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
         self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
