@@ -37,7 +37,8 @@ def options_of(record: type, prefix: str = "") -> Callable[[F], F]:
 def _option(name: str, kind: Any, help_: str) -> Callable[[F], F]:
     unit = next((unit for unit in UNITS if name.endswith(unit)), "")
     words = get_args(kind) if get_origin(kind) is Literal else ()
-    written, metavar = UNITS.get(unit, (click.Choice(words) if words else int, None))
+    plain = str if str in (kind, *get_args(kind)) else int
+    written, metavar = UNITS.get(unit, (click.Choice(words) if words else plain, None))
     flag = "--" + name.removesuffix(unit).replace("_", "-")
     return click.option(flag, name, type=written, metavar=metavar, help=help_)
 

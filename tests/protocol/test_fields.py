@@ -1,7 +1,8 @@
 """The types of what peers say, held to what msgspec makes easy to get wrong."""
 
+import dataclasses
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 from msgpack import ExtType
 from msgspec import inspect
 
+from periodic_client import Job, TakenJob
+from periodic_client.cli_work import ASSIGNED
 from periodic_client.wire import Invalid, limits
 from periodic_client.words import fields_of, in_words
 from periodicd.job import STATES
 from periodicd.methods import METHODS
 from periodicd.protocol import fields, requests
+from periodicd.protocol.answers import PerformedJob
 from periodicd.protocol.words import Said
 from tests.fuzz.words import CHOICES, KEYS, TYPES, WORDS
 
@@ -140,3 +144,10 @@ def test_whatever_is_refused_is_refused_in_words_of_the_protocol(method: str, pa
         said = error.to_wire()
         assert " is refused" not in said
         assert not re.search(r"Expected|`int`|\bdict\b|\blist\b|\bstr\b|None", said.replace("`next`", ""))
+
+
+def test_the_library_s_workers_see_all_that_is_performed() -> None:
+    performed = set(get_type_hints(PerformedJob))
+    assert set(Job.__annotations__) == performed
+    assert {each.name for each in dataclasses.fields(TakenJob)} == performed
+    assert {*ASSIGNED, "workload", "headers"} == performed, "what periodic take prints, or writes to a file"

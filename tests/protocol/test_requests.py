@@ -423,10 +423,9 @@ def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> Non
         " expires_at_ms, existing, join_group"
     )
     for key in ("a b", "a: b", "ä", "x\n"):
-        said = refusal("submit", JOB | {key: 1})
-        assert said == at(f"job.{key}", f"is not a key of a job; they are {keys}") if key == "ä" else (
-            f"INVALID: job.{key} is not a key of a job; they are {keys}"
-        )  # fmt: skip
+        why = f"is not a key of a job; they are {keys}"
+        wanted = at(f"job.{key}", why) if key == "ä" else f"INVALID: job.{key} {why}"
+        assert refusal("submit", JOB | {key: 1}) == wanted
     assert (
         refusal("submit", JOB | {"x" * 5000: 1}) == f"INVALID: job.{'x' * 100} is not a key of a job; they are {keys}"
     )
