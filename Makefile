@@ -11,7 +11,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata fuzz mutants crashloop power check format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -88,6 +88,9 @@ storm: setup  ## pictures of all kinds through the chain while workers are kille
 
 sidedata: setup  ## pictures with broken side data, which must open all the same: MUTATIONS=10000 of each format, SEED=
 	$(BIN)/python -m tests.side_data --mutations $(or $(MUTATIONS),10000) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup  ## mutated pictures in the real decoding children: HOURS=1 SEED= CORPUS=folder of more pictures
+	nice -n 19 $(BIN)/python -m tests.decoding_fuzz --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) $(if $(CORPUS),--corpus $(CORPUS))
 
 power: setup  ## the same with power cuts, on a file system that forgets what was not synced, and one that is slow: CUTS=50 SEED= (needs FUSE)
 	@$(BIN)/python -c 'import pyfuse3' 2>/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends \

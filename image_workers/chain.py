@@ -14,6 +14,8 @@ RETRY = Retry(limit=16, backoff="quadratic", delay_ms=1000, cap_ms=3_600_000)
 """Waits of c*(10+c) seconds after c earlier failures; the 17th failure is the last. 2,440 s of waiting in all."""
 KEY, SOURCE, THEN = "key", "source", "then"
 """Headers for a stranger's upload worker: which object, made from which file, and which function comes next."""
+FINISHED = "finished"
+"""The function whose job runs when all steps of a picture have ended, and tells somebody."""
 
 _LEASE_MS = 300_000
 """It is extended while the step moves, so this is only how long a job waits for a machine that fell over."""
@@ -53,9 +55,20 @@ class Chain:
         self._layout = config.layout
 
     def saved(self, name: str, version: str) -> tuple[NewJob, ...]:
-        """What follows when the original has been written."""
+        """What follows when the original has been written.
+
+        The removal only if nothing waits for the end of all these: it is due in days. Else it follows on that.
+        """
         resizes = (job(func, name) for func in self._config.groups)
-        return (self.upload(name), *resizes, *self.removal(name, version))
+        return (self.upload(name), *resizes, *(() if self._config.then else self.removal(name, version)))
+
+    def finished(self, name: str) -> NewJob | None:
+        """What is due when these have ended, and all that follows on them; if somebody is to be told."""
+        return job(FINISHED, name) if self._config.then else None
+
+    def published(self, name: str) -> tuple[str, ...]:
+        """The files of the original that are published, each under a key of its own."""
+        return (name, *(self._layout.thumbnail(name, resize.suffix) for resize in self._config.resizes))
 
     def upload(self, name: str) -> NewJob:
         headers = {KEY: self._layout.key(name)}

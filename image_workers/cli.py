@@ -16,6 +16,7 @@ from image_workers.cli_taking import serve, submit_dir
 from image_workers.config import Config, load
 from image_workers.decoder import Decoder
 from image_workers.deletion import Deletion
+from image_workers.finished import Finish
 from image_workers.functions import ImageFunctions
 from image_workers.locks import set_locks
 from image_workers.starting import Prepared, client_of, config_argument, errors_end_it, prepare
@@ -34,7 +35,8 @@ Exit codes:
        files that it cannot submit
   5    the daemon was not reached (check, sweep, submit-dir)
   74   standard output cannot be written
-  75   a store did not answer; to start again may help
+  75   a store did not answer, or the daemon takes no more jobs of a
+       function (queue_max); to start again may help
   130  interrupted (submit-dir): what was submitted is not again
 """
 
@@ -93,7 +95,8 @@ async def perform(config: Config, prepared: Prepared) -> None:
     decoder = Decoder(min(config.thread, len(os.sched_getaffinity(0))), config.decoding)
     functions = ImageFunctions(config, prepared.root, prepared.bucket, prepared.guetzli, client.get, decoder)
     deletion = Deletion(config, prepared.root, client.remove)
-    for function in (*functions.served(), *deletion.served()):
+    finish = Finish(config, prepared.root, prepared.bucket)
+    for function in (*functions.served(), *deletion.served(), *finish.served()):
         worker.function(function.func, limit=function.limit)(function.call)
     with decoder:
         async with client, trio.open_nursery() as nursery:

@@ -78,7 +78,7 @@ async def _submit(config: Config, root: Store, folder: Path, record: Record) -> 
     paths = await trio.to_thread.run_sync(files_in, folder, record.path)
     async with client_of(config) as client:
         await client.ping()
-        intake = Intake(config, root, client.submit_batch)
+        intake = Intake(config, root, client)
         tally = Tally()
         with counting(len(paths)) as count:
             for done, path in enumerate(paths, 1):

@@ -36,7 +36,7 @@ Encoder = Literal["jpegli", "guetzli", "pillow"]
 
 _FIXED_FUNCTIONS = (
     "save", "upload", "upload-next-compress", "upload-next-guetzli", "compress", "guetzli", "upload-next-remove",
-    "remove", "unpublish", "delete",
+    "remove", "unpublish", "delete", "finished",
 )  # fmt: skip
 MEGAPIXELS_LOCK = "guetzli-megapixels"
 """The daemon's lock of which a run of guetzli holds as much as its picture has megapixels."""
@@ -213,6 +213,8 @@ class Config(
     upload: Annotated[Enabled, Read(_upload)] = "here"
     remove: Annotated[Enabled, Read(_enabled)] = "off"
     delete: bool = False
+    then: Annotated[str | None, Read(_function)] = None
+    """The function that is told of each picture that is finished."""
     compress: Annotated[Enabled, Read(_enabled)] = "off"
     original_compress: Annotated[Enabled | None, Read(_enabled)] = None
     """The original's name for the same; `compress` is what counts."""
@@ -312,6 +314,8 @@ def parse(yaml_text: str) -> Config:
         resizes=tuple(_resize(each, document["resizes"][at], at, quality) for at, each in enumerate(said.resizes)),
     )
     _check_encoder(config, said.encoder_said)
+    if config.then in config.groups:
+        raise ConfigError(f"then: {config.then} makes thumbnails; name the function that is to be told")
     _layout(config.guetzli_run.output, config.resizes)
     check_separate(config.root, config.bucket)
     return config

@@ -14,7 +14,10 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The JPEG markers that begin a frame: ITU-T T.81, table B.1."""
 _SEQUENTIAL = (0xC0, 0xC1)
 _SOS, _EOI = 0xDA, 0xD9
-_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}
+_JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+"""Those that a length follows, and EOI."""
+_SEGMENTS_MAX = 20_000
+"""The worker serves nobody else while it looks, so it must end. A picture with half as many is refused."""
 _AVIF_SIZES = re.compile(rb"ispe....(?P<item>.{8})|stsd.{12}av01.{24}(?P<track>.{4})", re.DOTALL)
 """ISO/IEC 23008-12, 6.5.3: the size of an item. ISO/IEC 14496-12, 12.1.3: that of a track, for an animation."""
 _BOXES_MAX = 100
@@ -56,26 +59,26 @@ def declared(content: bytes) -> Declared:
 
 
 def _jpeg(content: bytes) -> Declared:
-    found = Declared("image/jpeg")
-    components, sequential, at = 0, True, 2
-    while (at := content.find(b"\xff", at)) >= 0:
-        marker = content[at + 1]
-        if marker in _WITHOUT_LENGTH:
-            at += 1
-            continue
-        if marker == _EOI:
+    frame, scan, at = 0, 0, 2
+    for _ in range(_SEGMENTS_MAX):
+        match = _JPEG_MARKER.search(content, at)
+        if match is None or (marker := content[match.start() + 1]) == _EOI:
             break
-        (length,) = struct.unpack_from(">H", content, at + 2)
-        if marker in _SOF:
-            height, width, components = struct.unpack_from(">HHB", content, at + 5)
-            sequential = marker in _SEQUENTIAL
-            found = Declared("image/jpeg", width, height, _coefficient_bytes(content[at + 10 :][: 3 * components]))
+        at = match.start()
         if marker == _SOS:
-            if sequential and content[at + 4] == components:  # all in one scan: nothing need be kept
-                return Declared("image/jpeg", found.width, found.height)
+            scan = at
             break
+        if marker in _SOF:
+            frame = at
+        (length,) = struct.unpack_from(">H", content, at + 2)
         at += 2 + length
-    return found
+    if not frame:
+        return Declared("image/jpeg")
+    height, width, components = struct.unpack_from(">HHB", content, frame + 5)
+    if scan and content[frame + 1] in _SEQUENTIAL and content[scan + 4] == components:  # all in one: nothing is kept
+        return Declared("image/jpeg", width, height)
+    described = content[frame + 10 : frame + 10 + 3 * components]
+    return Declared("image/jpeg", width, height, _coefficient_bytes(described))
 
 
 def _coefficient_bytes(components: bytes) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from image_workers.children.pool import Pool
+from image_workers.children.pool import Exited, Pool
 from image_workers.declared import Declared, declared
 from image_workers.errors import Refused
 from image_workers.making.forms import Recipe, Size
@@ -144,7 +144,10 @@ class Decoder:
         """See `metadata.repacked`."""
         said = _checked(content, max_pixels)
         need = memory_bytes(content, replace(said, kept_bytes_per_pixel=_KEPT_AT_MOST)) + 8 * said.pixels
-        return bytes(await self._ask("repacked", need, content=content))
+        try:
+            return bytes(await self._ask("repacked", need, content=content))
+        except Exited as error:  # MozJPEG's library, at numbers that it cannot write
+            raise LeftAsIs(f"it cannot be packed better: {error}") from None
 
     async def check_jpeg(self, content: bytes, width: int, height: int) -> None:
         """See `pictures.check_jpeg`."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from image_workers.chain import job
+from image_workers.chain import FINISHED, Chain, job
 from image_workers.config import Config
 from image_workers.functions import COMPRESSING, Function, Step, function
 from image_workers.progress import UNWATCHED, Progress
@@ -32,6 +32,7 @@ class Deletion:
     def __init__(self, config: Config, root: Store, cancel: Cancel) -> None:
         self._config = config
         self._layout = config.layout
+        self._chain = Chain(config)
         self._root = root
         self._cancel = cancel
 
@@ -47,7 +48,9 @@ class Deletion:
         for file in self._files(name):
             files += await trio.to_thread.run_sync(self._root.remove, file, abandon_on_cancel=True)
             progress.moved(0)
-        objects = tuple(job("unpublish", each, headers={"key": self._layout.key(each)}) for each in self._objects(name))
+        objects = tuple(
+            job("unpublish", each, headers={"key": self._layout.key(each)}) for each in self._chain.published(name)
+        )
         return Step(f"{jobs} jobs and {files} files are gone, {len(objects)} objects follow", objects)
 
     async def _cancel_all(self, name: str, progress: Progress) -> int:
@@ -61,21 +64,18 @@ class Deletion:
                 return jobs
         raise OSError(f"the jobs of {name!r} come again and again; somebody else submits them")
 
-    def _objects(self, name: str) -> list[str]:
-        """The files of all that is published of it."""
-        return [name, *(self._layout.thumbnail(name, resize.suffix) for resize in self._config.resizes)]
-
     def _files(self, name: str) -> Iterator[str]:
-        for each in self._objects(name):
+        for each in self._chain.published(name):
             yield each
             yield self._layout.compressed(each)
 
     def _jobs(self, name: str) -> Iterator[tuple[str, str]]:
-        """In the order of the chain."""
+        """In the order of the chain; but first what would tell that it is finished, when the rest is taken away."""
+        yield FINISHED, name
         yield "save", name
         for func in self._config.groups:
             yield func, name
-        for each in self._objects(name):
+        for each in self._chain.published(name):
             compressed = self._layout.compressed(each)
             for func in ("upload", *COMPRESSING):
                 yield func, each

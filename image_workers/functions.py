@@ -14,7 +14,11 @@ A job's name is a file below root; `save` takes its content as workload. What fo
 stored in the same commit as the end of the step: a chain breaks nowhere. A step that failed for good ends its branch
 and stays visible among the dead jobs; it never goes on as if it had succeeded.
 
-Whoever writes a file also submits its removal after the time `cache`. No file is removed as long as there is a job that
+All steps of a picture join the group of the step before, if that is one's: of the configuration's `then`, whose job is
+`finished` (finished.py), or of whoever submitted the `save`. Removals do not.
+
+Whoever writes a file also submits its removal after the time `cache`; for an original with `then` it is `finished` that
+does so. No file is removed as long as there is a job that
 reads it, in any state: the removal looks, says in a header of its own job what it waits for, and comes again.
 
 A job's follow-ons have fixed names, so running a step twice leaves the same jobs, and saving a picture anew replaces
@@ -40,7 +44,7 @@ from typing import Any, BinaryIO, TypeVar
 import trio
 
 from image_workers import metadata
-from image_workers.chain import KEY, SOURCE, Chain, job
+from image_workers.chain import FINISHED, KEY, SOURCE, Chain, job
 from image_workers.config import Config, ResizeConfig
 from image_workers.declared import declared
 from image_workers.decoder import Decoder
@@ -76,11 +80,13 @@ _log = logging.getLogger(__name__)
 class Step:
     """The end of a step that went well: a note for the log, and the jobs that follow.
 
-    With `locks` it is not the end: the step is taken again, once the job has these.
+    With `then` they are a group, and this job is due when all of them have ended. With `locks` it is not the end: the
+    step is taken again, once the job has these.
     """
 
     note: str
     submit: tuple[NewJob, ...] = ()
+    then: NewJob | None = None
     locks: dict[str, int] | None = None
 
 
@@ -111,7 +117,14 @@ async def perform(step: AsyncStep, job: Job) -> Done | Failed | Later:
     except Exception as error:
         return _failed(job.func, job.name, error)
     _log.info("%s %r: %s, %.0f ms", job.func, job.name, done.note, (trio.current_time() - started_s) * 1000)
-    return Done(submit=done.submit) if done.locks is None else Later(locks=done.locks)
+    if done.locks is not None:
+        return Later(locks=done.locks)
+    return Done(submit=[_joining(each) for each in done.submit], then=done.then and _joining(done.then))
+
+
+def _joining(follow_on: NewJob) -> NewJob:
+    """Who waits for a picture waits for all of its steps, but not for days until its files are removed."""
+    return follow_on if follow_on.func == "remove" else replace(follow_on, join_group=True)
 
 
 def _failed(func: str, name: str, error: Exception) -> Failed:
@@ -140,6 +153,8 @@ async def reader(config: Config, look: Look, name: str) -> str | None:
     jobs.append(("upload-next-remove", name))
     with suppress(Refused):
         jobs.append(("upload-next-remove", config.layout.compressed(name)))
+    with suppress(Refused):
+        jobs.append((FINISHED, config.layout.picture(name)))
     for func, of in jobs:
         if found := await look(func, of):
             return f"{func} {of}, which is {found['state']}"
@@ -204,7 +219,7 @@ class ImageFunctions:
             raise Refused("the workload is empty; it must be the content of the file")
         picture_type(name, workload)
         version = self._root.write(name, workload, progress)
-        return Step(f"{len(workload)} bytes", self._chain.saved(name, version))
+        return Step(f"{len(workload)} bytes", self._chain.saved(name, version), self._chain.finished(name))
 
     async def resize(
         self, resizes: tuple[ResizeConfig, ...], name: str, _workload: bytes, progress: Progress = UNWATCHED

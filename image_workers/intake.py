@@ -7,7 +7,6 @@ picture may be as large as `max-megabytes`, and it goes from file to file in par
 A crash between the two leaves a file that no job knows, which `image-workers sweep` finds; never a job without a file.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
 from typing import BinaryIO
 
 import trio
@@ -19,30 +18,28 @@ from image_workers.errors import Refused
 from image_workers.names import type_of_name
 from image_workers.progress import Progress
 from image_workers.stores import Store
-from periodic_client import CannotConnect, ConnectionLost, NewJob, Submitted, TimedOut
+from periodic_client import CannotConnect, Client, ConnectionLost, Full, TimedOut
 
 START_BYTES = 4096
 """By so many a picture is told."""
 _PATIENCE_S = 10.0
 _AGAIN_S = 0.5
 
-Submit = Callable[[Iterable[NewJob]], Awaitable[list[Submitted]]]
-
 
 class Intake:
-    """Takes pictures in. `submit` puts jobs in one commit."""
+    """Takes pictures in."""
 
-    def __init__(self, config: Config, root: Store, submit: Submit) -> None:
+    def __init__(self, config: Config, root: Store, client: Client) -> None:
         self._config = config
         self._chain = Chain(config)
         self._root = root
-        self._submit = submit
+        self._client = client
 
     async def take(self, name: str, file: BinaryIO, kind: str) -> str:
         """Write the rest of `file` to root under `name`, and submit what follows. Returns the version.
 
-        Raises `Refused`, `OSError`, TimeoutError after `upload-limit`, and what `Client.submit_batch` raises. Then no
-        job was submitted, unless the answer was lost; to take the picture again under the same name is safe.
+        Raises `Refused`, `OSError`, TimeoutError after `upload-limit`, and what `Client.submit_group` raises. Then not
+        all jobs were submitted, unless the answer was lost; to take the picture again under the same name is safe.
         """
         self._config.layout.check_original(name)
         progress = Progress()
@@ -55,21 +52,31 @@ class Intake:
             raise TimeoutError(f"root has not taken {name!r} in the time of upload-limit") from None
         finally:
             progress.stop("nobody waits for it any more")
-        await self._submit_surely(self._chain.saved(name, version))
+        await self._submit_surely(name, version)
         return version
 
-    async def _submit_surely(self, jobs: tuple[NewJob, ...]) -> None:
+    async def _submit_surely(self, name: str, version: str) -> None:
         """Once more if the answer was lost: jobs of the same names take the place of what was put, and do the same."""
         until_s = trio.current_time() + _PATIENCE_S
         while True:
             try:
-                await self._submit(jobs)
+                await self._submit(name, version)
             except (CannotConnect, ConnectionLost, TimedOut):
                 if trio.current_time() > until_s:
                     raise
                 await trio.sleep(_AGAIN_S)
             else:
                 return
+
+    async def _submit(self, name: str, version: str) -> None:
+        jobs, then = self._chain.saved(name, version), self._chain.finished(name)
+        if then is None:
+            if any(each.result == "full" for each in await self._client.submit_batch(jobs)):
+                raise Full(f"a function has as many jobs as its queue_max allows, so {name!r} lacks a step; try later")
+            return
+        while (group := await self._client.submit_group(then, jobs)).result == "kept":
+            # Of this picture as it was before; what waits for its end will wait for that of the new one instead.
+            await self._client.remove(then.func, then.name, id=group.id)
 
 
 def picture_type(name: str, content: bytes) -> str:

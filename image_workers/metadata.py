@@ -62,7 +62,11 @@ def repacked(content: bytes) -> bytes:
     parsed = _single_jpeg(content)
     bare = jpeg.join((each for each in parsed.segments if jpeg.tells_colours(each)), parsed.scans)
     pixels = pictures.decoded_jpeg(bare)
-    packed = jpeg.parse(mozjpeg_lossless_optimization.optimize(bare))
+    try:
+        optimized = mozjpeg_lossless_optimization.optimize(bare)
+    except ValueError as error:  # it reads fewer kinds of JPEG
+        raise LeftAsIs(f"it cannot be packed better: {error}") from None
+    packed = jpeg.parse(optimized)
     needed = (each for each in packed.segments if not each.is_metadata())
     result = jpeg.join([*(each for each in parsed.segments if each.is_metadata()), *needed], packed.scans)
     if pictures.decoded_jpeg(result).tobytes() != pixels.tobytes():

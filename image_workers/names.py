@@ -130,6 +130,11 @@ class Layout:
             raise Refused(f"no picture has {thumbnail!r} as its thumbnail")
         return name, suffix
 
+    def picture(self, name: str) -> str:
+        """The original that the file `name` is, or was made of. Raises `Refused` if no picture has such a file."""
+        made = self.source(name) if _inside(name, self.compressed_folder) else name
+        return made if self.is_original(made) else self.original(made)[0]
+
     def key(self, name: str) -> str:
         """The key of the object that the file `name` is put to. Raises `Refused` if no picture has such a file."""
         check_name(name)

@@ -23,7 +23,7 @@ from image_workers.stores.folder import FolderStore
 from image_workers.stores.opened import open_store
 from image_workers.stores.scratch import Scratch
 from image_workers.stores.settings import DirectoryConfig, StoreConfig
-from periodic_client import CannotConnect, Client, ConnectionLost, TimedOut
+from periodic_client import CannotConnect, Client, ConnectionLost, Full, TimedOut
 
 _LONGEST_WAIT_S = 15
 LEFT, NO_DAEMON = 3, 5
@@ -52,7 +52,7 @@ def errors_end_it() -> Iterator[None]:
     except (CannotConnect, ConnectionLost, TimedOut) as error:
         click.echo(f"image-workers: {error}", err=True)
         sys.exit(NO_DAEMON)
-    except Unavailable as error:
+    except (Unavailable, Full) as error:
         click.echo(f"image-workers: {error}", err=True)
         sys.exit(os.EX_TEMPFAIL)
 

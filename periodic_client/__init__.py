@@ -29,12 +29,14 @@ from periodic_client.outcomes import (
     Outcome,
     Rate,
     Retry,
+    ScheduledJob,
 )
 from periodic_client.wire import Full, Invalid, LeaseLost, PeriodicError
 
 if TYPE_CHECKING:
     from periodic_client.client import Client, Look, Submitted, SubmittedGroup
     from periodic_client.job import Job
+    from periodic_client.scheduling import Fired, Scheduled
     from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
     from periodic_client.waiting import EventsPage, Extended, TakenJob
     from periodic_client.worker import Worker
@@ -47,6 +49,7 @@ __all__ = [
     "EventsPage",
     "Extended",
     "Failed",
+    "Fired",
     "Full",
     "FunctionSettings",
     "GiveUp",
@@ -70,6 +73,8 @@ __all__ = [
     "Rate",
     "ResultLost",
     "Retry",
+    "Scheduled",
+    "ScheduledJob",
     "Submitted",
     "SubmittedGroup",
     "TakenJob",
@@ -84,8 +89,10 @@ _HOMES = {
     "ConnectionLost": "session",
     "EventsPage": "waiting",
     "Extended": "waiting",
+    "Fired": "scheduling",
     "Job": "job",
     "Look": "client",
+    "Scheduled": "scheduling",
     "Submitted": "client",
     "SubmittedGroup": "client",
     "TakenJob": "waiting",

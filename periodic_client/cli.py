@@ -26,6 +26,7 @@ from periodic_client.cli_output import (
     show_table,
     visible,
 )
+from periodic_client.cli_schedules import schedule
 from periodic_client.cli_steering import cancel, end_run, explain, move
 from periodic_client.cli_target import ABSENT, EXIT_CODES, INTERRUPTED, Target, for_each_name, stop, stop_if_failed
 from periodic_client.cli_values import Duration
@@ -240,6 +241,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group,
+    lock, locks, submit_group, schedule,
 ):  # fmt: skip
     cli.add_command(command)

@@ -7,7 +7,7 @@ import click
 from periodic_client.cli_many import as_json, change_many
 from periodic_client.cli_options import RETRY, options_of, retry_of
 from periodic_client.cli_output import show, show_json, show_map, visible
-from periodic_client.cli_target import ABSENT, Target, stop
+from periodic_client.cli_target import ABSENT, Target, one_named, show_before, stop
 from periodic_client.cli_values import RateValue
 from periodic_client.client import Client, FunctionMap
 from periodic_client.outcomes import FunctionSettings, Rate, Retry
@@ -39,12 +39,7 @@ def set_(target: Target, /, func: str, rate: Rate | None, as_json: bool, **optio
         await client.set_function(func, settings)
         return {} if before is None else before["settings"]
 
-    before = target.ask(set_and_tell)
-    with telling(visible(f"{func} is set")):
-        if as_json:
-            show_json({"before": before})
-        else:
-            show_map({"before": before} if before else {"before": "nothing"})
+    show_before(func, target.ask(set_and_tell), as_json)
 
 
 @function.command("show")
@@ -63,10 +58,7 @@ def show_(target: Target, func: str, as_json: bool) -> None:
 
 
 async def _one(client: Client, func: str) -> FunctionMap | None:
-    """The function as ``status`` shows it."""
-    # All that begin so come after it.
-    page = (await client.status(func, None, 1))["functions"]
-    return next((each for each in page if each["func"] == func), None)
+    return await one_named(client, "status", "functions", "func", func)
 
 
 @click.command()

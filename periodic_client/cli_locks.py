@@ -5,12 +5,11 @@ from typing import Any
 import click
 
 from periodic_client.cli_many import as_json
-from periodic_client.cli_output import HOLDER_COLUMNS, LOCK_COLUMNS, show, show_json, show_map, show_table, visible
-from periodic_client.cli_target import ABSENT, Target, stop
+from periodic_client.cli_output import HOLDER_COLUMNS, LOCK_COLUMNS, show, show_json, show_map, show_table
+from periodic_client.cli_target import ABSENT, Target, one_named, show_before, stop
 from periodic_client.cli_values import RateValue
 from periodic_client.client import Client, LockMap
 from periodic_client.outcomes import Rate
-from periodic_client.streams import telling
 
 SETTINGS = ("capacity", "rate")
 
@@ -38,12 +37,7 @@ def set_(target: Target, /, name: str, capacity: int | None, rate: Rate | None, 
         # One of which nothing is set is as if it were set like this.
         return {key: found[key] for key in SETTINGS} if found else {"capacity": 1, "rate": None}
 
-    before = target.ask(set_and_tell)
-    with telling(visible(f"{name} is set")):
-        if as_json:
-            show_json({"before": before})
-        else:
-            show_map({"before": before})
+    show_before(name, target.ask(set_and_tell), as_json)
 
 
 @lock.command("show")
@@ -83,6 +77,4 @@ def locks(target: Target, prefix: str | None, as_json: bool) -> None:
 
 
 async def _one(client: Client, name: str) -> LockMap | None:
-    # All that begin so come after it.
-    page = (await client.request("locks", {"prefix": name, "limit": 1}))["locks"]
-    return next((each for each in page if each["lock"] == name), None)
+    return await one_named(client, "locks", "locks", "lock", name)

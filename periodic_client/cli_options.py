@@ -1,12 +1,12 @@
 """Options of a command made from the fields of a record, so that a new field needs no line of the command's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
 from periodic_client.cli_values import Duration, Header, LockValue, Time, Workload
-from periodic_client.outcomes import NewJob, Retry
+from periodic_client.outcomes import NewJob, Retry, ScheduledJob
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,9 +42,7 @@ def _option(name: str, kind: Any, help_: str) -> Callable[[F], F]:
     return click.option(flag, name, type=written, metavar=metavar, help=help_)
 
 
-JOB_OPTIONS = (
-    click.argument("func"),
-    click.argument("name"),
+GIVEN = (
     click.option(
         "-w",
         "--workload",
@@ -70,6 +68,13 @@ JOB_OPTIONS = (
         help="What it holds while it runs, and stands in line for: so much of this lock, 1 if no weight is given;"
         " may be given several times.",
     ),
+)
+"""What is written in ways of its own."""
+
+JOB_OPTIONS = (
+    click.argument("func"),
+    click.argument("name"),
+    *GIVEN,
     click.option("--in", "delay_ms", type=Duration(), help="When it is due, from now."),
     click.option(
         "--at",
@@ -81,11 +86,21 @@ JOB_OPTIONS = (
     options_of(NewJob),
     options_of(Retry, prefix=RETRY),
 )
+SCHEDULED_JOB_OPTIONS = (*GIVEN, options_of(ScheduledJob), options_of(Retry, prefix=RETRY))
 
 
 def job_options(command: F) -> F:
     """The parameters that make a job; ``new_job`` makes it of what they were given."""
-    for parameter in reversed(JOB_OPTIONS):
+    return _with(JOB_OPTIONS, command)
+
+
+def scheduled_job_options(command: F) -> F:
+    """The options that make the job of a schedule; ``scheduled_job`` makes it of what they were given."""
+    return _with(SCHEDULED_JOB_OPTIONS, command)
+
+
+def _with(parameters: Sequence[Callable[[F], F]], command: F) -> F:
+    for parameter in reversed(parameters):
         command = parameter(command)
     return command
 
@@ -93,10 +108,17 @@ def job_options(command: F) -> F:
 def new_job(func: str, name: str, options: dict[str, Any]) -> NewJob:
     if options["delay_ms"] is not None and options["due_at_ms"] is not None:
         raise click.UsageError("--in and --at both say when the job is due; give one of them")
+    return NewJob(func, name, **_given(options))
+
+
+def scheduled_job(func: str, options: dict[str, Any]) -> ScheduledJob:
+    return ScheduledJob(func, **_given(options))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
     retry = retry_of(options)
     given = {key: value for key, value in options.items() if value is not None}
-    named: dict[str, Any] = {key: dict(given.pop(key)) for key in NAMED}
-    return NewJob(func, name, retry=retry, **named, **given)
+    return given | {key: dict(given[key]) for key in NAMED} | {"retry": retry}
 
 
 def retry_of(options: dict[str, Any]) -> Retry | None:

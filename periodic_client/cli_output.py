@@ -36,6 +36,7 @@ FUNCTION_COLUMNS = (
 WORKER_COLUMNS = ("connection", "client", "connected_at_ms", "silent_ms", "running", "credit", "functions")
 LOCK_COLUMNS = ("lock", "capacity", "used", "holder_count", "parked", "rate")
 HOLDER_COLUMNS = ("func", "name", "id", "run", "weight", "started_at_ms")
+SCHEDULE_COLUMNS = ("schedule", "func", "when", "next_at_ms", "last_id", "paused")
 EVENT_COLUMNS = ("at_ms", "kind", "func", "name", "id", "run", "worker", "text")
 TABLE_ROWS_MAX = 1000
 """More are not read on a terminal, and rich takes 2 ms and 14 KB for each."""
@@ -124,7 +125,7 @@ def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
     if key.endswith(TIME):
-        return _local_time(value)
+        return local_time(value)
     if isinstance(value, dict | bool):
         return json.dumps(value)
     return visible(str(value))
@@ -137,7 +138,7 @@ def visible(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _local_time(time_ms: int) -> str:
+def local_time(time_ms: int) -> str:
     try:
         return datetime.fromtimestamp(time_ms / 1000).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):

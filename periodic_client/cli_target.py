@@ -5,12 +5,12 @@ Errors become a message and an exit code here, and nowhere else.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import trio
 
-from periodic_client.cli_output import show, show_json, visible
+from periodic_client.cli_output import show, show_json, show_map, visible
 from periodic_client.client import Client
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
 from periodic_client.streams import telling
@@ -28,6 +28,7 @@ FAILURES = {
     "not_live": (REFUSED, "is dead already"),
     "not_waiting": (REFUSED, "does not wait"),
     "not_running": (REFUSED, "does not run"),
+    "left_out": (REFUSED, "did not fire: its last job waits or runs, or its function has as many jobs as it may"),
 }
 """Results that are not what was asked for. One that is not known here is shown, and no failure."""
 
@@ -37,9 +38,10 @@ Exit codes:
   1    refused: by the daemon, or because the job exists already
        (submit --existing refuse), is not dead (requeue), not live
        (cancel), does not wait (move) or run (end-run), has another
-       id by now (--id), or you said no
+       id by now (--id), is left out (schedule run), or you said no
   2    the command is not used as it should be
-  3    there is no such job, function or lock, or none to take
+  3    there is no such job, function, lock or schedule, or none
+       to take
   5    there is no daemon, or no way to it: nothing happened
   6    no answer: the daemon gave none in time, the connection was
        lost before it came, or the job did not end in time (call)
@@ -141,6 +143,22 @@ def for_each_name(
                 show("\n".join(lines))
     for each in results:
         stop_if_failed(func, each["name"], each["result"])
+
+
+async def one_named(client: Client, listing: str, rows: str, key: str, name: str) -> dict[str, Any] | None:
+    """The row of a listing whose ``key`` is this name, if there is one."""
+    # All that begin so come after it.
+    page = (await client.request(listing, {"prefix": name, "limit": 1}))[rows]
+    return next((each for each in page if each[key] == name), None)
+
+
+def show_before(name: str, before: dict[str, Any], as_json: bool) -> None:
+    """What was set of this before it was set anew."""
+    with telling(visible(f"{name} is set")):
+        if as_json:
+            show_json({"before": before})
+        else:
+            show_map({"before": before or "nothing"})
 
 
 def stop_if_failed(func: str, name: str, result: str) -> None:

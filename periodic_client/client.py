@@ -3,18 +3,19 @@
 Every method here is one request of protocol.md under the same name; an option that was not given is sent as nil, which
 there means absent. The client connects when a request needs it, and never sends a request twice by itself: whether to
 submit again is for the caller to say, who is told when an answer was lost. What changes many jobs is in matching.py,
-what waits for jobs in waiting.py.
+what waits for jobs in waiting.py, what is submitted again and again in scheduling.py.
 """
 
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self, Unpack
+from typing import Any, Literal, NamedTuple, Unpack
 
 import trio
 
 from periodic_client.matching import Matching, More
 from periodic_client.outcomes import FunctionSettings, NewJob, Rate
+from periodic_client.pages import Pages
+from periodic_client.scheduling import Scheduling
 from periodic_client.session import ConnectionLost, Session
 from periodic_client.wire import PeriodicError, limits
 
@@ -68,7 +69,7 @@ class Look(NamedTuple):
     """How far its group is, if it is the job of one that has not finished."""
 
 
-class Client(Matching):
+class Client(Matching, Scheduling):
     """One connection to a daemon, for any number of tasks at once.
 
         async with Client("tcp://127.0.0.1:5000") as client:
@@ -274,7 +275,7 @@ class Client(Matching):
             answer = await self._in_turn("list", query)
             return answer["jobs"], answer.get("next")
 
-        return _Pages(page)
+        return Pages(page)
 
     # -- the daemon ----------------------------------------------------------------------------------------------------
 
@@ -296,7 +297,7 @@ class Client(Matching):
             status = await self.status(prefix, after, limits.LISTING_MAX)
             return status["functions"], status.get("next")
 
-        return _Pages(page)
+        return Pages(page)
 
     async def set_function(self, func: str, settings: FunctionSettings | None = None) -> None:
         """All that is set of a function, in place of what was set before; without settings nothing is."""
@@ -326,7 +327,7 @@ class Client(Matching):
             answer = await self.request("locks", {"prefix": prefix, "after": after, "limit": limits.LISTING_MAX})
             return answer["locks"], answer.get("next")
 
-        return _Pages(page)
+        return Pages(page)
 
     def workers(self, func: str | None = None) -> AsyncIterator[WorkerMap]:
         """Who takes jobs, in the order in which they came, fetched a page at a time; only those of ``func``, if given.
@@ -338,7 +339,7 @@ class Client(Matching):
             answer = await self.request("workers", {"func": func, "after": after, "limit": limits.LISTING_MAX})
             return answer["workers"], answer.get("next")
 
-        return _Pages(page)
+        return Pages(page)
 
     async def ping(self) -> None:
         """Return if the daemon answers."""
@@ -360,28 +361,6 @@ def _submitted(answer: dict[str, Any]) -> Submitted:
 
 def _each_submitted(answer: dict[str, Any]) -> list[Submitted]:
     return [Submitted(*each) for each in zip(answer["results"], answer["ids"], strict=True)]
-
-
-class _Pages:
-    """An iterator and not a generator: those want to be closed by whoever stops early, and complain if they are not."""
-
-    def __init__(self, fetch: Callable[[str | None], Awaitable[tuple[list[dict[str, Any]], str | None]]]) -> None:
-        self._fetch = fetch
-        self._page: deque[dict[str, Any]] = deque()
-        self._after: str | None = None
-        self._is_last = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> dict[str, Any]:
-        while not self._page:
-            if self._is_last:
-                raise StopAsyncIteration
-            page, self._after = await self._fetch(self._after)
-            self._page.extend(page)
-            self._is_last = self._after is None
-        return self._page.popleft()
 
 
 class _Pipeline:

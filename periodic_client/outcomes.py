@@ -85,7 +85,22 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class NewJob:
+class _AnyJob:
+    """What is said of a job, however it gets its name and its due time."""
+
+    func: str
+    _: KW_ONLY
+    headers: Mapping[str, str] | None = None
+    locks: Mapping[str, int] | None = None
+    priority: Annotated[int, "Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"] = 0
+    lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
+    run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
+    result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
+    retry: Retry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob(_AnyJob):
     """A job to submit. ``func`` and ``name`` together are its identity.
 
     ``workload``: what the worker is given; text stands for its UTF-8 bytes. ``headers``: texts by name that go with it,
@@ -103,20 +118,12 @@ class NewJob:
     Raises WrongValue, a ValueError, if both ``due_at_ms`` and ``delay_ms`` are given.
     """
 
-    func: str
     name: str
     workload: bytes | str = b""
     _: KW_ONLY
-    headers: Mapping[str, str] | None = None
-    locks: Mapping[str, int] | None = None
     due_at_ms: int | None = None
     delay_ms: int | None = None
-    priority: Annotated[int, "Of the due jobs the smallest runs first, -100 to 100.  [default: 0]"] = 0
-    lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
-    run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
-    result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
     expires_at_ms: Annotated[int | None, "Not begun by then, it ends, as in 2030-01-31T18:00.  [default: never]"] = None
-    retry: Retry | None = None
     existing: Annotated[
         Existing,
         "What to do if there is a job of this name: keep_live keeps it unless it is dead, refuse is exit code 1."
@@ -130,21 +137,41 @@ class NewJob:
 
     def to_wire(self) -> dict[str, Any]:
         """The job as protocol.md's map; defaults are left out."""
-        wire: dict[str, Any] = {"func": self.func, "name": self.name}
-        for key, default in _OPTIONAL:
-            value = getattr(self, key)
-            if value != default and value not in _EMPTY:
-                wire[key] = value
-        for key in ("headers", "locks"):
-            if key in wire:
-                wire[key] = dict(wire[key])
-        if self.retry is not None:
-            wire["retry"] = self.retry.to_wire()
-        return wire
+        return _with_options({"func": self.func, "name": self.name}, self, _OF_NEW)
 
 
-_OPTIONAL = [(each.name, each.default) for each in fields(NewJob) if each.default is not MISSING]
+@dataclass(frozen=True, slots=True)
+class ScheduledJob(_AnyJob):
+    """What a schedule submits each time, under a name of its own and due at its instant; all else is as in NewJob.
+
+    ``workload`` has up to 16,384 bytes here.
+    """
+
+    workload: bytes | str = b""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The job as ``set_schedule`` takes it; defaults are left out."""
+        return _with_options({"func": self.func}, self, _OF_SCHEDULED)
+
+
+_OF_NEW, _OF_SCHEDULED = (
+    [(each.name, each.default) for each in fields(kind) if each.default is not MISSING]
+    for kind in (NewJob, ScheduledJob)
+)
 _EMPTY: tuple[object, ...] = ("", {})
+
+
+def _with_options(wire: dict[str, Any], job: _AnyJob, options: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, default in options:
+        value = getattr(job, key)
+        if value != default and value not in _EMPTY:
+            wire[key] = value
+    for key in ("headers", "locks"):
+        if key in wire:
+            wire[key] = dict(wire[key])
+    if job.retry is not None:
+        wire["retry"] = job.retry.to_wire()
+    return wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,16 @@ def duration_ms(text: str) -> int:
     return round(sum(Fraction(count) * UNITS_MS[unit] for count, unit in _PART.findall(text)))
 
 
+def duration_text(ms: int) -> str:
+    """As ``duration_ms`` reads it, in as few words as there are."""
+    parts = []
+    for unit, unit_ms in reversed(UNITS_MS.items()):
+        count, ms = divmod(ms, unit_ms)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence that refuses ``word``: what was meant, or all that there is."""
     known = list(known)

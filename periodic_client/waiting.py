@@ -146,8 +146,8 @@ class Waiting(Connected):
     ) -> AsyncIterator[EventMap]:
         """What happens, for ever, over lost connections.
 
-        Where events were missed, since they came too fast or the daemon was started anew, there is one of the kind
-        "missed", whose "text" says how many, and which has no "at_ms".
+        Where events are not kept any more, since they came too fast or the daemon was started anew, there is one of the
+        kind "not_kept", whose "text" says how many, and which has no "at_ms".
         """
         return _Events(self, kinds, func, after)
 
@@ -213,13 +213,13 @@ class _Events:
                 continue
             self._backoff = Backoff(self._waiting.rng)
             if page.missed != 0 and self._after is not None:
-                self._page.append(_missed(page.missed))
+                self._page.append(_not_kept(page.missed))
             self._page += page.events
             self._after = page.next
         return self._page.popleft()
 
 
-def _missed(count: int | None) -> EventMap:
+def _not_kept(count: int | None) -> EventMap:
     many = "it is not known how many" if count is None else f"{count}"
     absent = dict.fromkeys(("at_ms", "func", "name", "id", "run", "worker"))
-    return {"kind": "missed", **absent, "text": f"events were missed: {many}"}
+    return {"kind": "not_kept", **absent, "text": f"events are not kept any more: {many}"}

@@ -88,6 +88,19 @@ class Detached(NamedTuple):
     """The connection is gone. What it sent before is still done."""
 
 
+SHARE_LEAST = 8
+"""Of requests that a connection is heard in a step, however many connections there are."""
+BATCH_JOBS_A_REQUEST = 3
+"""A job of a batch costs a part of what one by itself does."""
+
+
+def _weight(request: Request) -> int:
+    """As how many requests it counts."""
+    if request.method == "submit_batch" and request.params and type(request.params[0]) is list:
+        return 1 + len(request.params[0]) // BATCH_JOBS_A_REQUEST
+    return 1
+
+
 MESSAGES = (Request, Response, Notification)
 """As a tuple: to ask for a union is felt."""
 Told = Message | Attached | Heard | ReadsAgain | Listed | Ended | Detached
@@ -107,6 +120,12 @@ class Engine:
         self._ending: dict[Peer, None] = {}
         """Those that sent all they have, and of which something may wait."""
         self._large_answers = 0
+        self._heard: dict[Peer, int] = {}
+        """How many requests of each in this step."""
+        self._share = 0
+        """How many may be."""
+        self._is_dealt_with = True
+        """Whether nobody's share was too small in this step."""
 
     # -- told between the steps: only collected ------------------------------------------------------------------------
 
@@ -138,7 +157,8 @@ class Engine:
     def busy(self) -> bool:
         """Whether a step has something to do beside what the time asks for."""
         can_go_on = self._deferring and self._large_answers == LARGE_ANSWERS_A_STEP
-        return bool(self._inbox or can_go_on)
+        has_more = not self._is_dealt_with or self.scheduler.dispatch.has_postponed
+        return bool(self._inbox or can_go_on or has_more)
 
     def wakeup_ms(self, now: Now) -> int:
         """When the next step is needed, if nothing arrives."""
@@ -177,8 +197,15 @@ class Engine:
             yield Commit()
 
     def _hear_inbox(self) -> None:
-        """In order for each connection: once something of it waits, all that follows waits behind."""
+        """In order for each connection: once something of it waits, all that follows waits behind.
+
+        Each has the same share, so that one that sends much does not keep others waiting.
+        """
         self._large_answers = 0
+        self._heard.clear()
+        self._is_dealt_with = True
+        speakers = len({peer for peer, _ in self._inbox} | self._deferring.keys())
+        self._share = max(SHARE_LEAST, self.scheduler.settings.heard_a_step // max(1, speakers))
         for peer in list(self._deferring):
             while peer.deferred and self._hear(peer, peer.deferred[0]):
                 peer.deferred.popleft()
@@ -201,6 +228,11 @@ class Engine:
         if type(message) is Request:
             if not peer.is_reading:
                 return False
+            heard = self._heard.get(peer, 0)
+            if heard >= self._share:
+                self._is_dealt_with = False
+                return False
+            self._heard[peer] = heard + _weight(message)
             method = METHODS.get(message.method)
             if method is not None and method.is_large:
                 if self._large_answers == LARGE_ANSWERS_A_STEP or self.budget.is_full:

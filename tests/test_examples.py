@@ -1,5 +1,6 @@
 """The examples, each run as its opening says, and those on the pages, taken from there; against the real daemon."""
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from rig.daemon import Daemon
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 TESTED = {"long_job.py", "submit.py", "worker.py", "worker.sh"}
-README, LIBRARY = ((ROOT / name).read_text() for name in ("README.md", "docs/library.md"))
+README, LIBRARY, IMAGES = ((ROOT / name).read_text() for name in ("README.md", "docs/library.md", "docs/images.md"))
 SHOWN_URL = "tcp://127.0.0.1:5000"
 
 
@@ -175,7 +176,7 @@ def test_what_the_readme_says_to_make_can_be_made() -> None:
 
 
 def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
-    client, caller, _, _, worker, teller = whole_programs(LIBRARY)
+    client, caller, _, _, _, worker, teller = whole_programs(LIBRARY)
     assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
     with working("-c", worker, daemon=daemon) as lines:
         said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
@@ -192,7 +193,30 @@ def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
 
 
 def test_the_library_page_s_group_is_told_when_all_have_ended(daemon: Daemon) -> None:
-    _, _, client, worker, _, _ = whole_programs(LIBRARY)
+    _, _, client, worker, _, _, _ = whole_programs(LIBRARY)
     assert said("-c", client, daemon=daemon) == ["created ['created', 'created', 'created']", "3"]
     with working("-c", worker, daemon=daemon) as lines:
         assert next(lines) == "holiday: 4 of 5 were done, 1 are dead"
+
+
+# -- docs/images.md ----------------------------------------------------------------------------------------------------
+
+
+def test_the_images_page_s_worker_is_told_of_a_picture(daemon: Daemon) -> None:
+    (worker,) = whole_programs(IMAGES)
+    objects = [{"key": "x.jpg", "bytes": 2, "bytes_before": 3}, {"key": "x_fw64.jpg", "bytes": None, "bytes_before": 1}]
+    report = json.dumps({"name": "x.jpg", "objects": objects})
+    with working("-c", worker, daemon=daemon) as lines:
+        said("-m", "periodic_client", "submit", "picture-finished", "x.jpg", "-w", report, daemon=daemon)
+        assert [next(lines), next(lines)] == ["x.jpg: 3 -> 2 bytes", "x_fw64.jpg: 1 -> None bytes"]
+
+
+def test_the_library_page_s_schedules_fire_and_are_kept_when_they_are_set_again(daemon: Daemon) -> None:
+    (client,) = (program for program in programs(LIBRARY) if "set_schedule" in program)
+    listed = ["nightly 30 2 * * *", "poll 1000"]
+    assert said("-c", client, daemon=daemon) == ["created created", *listed]
+    assert said("-c", client, daemon=daemon) == ["kept kept", *listed]
+    (run,) = (
+        line for line in said("-m", "periodic_client", "take", "poll", daemon=daemon) if line.startswith("job_name=")
+    )
+    assert re.fullmatch(r"job_name='?poll@[0-9-]+T[0-9:.]+Z'?", run)

@@ -52,8 +52,10 @@ CALLS: dict[str, Callable[..., Result]] = {
     "check_jpeg": pictures.check_jpeg,
 }
 
-_OUT_OF_MEMORY = ("memory", "could not create decoder object")
-"""Words of the decoders of AVIF and WebP."""
+_OUT_OF_MEMORY = "memory"
+"""A word of the decoder of AVIF."""
+_MAY_BE_DAMAGE = "could not create decoder object"
+"""Words of the decoder of WebP, for no memory and for data that it does not understand."""
 
 _THREADS = 4
 """Of the decoder of AVIF, which else takes as many as there are processors, each with a stack of 8 MB."""
@@ -117,8 +119,11 @@ def _within_limits(memory_bytes: int, cpu_s: int, call: str, arguments: dict[str
     except (Refused, MemoryError) as error:
         confined.lift(resource.RLIMIT_AS)
         _check_there_is(memory_bytes)
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
-            raise Refused(f"decoding it took more than {memory_bytes // 10**6} MB of memory") from None
+        too_much = f"decoding it took more than {memory_bytes // 10**6} MB of memory"
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+            raise Refused(too_much) from None
+        if _MAY_BE_DAMAGE in str(error):
+            raise Refused(f"the picture is damaged, or {too_much}") from None
         raise
     finally:
         confined.lift(resource.RLIMIT_AS)

@@ -30,6 +30,10 @@ _ANSWER_BYTES = 65_536
 _log = logging.getLogger(__name__)
 
 
+class Exited(OSError):
+    """The child ended itself, as nothing of ours does: a library gave its picture up by ending the process."""
+
+
 class Room:
     """Places, and bytes for all of them together. Those who wait are served in the order in which they came."""
 
@@ -128,7 +132,8 @@ class Pool:
             await child.kill()
             if child.process.returncode == -signal.SIGXCPU:
                 raise Refused(f"decoding took more than {self._cpu_seconds} s of CPU time") from None
-            raise OSError(f"the child that decoded it ended: {ending(child.process.returncode)} ({error})") from None
+            kind = Exited if child.process.returncode >= 0 else OSError
+            raise kind(f"the child that decoded it ended: {ending(child.process.returncode)} ({error})") from None
         if not isinstance(answer, dict):
             raise OSError("the child that decoded it answered what is no map")
         return answer

@@ -45,12 +45,16 @@ def _following() -> Iterator[None]:
 def overwritten(content: bytes, exif: Edit, xmp: Edit) -> bytes:
     """The file with the TIFF data of each EXIF item, and each XMP text, as these return them."""
     changed = bytearray(content)
+    found = False
     with _following():
         for box in _boxes(content, 0, len(content)):
             if box.kind == b"uuid":  # after its 16 bytes of name; an XMP text, among others
                 changed[box.start + 16 : box.end] = xmp(content[box.start + 16 : box.end])
             if box.kind == b"meta":
-                _overwrite_items(changed, _within(content, box, 4), exif, xmp)
+                if found:
+                    raise ValueError("there is more than one that lists items")
+                found = True
+                _overwrite_items(content, changed, _within(content, box, 4), exif, xmp)
     return bytes(changed)
 
 
@@ -141,16 +145,22 @@ def _boxes(content: bytes, at: int, end: int) -> Iterator[_Box]:
         at = stop
 
 
-def _overwrite_items(content: bytearray, boxes: dict[bytes, _Box], exif: Edit, xmp: Edit) -> None:
+def _overwrite_items(content: bytes, changed: bytearray, boxes: dict[bytes, _Box], exif: Edit, xmp: Edit) -> None:
     if b"iinf" not in boxes:
         return
-    kinds = {number: kind for number, kind, *_ in _items(bytes(content), boxes[b"iinf"])}
-    for item, pieces in _locations(bytes(content), boxes):
+    kinds = {number: kind for number, kind, *_ in _items(content, boxes[b"iinf"])}
+    left = len(content)
+    for item, pieces in _locations(content, boxes):
         if kinds.get(item) in (b"Exif", b"mime"):
-            data = _joined(bytes(content), pieces)
+            data = _joined(changed, pieces)
+            left -= len(data)
+            if left < 0:  # else a few bytes could name the whole file again and again
+                raise ValueError("items are in the same place")
             data = _with_exif(data, exif) if kinds[item] == b"Exif" else xmp(data)
+            taken = 0
             for start, end in pieces:
-                content[start:end], data = data[: end - start], data[end - start :]
+                changed[start:end] = data[taken : taken + end - start]
+                taken += end - start
 
 
 def _with_exif(data: bytes, exif: Edit) -> bytes:
@@ -202,12 +212,12 @@ def _end(content: bytes, pieces: list[tuple[int, int]]) -> bytes:
     return content[max(start, end - END_BYTES) : end]
 
 
-def _joined(content: bytes, pieces: list[tuple[int, int]]) -> bytes:
+def _joined(content: bytearray, pieces: list[tuple[int, int]]) -> bytes:
     _check_pieces(content, pieces)
     return b"".join(content[start:end] for start, end in pieces)
 
 
-def _check_pieces(content: bytes, pieces: list[tuple[int, int]]) -> None:
+def _check_pieces(content: bytes | bytearray, pieces: list[tuple[int, int]]) -> None:
     if any(end > len(content) for _, end in pieces):
         raise Refused("the picture is damaged: it ends before its data do")
     if sum(end - start for start, end in pieces) > len(content):

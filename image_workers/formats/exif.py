@@ -21,9 +21,10 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 
 _XMP_PLACES = (
     re.compile(rb"""exif:GPS\w*\s*=\s*("[^"]*"|'[^']*')"""),
-    re.compile(rb"<exif:(GPS\w*)\b[^>]*?/>"),
-    re.compile(rb"<exif:(GPS\w*)\b[^>]*>.*?</exif:\1\s*>", re.DOTALL),
+    re.compile(rb"<exif:(GPS\w*)\b[^<>]*/>"),
+    re.compile(rb"<exif:(GPS\w*)\b[^<>]*>[^<]*</exif:\1\s*>"),
 )
+"""None looks beyond the next tag: a text of many tags that are not closed would take hours."""
 
 
 def orientation(exif: bytes) -> int:
@@ -152,12 +153,14 @@ def _blank_in_directory(tiff: bytearray, order: str, at: int) -> int:
 
 def _blank_values(tiff: bytearray, order: str, at: int) -> None:
     (count,) = struct.unpack_from(order + "H", tiff, at)
+    left = len(tiff)
     for index in range(count):
         _, kind, number, value = struct.unpack_from(order + "HHII", tiff, at + 2 + index * _ENTRY_BYTES)
         size = _SIZES[kind] * number if kind in _SIZES else len(tiff)
         if size > 4:
-            if value + size > len(tiff):
-                raise ValueError("a value lies outside")
+            left -= size
+            if value + size > len(tiff) or left < 0:
+                raise ValueError("a value lies outside, or where others lie")
             tiff[value : value + size] = bytes(size)
     size = 2 + count * _ENTRY_BYTES
     tiff[at : at + size] = bytes(len(tiff[at : at + size]))

@@ -108,7 +108,7 @@ class Pages:
                 picture = Picture(self._gallery, f"{secrets.token_hex(16)}.{ENDINGS[received.kind]}")
                 try:
                     await self._intake.take(picture.name, file, received.kind)
-                except _AWAY as error:
+                except (*_AWAY, PeriodicError) as error:
                     raise away(error) from error
                 except OSError as error:
                     _log.warning("root does not take %s: %s", picture.name, error)

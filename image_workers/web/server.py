@@ -37,7 +37,7 @@ async def serve(config: Config, root: Store, scratch: Scratch, client: Client, t
         raise ConfigError(f"serve.listen: {config.serve.listen} cannot be listened on: {error.strerror}") from error
     gallery = Gallery(config, root, client)
     admission = Admission(config.serve, token, trio.current_time)
-    intake = Intake(config, root, client.submit_batch)
+    intake = Intake(config, root, client)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
         async def signalled() -> None:

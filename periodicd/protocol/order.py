@@ -93,9 +93,11 @@ def set_schedule(params: list[Any], rules: requests.Rules) -> tuple[SetSchedule]
     recurrence = Recurrence(
         options.every_ms, options.cron, options.zone or "UTC", options.from_at_ms or 0, options.until_at_ms
     )
-    schedule = Schedule(
-        recurrence, options.job, options.jitter_ms or 0, options.missed or "skip", options.overlap or "skip"
-    )
+    job = options.job
+    if isinstance(job.get("workload"), str):
+        # Said as text or as bytes it is the same job.
+        job = job | {"workload": job["workload"].encode()}
+    schedule = Schedule(recurrence, job, options.jitter_ms or 0, options.missed or "skip", options.overlap or "skip")
     return (SetSchedule(said.schedule, schedule, options.from_at_ms is not None),)
 
 

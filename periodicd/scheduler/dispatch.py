@@ -3,6 +3,9 @@
 A *function* is looked at when it may have a job for somebody: one came due, one was added, a page was read, or one of
 its subscriptions got room. It gives its due jobs, in order, to its subscriptions in turn, until one of both is used up.
 
+Functions have turns: each gives a few jobs and is looked at again after the others, and when many jobs were given in a
+step the rest waits for the next. So however many are due of one function, another's wait for a turn and a step.
+
 A *connection* is looked at when it got room as a whole (it has credit again, it reads again, the daemon has memory
 again). Subscriptions that had been passed over for its sake are offered to their functions, one at a time, the longest
 passed over first: the next one only if this one leaves room.
@@ -21,7 +24,8 @@ from periodicd.scheduler.functions import Functions, Hold
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.peers import Peer, Subscription
-from periodicd.scheduler.queues import Budget, Queues
+from periodicd.scheduler.queues import Queues
+from periodicd.scheduler.settings import Settings
 from periodicd.scheduler.step import Step
 from periodicd.scheduler.timers import Deadlines
 from periodicd.store import ops
@@ -78,16 +82,20 @@ class Rotation:
 class Dispatch:
     """``running``: the jobs that run, though their rows may not say so yet."""
 
-    def __init__(self, step: Step, budget: Budget, running: InProgress, functions: Functions, locks: Locks) -> None:
+    def __init__(self, step: Step, settings: Settings, running: InProgress, functions: Functions, locks: Locks) -> None:
         self._step = step
+        self._turn = settings.turn
+        self._given_a_step = settings.given_a_step
+        self._given = 0
+        """In this step."""
         self._running = running
         self._settings = functions
         self._locks = locks
         locks.can_begin = self.can_begin
         locks.enqueue = self.enqueue
         self._postponed: dict[str, None] = {}
-        """Functions of which enough jobs were parked in this step."""
-        self.queues = Queues(budget)
+        """Functions that are to be looked at in the next step: of this one, enough jobs were given or parked."""
+        self.queues = Queues(settings.budget)
         self.rotations: SortedDict[str, Rotation] = SortedDict()
         self._due: Deadlines[str] = Deadlines()
         """By function: when its next job is due (wall clock)."""
@@ -208,6 +216,11 @@ class Dispatch:
         if self.queues.add(job):
             self._functions[job.func] = None
 
+    def enqueue_if_new(self, job: Job) -> None:
+        """It may wait since earlier in this step, so that memory knows it by now, or has given it out."""
+        if job.id not in self._running and self.queues.get(job.id) is None:
+            self.enqueue(job)
+
     def discard(self, job_id: int) -> None:
         """The job waits no more, or not as it was."""
         self.queues.discard(job_id)
@@ -258,6 +271,9 @@ class Dispatch:
                 continue
             func = next(iter(self._functions))
             del self._functions[func]
+            if self._given >= self._given_a_step and not self._locks.has_granted(func):
+                self._postponed[func] = None
+                continue
             if self.queues.is_open(func) and not self._has_stopped:
                 yield from self._look_at_function(func)
 
@@ -273,6 +289,7 @@ class Dispatch:
         rotation, wall_ms = self.rotations[func], self._step.now.wall_ms
         if func in self._locks.passed_over:
             self._locks.became_able(func)
+        enough = self._given + self._turn
         while (job := self.queues.due(func, wall_ms)) is not None:
             if func in self._settings.known and (hold := self._settings.hold(func)) is not None:
                 self._hold_back(func, hold)
@@ -296,7 +313,11 @@ class Dispatch:
             self.queues.discard(job.id)
             if func in self._settings.known:
                 self._settings.begun(func)
+            self._given += 1
             yield subscription, job
+            if self._given >= enough:
+                self._functions[func] = None
+                return
         for page in self.queues.wanted_pages(func):
             self._step.read(page, partial(self._on_page, page))
         due_at_ms = self.queues.next_due_at_ms(func)
@@ -321,8 +342,18 @@ class Dispatch:
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def has_postponed(self) -> bool:
+        """Whether something is to be given out in the next step, at once."""
+        return bool(self._postponed)
+
+    def is_postponed(self, func: str) -> bool:
+        """Whether it has its turn in the next step."""
+        return func in self._postponed
+
     def advance(self) -> None:
         """Functions whose next job is due now are to be looked at."""
+        self._given = 0
         self._functions.update(self._postponed)
         self._postponed.clear()
         for func in self._due.pop_due(self._step.now.wall_ms):

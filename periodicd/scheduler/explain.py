@@ -142,6 +142,8 @@ class Explain:
         workers = self._dispatch.workers(job.func)
         if workers and not self._dispatch.has_room_for(job.func):
             yield Gate("busy", f"all {workers} workers of its function are busy", {"workers": workers})
+        if self._dispatch.is_postponed(job.func):
+            yield Gate("turn", "others have their turn; it has its own at once", {})
         if self._dispatch.has_stopped:
             yield Gate("stopping", "the daemon is stopping", {})
 

@@ -87,6 +87,10 @@ class Locks:
 
     # -- standing in line ----------------------------------------------------------------------------------------------
 
+    def has_granted(self, func: str) -> bool:
+        """Whether a job of it was, which is to be given out in this step or not at all."""
+        return func in self._granted_of
+
     @property
     def has_parked_enough(self) -> bool:
         return self._parked >= PARKED_A_STEP

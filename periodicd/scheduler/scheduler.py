@@ -83,7 +83,7 @@ class Scheduler:
         self.locks = Locks(self.step, boot.locks, boot.lines)
         self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims, self.locks)
         self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
-        self.dispatch = Dispatch(self.step, self.settings.budget, self.runs.in_progress, self.functions, self.locks)
+        self.dispatch = Dispatch(self.step, self.settings, self.runs.in_progress, self.functions, self.locks)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
         self.figures = Figures()
         self.waits = Waits(self.step)
@@ -93,7 +93,7 @@ class Scheduler:
         self.purges = Purges(self.step, self.settings)
         self.expiry = Expiry(self.step, boot.expires_at_ms)
         self.groups = Groups(self.step, boot.has_groups)
-        self.groups.enqueue = self.dispatch.enqueue
+        self.groups.enqueue = self.dispatch.enqueue_if_new
         self.jobs = Jobs(
             self.step, self.numbers, self.runs, self.dispatch, self.watches, self.ring, self.purges, self.figures,
             self.functions, self.locks, self.groups, self.expiry,

@@ -15,6 +15,13 @@ class Settings:
     connections_bytes: int = 256 * 1024 * 1024
     """What all connections together may hold of messages in progress, not dealt with, and not yet sent."""
     budget: Budget = field(default_factory=Budget)
+    heard_a_step: int = 256
+    """So many requests are heard in a step, of all connections together, each in its turn; a batch is as many as a
+    third of its jobs."""
+    given_a_step: int = 128
+    """So many jobs are given out in a step, of all functions together."""
+    turn: int = 32
+    """So many of one function, before the next has its turn."""
     claim_delay_ms: int = 50
     """A claim is written so long after its job was given out, unless the run has ended by then; or longer, where runs
     take longer, but never more than ``claim_delay_max_ms``."""

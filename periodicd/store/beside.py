@@ -49,7 +49,7 @@ class Beside:
         last = self._jobs.get(op.unless_live or 0)
         if last is not None and last.state is not State.DEAD:
             return None
-        put = self._put(op.put)
+        put = self._put_alone(op.put)
         if put.id == op.put.job.id:
             self._schedules[op.name] = msgspec.structs.replace(op.schedule, last_id=put.id)
         return put
@@ -131,6 +131,7 @@ class Beside:
             if job.state is not State.BEHIND:
                 job.state, job.ended_at_ms, job.reason = State.DEAD, op.at_ms, EXPIRED
                 self._jobs[job.id] = job
+            self._free_groups(op.at_ms)
         ended = tuple(order.Expired(job.id, *job.key) for job in expired)
         return order.ExpireResult(ended, self._first_expiry())
 
@@ -141,8 +142,8 @@ class Beside:
             self._endings[job.id] = Kept(*job.key, end, at_ms + job.result_ms)
         self._leaves(job)
         self._member_ended(job, ending)
+        self._groups.pop(job.id, None)
         del self._jobs[job.id]
-        self._free_groups(at_ms)
 
     # -- groups --------------------------------------------------------------------------------------------------------
 
@@ -158,8 +159,7 @@ class Beside:
         return sum(job.group_id == group_id and job.state is not State.DEAD for job in self._jobs.values())
 
     def _free_groups(self, at_ms: int) -> None:
-        """Those whose members have all ended, if no more are to come."""
-        self._groups = {group_id: group for group_id, group in self._groups.items() if group_id in self._jobs}
+        """Those whose members have all ended, if no more are to come. At the end of an op: its parts may count yet."""
         for group_id, group in list(self._groups.items()):
             if group.sealed and not self._has_open(group_id):
                 del self._groups[group_id]
@@ -178,6 +178,11 @@ class Beside:
 
     def _put(self, op: ops.Put) -> ops.PutResult:
         raise NotImplementedError
+
+    def _put_alone(self, op: ops.Put) -> ops.PutResult:
+        result = self._put(op)
+        self._free_groups(op.job.submitted_at_ms)
+        return result
 
     def _group_of(self, job: Job) -> int | None:
         """The open group of this identity."""

@@ -58,6 +58,8 @@ class Leaving:
                 (front_id, *_) = self._execute(SQL["front"], (func, name)).fetchone()
                 self._take_behind(func, front_id, "expired", op.at_ms, EXPIRED)
                 continue
+            # Anew, since the job of a group may have gone free with the one before.
+            _, state = self._execute(SQL["func_and_state"], (job_id,)).fetchone()
             self._ends(job_id, "expired", op.at_ms, EXPIRED)
             self._execute(SQL["expire"], (op.at_ms, EXPIRED, job_id))
             self._funcs.pop(job_id, None)

@@ -98,6 +98,7 @@ class MemoryStore(Beside):
         promoted = self._promote(front, op.at_ms) if front in going and behind not in going else None
         for job in going:
             self._go(job, "removed", op.at_ms)
+        self._free_groups(op.at_ms)
         return ops.RemoveResult("removed", tuple(job.id for job in going), promoted)
 
     def _cancel(self, op: ops.Cancel) -> ops.CancelResult:
@@ -112,6 +113,7 @@ class MemoryStore(Beside):
         going = [job for job in asked if job.state is not State.RUNNING]
         for job in going:
             self._go(job, "cancelled", op.at_ms, op.reason or None)
+        self._free_groups(op.at_ms)
         gone = tuple(job.id for job in going)
         if front in asked and front.state is State.RUNNING:
             front.cancelled = op.reason
@@ -336,7 +338,7 @@ def _in_order(place: ops.Place, listing: ops.Listing) -> tuple[str, int]:
 
 
 _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
-    ops.Put: MemoryStore._put,
+    ops.Put: MemoryStore._put_alone,
     ops.Remove: MemoryStore._remove,
     ops.Requeue: MemoryStore._requeue,
     ops.Cancel: MemoryStore._cancel,

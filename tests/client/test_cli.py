@@ -20,10 +20,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from periodic_client import NewJob, Retry
+from periodic_client import NewJob, Retry, ScheduledJob
 from periodic_client.cli import cli
 from periodic_client.cli_output import TABLE_ROWS_MAX
 from periodic_client.cli_values import Duration, Time, Workload
+from periodic_client.texts import duration_ms, duration_text
 from periodic_client.wire import Decoder, Request, encode_error, encode_response
 
 Answer = Callable[[list[Any]], Any]
@@ -154,6 +155,42 @@ def test_every_field_of_a_job_and_of_its_retry_rule_has_an_option() -> None:
     ):
         table = page.split(f"| {header} | type |")[1].split("\n\n")[0]
         assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == known
+
+
+def test_a_schedule_with_everything(scripted: ScriptedDaemon, run: Run) -> None:
+    scripted.answers["set_schedule"] = lambda _: {"result": "created", "next_at_ms": None, "later": "more"}
+    result = run(
+        "schedule", "add", "s", "f", "--cron", "30 2 * * *", "--zone", "Europe/Berlin", "--jitter", "1m", "--missed",
+        "once", "--overlap", "queue", "--from", "2030-01-31T17:00Z", "--until", "2030-01-31T17:00:01Z", "-w", "text",
+        "--header", "q=a=b", "--lock", "c=1=20", "--priority", "-7", "--lease", "2h", "--run-max", "3h", "--result",
+        "1s", "--retry-limit", "3",
+    )  # fmt: skip
+    assert (result.exit_code, result.stdout) == (0, "result: created\nnext: -\n")
+    (_, (name, options)), at_ms = scripted.asked[0], 1_896_109_200_000
+    job = options.pop("job")
+    assert job.pop("retry")["limit"] == 3
+    assert job == {
+        "func": "f", "workload": b"text", "headers": {"q": "a=b"}, "locks": {"c=1": 20}, "priority": -7,
+        "lease_ms": 7_200_000, "run_max_ms": 10_800_000, "result_ms": 1_000,
+    }  # fmt: skip
+    assert (name, options) == ("s", {
+        "every_ms": None, "cron": "30 2 * * *", "zone": "Europe/Berlin", "jitter_ms": 60_000, "missed": "once",
+        "overlap": "queue", "from_at_ms": at_ms, "until_at_ms": at_ms + 1_000,
+    })  # fmt: skip
+    run("schedule", "add", "s", "f", "--every", "1h30m")
+    assert scripted.asked[1][1][1]["every_ms"] == 5_400_000
+
+
+def test_every_key_of_a_schedule_and_of_its_job_has_an_option() -> None:
+    (schedule,) = (command for name, command in cli.commands.items() if name == "schedule")
+    assert isinstance(schedule, click.Group)
+    parameters = {str(parameter.name) for parameter in schedule.commands["add"].params}
+    page = (Path(__file__).parents[2] / "protocol.md").read_text().split("\n### set_schedule\n")[1]
+    table = page.split("| key | type |")[1].split("\n\n")[0]
+    timing = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) - {"job"}
+    job = {each.name for each in dataclasses.fields(ScheduledJob)} - {"retry"}
+    rule = {f"retry_{each.name}" for each in dataclasses.fields(Retry)}
+    assert parameters == timing | job | rule | {"name", "as_json"}
 
 
 @pytest.mark.parametrize(
@@ -558,6 +595,14 @@ def test_no_daemon(tmp_path: Path) -> None:
         ["finish", "h", "--data", "x", "--failed", "why"],
         ["finish", "h", "--failed", "", "--later", "0s"],
         ["extend", "h", "--lease", "long"],
+        ["schedule", "add", "s", "f"],
+        ["schedule", "add", "s", "f", "--every", "5m", "--cron", "* * * * *"],
+        ["schedule", "add", "s", "f", "--every", "5m", "--zone", "UTC"],
+        ["schedule", "add", "s", "f", "--every", "5"],
+        ["schedule", "add", "s", "f", "--every", "5m", "--missed", "all"],
+        ["schedule", "add", "s", "f", "--every", "5m", "--until", "tomorrow"],
+        ["schedule", "add", "s", "f", "--every", "5m", "--in", "5m"],
+        ["schedule", "next", "s", "--count", "101"],
         ["remove"],
         ["remove", "--yes"],
         ["remove", "f", "n", "--dry-run"],
@@ -670,7 +715,7 @@ def test_interrupted(scripted: ScriptedDaemon) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "duration_ms"),
+    ("text", "ms"),
     [
         ("500ms", 500),
         ("5m", 300_000),
@@ -683,8 +728,14 @@ def test_interrupted(scripted: ScriptedDaemon) -> None:
         ("1h 30m", 5_400_000),
     ],
 )
-def test_durations(text: str, duration_ms: int) -> None:
-    assert Duration().convert(text, None, None) == duration_ms
+def test_durations(text: str, ms: int) -> None:
+    assert Duration().convert(text, None, None) == ms
+
+
+@pytest.mark.parametrize("ms", [0, 1, 999, 1_000, 300_000, 5_400_000, 86_400_000, 366 * 86_400_000, 90_061_001])
+def test_a_duration_is_written_as_it_is_read(ms: int) -> None:
+    assert duration_ms(duration_text(ms)) == ms
+    assert duration_text(5_400_000) == "1h30m"
 
 
 @pytest.mark.parametrize(

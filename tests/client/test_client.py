@@ -15,11 +15,14 @@ from periodic_client import (
     CannotConnect,
     Client,
     ConnectionLost,
+    Fired,
     Full,
     Invalid,
     Look,
     NewJob,
     Rate,
+    Scheduled,
+    ScheduledJob,
     Submitted,
     SubmittedGroup,
     TimedOut,
@@ -31,6 +34,10 @@ from tests.client.peer import Daemon, Peer
 JOB = NewJob("f", "n")
 JOB_WIRE = {"func": "f", "name": "n"}
 CREATED = {"result": "created", "id": 1}
+SCHEDULE = {
+    "job": {"func": "f"}, "every_ms": None, "cron": None, "zone": None, "jitter_ms": None, "missed": None,
+    "overlap": None, "from_at_ms": None, "until_at_ms": None,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,34 @@ CREATED = {"result": "created", "id": 1}
         ),
         (lambda c: c.set_lock("k"), "set_lock", ["k", {"capacity": None, "rate": None}], {}, None),
         (
+            lambda c: c.set_schedule("s", ScheduledJob("f"), cron="30 2 * * *", zone="Europe/Berlin", missed="once"),
+            "set_schedule",
+            ["s", SCHEDULE | {"cron": "30 2 * * *", "zone": "Europe/Berlin", "missed": "once"}],
+            {"result": "created", "next_at_ms": 7},
+            Scheduled("created", 7),
+        ),
+        (
+            lambda c: c.set_schedule(
+                "s", ScheduledJob("f"), every_ms=1000, jitter_ms=9, overlap="queue", from_at_ms=1, until_at_ms=2
+            ),
+            "set_schedule",
+            ["s", SCHEDULE | {"every_ms": 1000, "jitter_ms": 9, "overlap": "queue", "from_at_ms": 1, "until_at_ms": 2}],
+            {"result": "kept", "next_at_ms": None},
+            Scheduled("kept", None),
+        ),
+        (lambda c: c.remove_schedule("s"), "remove_schedule", ["s"], {"result": "removed"}, "removed"),
+        (lambda c: c.pause_schedule("s"), "pause_schedule", ["s"], {"result": "paused"}, "paused"),
+        (lambda c: c.resume_schedule("s"), "resume_schedule", ["s"], {"result": "absent"}, "absent"),
+        (lambda c: c.run_schedule("s"), "run_schedule", ["s"], {"result": "fired", "id": 3}, Fired("fired", 3)),
+        (
+            lambda c: c.next_times("s"),
+            "next_times",
+            ["s", {"count": None}],
+            {"result": "found", "times": [1, 2]},
+            [1, 2],
+        ),
+        (lambda c: c.next_times("s", 3), "next_times", ["s", {"count": 3}], {"result": "absent", "times": []}, None),
+        (
             lambda c: c.list_page(),
             "list",
             [{"func": None, "state": None, "after": None, "limit": 100}],
@@ -207,6 +242,13 @@ async def test_methods(
             {"state": "parked", "new": 1},
         ),
         (lambda c: c.list_page(), "list", {"jobs": [{"state": "parked"}]}, ([{"state": "parked"}], None)),
+        (
+            lambda c: c.set_schedule("s", ScheduledJob("f"), every_ms=1000),
+            "set_schedule",
+            {"result": "merged"},
+            Scheduled("merged", None),
+        ),
+        (lambda c: c.run_schedule("s"), "run_schedule", {"result": "missed"}, Fired("missed", None)),
         (lambda c: c.ping(), "ping", {}, None),
         (lambda c: c.shutdown(), "shutdown", {}, None),
     ],
@@ -347,6 +389,21 @@ async def test_locks_go_through_all_pages(daemon: Daemon, nursery: trio.Nursery)
     nursery.start_soon(serve)
     async with Client(open_stream=daemon.open_stream) as client:
         assert [lock["lock"] async for lock in client.locks("p")] == ["pa", "pc"]
+
+
+async def test_schedules_go_through_all_pages(daemon: Daemon, nursery: trio.Nursery) -> None:
+    def query(after: str | None) -> dict[str, Any]:
+        return {"prefix": "p", "after": after, "limit": 1000}
+
+    async def serve() -> None:
+        peer = await daemon.accept()
+        await peer.serve("list_schedules", {"schedules": [{"schedule": "pa"}], "next": "a"}, query(None))
+        await peer.serve("list_schedules", {"schedules": [], "next": "b"}, query("a"))
+        await peer.serve("list_schedules", {"schedules": [{"schedule": "pc"}]}, query("b"))
+
+    nursery.start_soon(serve)
+    async with Client(open_stream=daemon.open_stream) as client:
+        assert [schedule["schedule"] async for schedule in client.schedules("p")] == ["pa", "pc"]
 
 
 async def test_many_tasks_share_one_connection(daemon: Daemon, nursery: trio.Nursery) -> None:

@@ -1,12 +1,13 @@
 """Jobs and outcomes as they go over the wire, and what becomes of whatever a function returns or raises."""
 
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from periodic_client import Done, Failed, GiveUp, Later, NewJob, Retry
+from periodic_client import Done, Failed, GiveUp, Later, NewJob, Retry, ScheduledJob
 from periodic_client.outcomes import WrongValue, failure_of, outcome_to_wire
 from periodic_client.wire import Decoder, encode_request
 
@@ -48,6 +49,16 @@ def test_a_job_says_all_that_is_not_default() -> None:
 def test_a_job_has_one_due_time() -> None:
     with pytest.raises(ValueError, match="due_at_ms and delay_ms"):
         NewJob("f", "n", due_at_ms=1, delay_ms=1)
+
+
+def test_the_job_of_a_schedule_says_the_same_without_name_and_due_time() -> None:
+    assert ScheduledJob("f").to_wire() == {"func": "f"}
+    said: dict[str, Any] = {"headers": {"a": "b"}, "locks": {"k": 2}, "priority": 1, "lease_ms": 2, "run_max_ms": 3,
+                            "result_ms": 4, "retry": Retry(limit=3)}  # fmt: skip
+    wire = NewJob("f", "n", b"w", **said).to_wire()
+    del wire["name"]
+    assert ScheduledJob("f", b"w", **said).to_wire() == wire
+    assert len(wire) == len(said) + 2
 
 
 JOB = NewJob("g", "m")

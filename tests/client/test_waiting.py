@@ -424,9 +424,9 @@ async def test_events_come_page_by_page_and_what_was_missed_is_told(
     assert kinds == [
         "done None",
         "done None",
-        "missed events were missed: 12",
+        "not_kept events are not kept any more: 12",
         "done None",
-        "missed events were missed: it is not known how many",
+        "not_kept events are not kept any more: it is not known how many",
     ]
 
 

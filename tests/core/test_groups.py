@@ -331,3 +331,15 @@ def test_a_group_s_job_that_wants_locks_stands_in_line_when_it_is_free() -> None
     assert gate["code"] == "lock_held"
     holder.respond()
     listener.take()
+
+
+def test_a_group_s_job_that_goes_free_and_is_moved_in_one_step_runs_once() -> None:
+    daemon = Daemon()
+    runner, listener, client = worker(daemon), worker(daemon, "g"), daemon.connect()
+    grouped(daemon, "a")
+    run = runner.take()
+    finished = runner.send("finish", run.handle, None)
+    moved = client.send("move", "g", "then", {"priority": 1})
+    daemon.step()
+    assert (runner.answer(finished), client.answer(moved)) == ({}, {"result": "moved"})
+    assert listener.names() == ["then"]

@@ -283,6 +283,12 @@ def test_set_again_unchanged_it_goes_on_as_it_did() -> None:
     assert scheduled(daemon) == {"result": "kept", "next_at_ms": START.wall_ms + MINUTE}
 
 
+def test_a_workload_said_as_text_is_the_same_as_bytes() -> None:
+    daemon = Daemon()
+    scheduled(daemon, job={"func": "f", "workload": "ä"})
+    assert scheduled(daemon, job={"func": "f", "workload": "ä".encode()})["result"] == "kept"
+
+
 def test_another_rhythm_begins_when_it_is_set_and_another_job_keeps_it() -> None:
     daemon = Daemon()
     scheduled(daemon)

@@ -23,6 +23,10 @@ What counts as a violation, and why no more than that:
   was said, and that end was answered as one that counts. So the other held the lock from before this one was given out
   until after it began: its lease is longer than the loop; who was forgotten by a kill or given out again is refused,
   and a worker that was killed says nothing. Of runs whose end was refused or never answered nothing is certain.
+* **never finished**: at the end, when nothing of the group waits or runs, the group's job is parked.
+* **finished early**: a group's job starts, and after that a member's end was said, and answered as one that counts.
+* **miscounted**: a group's job starts and was told otherwise than how its members end. Nobody takes one away, and
+  each ends in one way only. A group that finishes twice is **run again**.
 * **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
 """
@@ -46,6 +50,7 @@ from tests.crashloop.record import (
     Cancelled,
     CrowdAcknowledged,
     CrowdAsked,
+    GroupAsked,
     MatchingAnswered,
     MatchingAsked,
     Record,
@@ -57,12 +62,13 @@ from tests.crashloop.record import (
     SettingAsked,
     Started,
     Told,
+    group_of,
     lock_of,
 )
 
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
-    "not set", "torn batch", "held twice",
+    "not set", "torn batch", "held twice", "never finished", "finished early", "miscounted",
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
@@ -78,6 +84,7 @@ class Listed:
 
     versions: dict[str, int] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    parked: set[str] = field(default_factory=set)
     batches: dict[str, list[int]] = field(default_factory=dict)
     settings: dict[str, int] = field(default_factory=dict)
     """The ``queue_max`` of functions that have one."""
@@ -101,6 +108,21 @@ class Story:
     """How it ended."""
     started: list[Started] = field(default_factory=list)
     reported: list[Reported] = field(default_factory=list)
+
+
+@dataclass
+class Group:
+    """What is to become of its members, those that follow on others included."""
+
+    members: int = 0
+    dead: int = 0
+    last: Reported | None = None
+    """Of the ends that counted, the one that was said last."""
+
+    @property
+    def told(self) -> dict[str, int]:
+        ends = {"done": self.members - self.dead, "dead": self.dead, "removed": 0, "cancelled": 0, "expired": 0}
+        return {"members": self.members, **ends}
 
 
 @dataclass(frozen=True)
@@ -130,9 +152,11 @@ class Records:
         self.batch_acknowledged: dict[str, int] = {}
         self.setting_asked: dict[str, int] = {}
         self.setting_acknowledged: dict[str, int] = {}
+        self.groups: dict[str, Group] = {}
         for record in sorted(records, key=lambda record: record.at_ns):
             self._take(record)
         self._take_follow_ons()
+        self._take_ends_of_members()
 
     def _take(self, record: Record) -> None:
         match record:
@@ -149,6 +173,10 @@ class Records:
                 self.setting_asked[record.func] = record.queue_max
             case SettingAcknowledged():
                 self.setting_acknowledged[record.func] = record.queue_max
+            case GroupAsked():
+                group = self.groups.setdefault(record.group, Group())
+                group.members += record.members + record.joins
+                group.dead += record.dies
             case CrowdAsked() | CrowdAcknowledged() | MatchingAsked() | MatchingAnswered():
                 self.many_acknowledged += isinstance(record, MatchingAnswered)
                 for number in range(CROWD_JOBS):
@@ -216,6 +244,13 @@ class Records:
                 if answered_ns is not None:
                     story.acknowledged[1] = Acknowledged(report.follow_on, 1, "created", answered_ns)
 
+    def _take_ends_of_members(self) -> None:
+        for name, story in self.stories.items():
+            group = self.groups.get(group_of(name) or "")
+            ends = [each for each in story.reported if each.outcome != "again" and each.handle in self.answered_ns]
+            if group is not None and ends:
+                group.last = max([*ends, *filter(None, [group.last])], key=lambda end: end.at_ns)
+
 
 def check(records: Iterable[Record], listed: Listed) -> Findings:
     known = Records(records)
@@ -243,7 +278,7 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         answered, there = known.setting_acknowledged.get(func, 0), listed.settings.get(func, 0)
         if not answered <= there <= asked:
             violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
-    violations += _held_twice(known)
+    violations += [*_held_twice(known), *_violations_of_groups(known, listed)]
     return Findings(_figures(known, listed), violations)
 
 
@@ -279,6 +314,17 @@ def _held_twice(known: Records) -> Iterator[Violation]:
                 yield Violation("held twice", lock, (run, last))
             if end is not None and (last is None or end.at_ns > last.at_ns):
                 last = end
+
+
+def _violations_of_groups(known: Records, listed: Listed) -> Iterator[Violation]:
+    for name, group in known.groups.items():
+        if name in listed.parked:
+            yield Violation("never finished", name, group)
+        for run in known.stories[name].started:
+            if group.last is not None and run.at_ns < group.last.at_ns:
+                yield Violation("finished early", name, (run, group.last))
+            if run.told != group.told:
+                yield Violation("miscounted", name, (run, group))
 
 
 def _violations_of_cancel(story: Story, listed: int | None, is_dead: bool) -> Iterator[str]:
@@ -350,6 +396,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),
         "runs_that_held_a_lock": sum(map(len, known.runs_of_locks().values())),
+        "groups_that_finished": sum(bool(known.stories[name].started) for name in known.groups),
         "runs_cut_short": sum(len(story.started) for story in stories) - len(reports),
         "finishes_acknowledged": len(known.answered_ns),
         "finishes_refused": known.refused,

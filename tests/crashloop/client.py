@@ -37,6 +37,7 @@ from tests.crashloop.record import (
     Cancelled,
     CrowdAcknowledged,
     CrowdAsked,
+    GroupAsked,
     MatchingAnswered,
     MatchingAsked,
     RecordFile,
@@ -47,6 +48,7 @@ from tests.crashloop.record import (
     Told,
     lock_of,
     name_of_locked,
+    name_of_member,
     now_ms,
 )
 
@@ -60,6 +62,7 @@ MATCHING = {
     "requeue_matching": Client.requeue_matching,
 }
 LOCKED_EACH_S = 0.1
+GROUP_EACH_S = 0.3
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -111,6 +114,43 @@ class Load:
             while not await self._submit(LOCK_FUNC, name, version, rng, plan.LOCK_KINDS):
                 version += 1
             await trio.sleep(rng.expovariate(1 / LOCKED_EACH_S))
+
+    async def groups(self) -> None:
+        rng = Random(f"{self._seed} groups")
+        number = 0
+        while not self.stopping:
+            number += 1
+            await self._group(f"{self._seed}-group-{number}", rng)
+            await trio.sleep(rng.expovariate(1 / GROUP_EACH_S))
+
+    async def _group(self, name: str, rng: Random) -> None:
+        """At once, or in two parts, between which all members of the first may have ended."""
+        kinds = [rng.choice(plan.MEMBER_KINDS) for _ in range(rng.randrange(6))]
+        self._records.write(Asked(name, 1, 0))
+        if rng.random() < 0.5:
+            await self._put_members(name, kinds[:2], 0, sealed=False)
+            await trio.sleep(rng.choice((0, 0.1, 0.5)))
+            await self._put_members(name, kinds[2:], 2, sealed=True)
+        else:
+            await self._put_members(name, kinds, 0, sealed=True)
+        self._records.write(Acknowledged(name, 1, "created"))
+
+    async def _put_members(self, group: str, kinds: list[str], first: int, sealed: bool) -> None:
+        """Whatever becomes of answers. Who is sent again is kept, or is none any more."""
+        jobs = [plan.member(name_of_member(group, number), kind) for number, kind in enumerate(kinds, first)]
+        self._records.write(GroupAsked(group, len(kinds), kinds.count("join"), kinds.count("dead")))
+        for job in jobs:
+            self._records.write(Asked(job["name"], 1, 0))
+        while True:
+            try:
+                put = {"then": plan.group(group), "jobs": jobs, "sealed": sealed}
+                await self._client.request("submit_group", put)
+            except (ConnectionLost, CannotConnect):
+                await trio.sleep(AGAIN_S)
+            else:
+                break
+        for job in jobs:
+            self._records.write(Acknowledged(job["name"], 1, "created"))
 
     async def _cancel(self, func: str, name: str) -> None:
         self._records.write(CancelAsked(name))
@@ -275,6 +315,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
         for task in range(TASKS):
             nursery.start_soon(load.one_name_after_the_other, task)
         nursery.start_soon(load.locked)
+        nursery.start_soon(load.groups)
         nursery.start_soon(load.batches)
         nursery.start_soon(load.calls)
         nursery.start_soon(load.settings)

@@ -20,7 +20,7 @@ import trio
 from periodic_client import Client
 from rig.daemon import Daemon, DidNotStart
 from tests.crashloop.check import Findings, Listed, check
-from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, LOCK_FUNC, Called, read
+from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, GROUP_FUNC, LOCK_FUNC, Called, read
 
 CLIENTS = 2
 WORKERS = ("worker", "worker", "raw_worker", "taker")
@@ -165,8 +165,8 @@ class Loop:
                     whole = await client.get(job["func"], name, workload=True)
                     assert whole is not None
                     listed.versions[name] = json.loads(whole["workload"])["version"]
-                    if job["state"] == "dead":
-                        listed.dead.add(name)
+                    if job["state"] in ("dead", "parked"):
+                        (listed.dead if job["state"] == "dead" else listed.parked).add(name)
             async for function in client.functions():
                 if "queue_max" in function["settings"]:
                     listed.settings[function["func"]] = function["settings"]["queue_max"]
@@ -178,7 +178,8 @@ class Loop:
 
 
 async def _left(client: Client) -> int:
-    """How many jobs wait, stand in line or run that a worker is there for."""
+    """How many jobs wait, stand in line or run that a worker is there for. A group's job needs only its members."""
     status = await client.status(prefix=FUNC)
-    functions = [each for each in status["functions"] if each["func"] in (FUNC, LOCK_FUNC)]
-    return sum(each["waiting"] + each["parked"] + each["running"] for each in functions)
+    functions = [each for each in status["functions"] if each["func"] in (FUNC, LOCK_FUNC, GROUP_FUNC)]
+    left = [each["waiting"] + each["running"] + each["parked"] * (each["func"] != GROUP_FUNC) for each in functions]
+    return sum(left)

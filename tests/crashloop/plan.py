@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.crashloop.record import FUNC, RESULT_MS, Reported, now_ms
+from tests.crashloop.record import FUNC, GROUP_FUNC, RESULT_MS, Reported, Started, now_ms
 
 CALL = "call"
 """Its result is its name, so that anybody can tell whether it is the right one."""
@@ -16,6 +16,8 @@ KINDS = ("plain", "plain", "plain", "slow", "later", "retry", "follow", "follow"
 CROWD_KINDS = ("plain", "slow", "later", "retry", "dead", "dead")
 """Without follow-on jobs, whose names begin like that of their job, so that they would be meant too."""
 LOCK_KINDS = ("plain", "slow", "slow", "later", "retry")
+MEMBER_KINDS = ("plain", "slow", "later", "retry", "dead", "join", "join")
+"""Each ends in one way only. "join": with a follow-on that is a member too."""
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
 RETRIES = 1000
@@ -39,6 +41,25 @@ def call(name: str, rng: Random) -> dict[str, Any]:
     """A job whose result is asked for, and kept."""
     content = json.dumps({"version": 1, "kind": CALL}).encode()
     return new_job(name, content, rng) | {"existing": "keep", "result_ms": RESULT_MS}
+
+
+def group(name: str) -> dict[str, Any]:
+    """A group's job. It is kept whatever became of it, so a group that is sent again is not there twice."""
+    content = json.dumps({"version": 1, "kind": "plain"}).encode()
+    job = new_job(name, content, Random(name))
+    return job | {"func": GROUP_FUNC, "existing": "keep", "result_ms": RESULT_MS}
+
+
+def member(name: str, kind: str) -> dict[str, Any]:
+    return new_job(name, json.dumps({"version": 1, "kind": kind}).encode(), Random(name))
+
+
+def started(job: dict[str, Any]) -> Started:
+    """``job``: as in ``end_of``. To be written down before the run begins."""
+    said = {name.removeprefix("group-"): int(text) for name, text in job["headers"].items()}
+    return Started(
+        job["name"], version_of(job["workload"]), job["handle"], job["due_at_ms"], now_ms(), told=said or None
+    )
 
 
 def version_of(content: bytes) -> int:
@@ -75,11 +96,11 @@ def end_of(job: dict[str, Any], rng: Random) -> End:
         outcome = {"outcome": "failed", "reason": "as planned", "final": True}
     elif kind == CALL:
         outcome["data"] = name.encode()
-    elif kind == "follow":
+    elif kind in ("follow", "join"):
         # Each run has a follow-on job of its own: one that was stored without its run's end would show.
         follow_on = f"{name}~{handle}"
         content = json.dumps({"version": 1, "kind": "plain"}).encode()
-        outcome["submit"] = [new_job(follow_on, content, rng)]
+        outcome["submit"] = [new_job(follow_on, content, rng) | ({"join_group": True} if kind == "join" else {})]
     said = {"done": "done", "later": "again", "failed": "dead" if kind == "dead" else "again"}[outcome["outcome"]]
     report = Reported(name, planned["version"], handle, said, not_before_at_ms, follow_on)
     return End(report, outcome, pause_s)

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, LOCK_FUNC, Answered, RecordFile, Refused, Started, now_ms
+from tests.crashloop.record import FUNC, GROUP_FUNC, LOCK_FUNC, Answered, RecordFile, Refused
 
 LIMIT = 4
 PLAIN = 0.25
@@ -54,7 +54,7 @@ class RawWorker:
         if self._unanswered is not None:
             self._finish(self._unanswered)
         self._hand_back()
-        for func in (FUNC, LOCK_FUNC):
+        for func in (FUNC, LOCK_FUNC, GROUP_FUNC):
             self._request("subscribe", func, {"limit": LIMIT})
         while True:
             if not self._performs:
@@ -67,8 +67,7 @@ class RawWorker:
                 self._perform(msgid, job)
 
     def _perform(self, msgid: int, job: dict[str, Any]) -> None:
-        version = plan.version_of(job["workload"])
-        self._records.write(Started(job["name"], version, job["handle"], job["due_at_ms"], now_ms()))
+        self._records.write(plan.started(job))
         end = plan.end_of(job, self._rng)
         time.sleep(end.pause_s)
         self._records.write(end.report)

@@ -19,6 +19,8 @@ LOCK_FUNC = "crash-lock"
 LOCKS = 4
 LOCK_LEASE_MS = 600_000
 """Longer than the loop, so that no lease frees a lock: only an end, or the loss of a worker."""
+GROUP_FUNC = "crash-group"
+"""The jobs of groups. Members are of FUNC, and their names tell the group's: ``group_of``."""
 FAR_FUNC = "crash-far"
 """Jobs that are due long after the loop, and stay where they are."""
 BATCH_FUNC = "crash-batch"
@@ -46,6 +48,16 @@ def name_of_locked(who: str, lock: int, number: int) -> str:
 def lock_of(name: str) -> str | None:
     """The lock that the job of this name holds while it runs."""
     return name.partition("@")[2] or None
+
+
+def name_of_member(group: str, number: int) -> str:
+    return f"{group}#{number}"
+
+
+def group_of(name: str) -> str | None:
+    """The name of the group's job, if the job of this name is a member."""
+    group, is_member, _ = name.partition("#")
+    return group if is_member else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,20 @@ class BatchAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupAsked:
+    """Some of a group's members are about to be sent: again until that is answered, when they have been put once.
+
+    ``joins``: so many of them end with a follow-on that is a member too; ``dies``: so many with their death.
+    """
+
+    group: str
+    members: int
+    joins: int
+    dies: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class SettingAsked:
     """A ``queue_max`` of this function is about to be set, greater than those before. Nobody else sets any of it."""
 
@@ -183,7 +209,7 @@ class MatchingAnswered:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A worker begins a run."""
+    """A worker begins a run. ``told``: what the job of a group is told of its members."""
 
     name: str
     version: int
@@ -191,6 +217,7 @@ class Started:
     due_at_ms: int
     wall_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
+    told: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +255,7 @@ class Refused:
 Record = (
     Asked | Acknowledged | RemoveAsked | Removed | CancelAsked | Cancelled | Called | Told
     | BatchAsked | BatchAcknowledged | CrowdAsked | CrowdAcknowledged | MatchingAsked | MatchingAnswered
-    | SettingAsked | SettingAcknowledged
+    | SettingAsked | SettingAcknowledged | GroupAsked
     | Started | Reported | Answered | Refused
 )  # fmt: skip
 KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}

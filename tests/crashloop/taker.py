@@ -13,7 +13,7 @@ import trio
 
 from periodic_client import CannotConnect, Client, ConnectionLost, LeaseLost
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, Answered, RecordFile, Refused, Started, now_ms
+from tests.crashloop.record import FUNC, GROUP_FUNC, Answered, RecordFile, Refused
 
 LEASE_MS = 2_000
 AGAIN_S = 0.02
@@ -28,7 +28,7 @@ class Taker:
     async def run(self) -> None:
         """For ever."""
         while True:
-            options = {"funcs": [FUNC], "max": 2, "wait_ms": 1_000, "lease_ms": LEASE_MS}
+            options = {"funcs": [FUNC, GROUP_FUNC], "max": 2, "wait_ms": 1_000, "lease_ms": LEASE_MS}
             try:
                 taken = await self._client.request("take", options)
             except (ConnectionLost, CannotConnect):
@@ -38,8 +38,7 @@ class Taker:
                 await self._perform(job)
 
     async def _perform(self, job: dict[str, Any]) -> None:
-        version = plan.version_of(job["workload"])
-        self._records.write(Started(job["name"], version, job["handle"], job["due_at_ms"], now_ms()))
+        self._records.write(plan.started(job))
         end = plan.end_of(job, self._rng)
         await trio.sleep(end.pause_s)
         self._records.write(end.report)

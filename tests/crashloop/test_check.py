@@ -19,6 +19,7 @@ from tests.crashloop.record import (
     Cancelled,
     CrowdAcknowledged,
     CrowdAsked,
+    GroupAsked,
     MatchingAnswered,
     MatchingAsked,
     Record,
@@ -32,6 +33,7 @@ from tests.crashloop.record import (
     Started,
     Told,
     name_of_locked,
+    name_of_member,
     read,
 )
 
@@ -286,3 +288,33 @@ def test_of_a_run_that_was_forgotten_or_did_not_end_nothing_is_certain() -> None
     late = of_lock(0, 2, started(1, 40, "0-9-2"))
     first = of_lock(0, 1, started(1, 20), *reported(1, 60))
     assert not held_twice(*first, *late), "it was given out before, and lost"
+
+
+TOLD = {"members": 2, "done": 1, "dead": 1, "removed": 0, "cancelled": 0, "expired": 0}
+
+
+def member(number: int, end: str, at_ns: int) -> list[Record]:
+    name, handle = name_of_member("a", number), f"1-{number}-{number}"
+    return [
+        Asked(name, 1, 0, 10), Started(name, 1, handle, 0, 1000, 20),
+        Reported(name, 1, handle, end, 0, None, at_ns), Answered(handle, at_ns + 1),
+    ]  # fmt: skip
+
+
+def of_group(told: dict[str, int], begun_ns: int) -> list[Record]:
+    """A group of two jobs, of which one dies, and its own job."""
+    then = [Started("a", 1, "1-9-9", 0, 1000, begun_ns, told), *reported(1, 90, handle="1-9-9")]
+    return [GroupAsked("a", 2, 0, 1, 10), *submitted(1, 11), *member(0, "dead", 30), *member(1, "done", 40), *then]
+
+
+def test_a_group_s_job_runs_when_its_members_have_ended_and_is_told_how() -> None:
+    assert kinds(of_group(TOLD, 50)) == []
+    assert kinds(of_group(TOLD, 39)) == ["finished early"]
+    assert kinds(of_group(TOLD | {"done": 2, "dead": 0}, 50)) == ["miscounted"]
+    again = Started("a", 1, "1-10-9", 0, 1000, 100, TOLD)
+    assert kinds([*of_group(TOLD, 50), again]) == ["run again"]
+
+
+def test_a_group_s_job_that_is_parked_in_the_end_was_forgotten() -> None:
+    records: list[Record] = [GroupAsked("a", 0, 0, 0, 10), *submitted(1, 11)]
+    assert kinds(records, Listed({"a": 1}, parked={"a"})) == ["never finished"]

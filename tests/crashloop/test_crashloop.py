@@ -14,3 +14,4 @@ def test_three_kills(tmp_path: Path) -> None:
     assert findings.figures["results_told"] > 5
     assert findings.figures["requests_on_many"] > 1
     assert findings.figures["runs_that_held_a_lock"] > 10
+    assert findings.figures["groups_that_finished"] > 5

@@ -27,7 +27,7 @@ from periodic_client import (
     Worker,
 )
 from tests.crashloop import plan
-from tests.crashloop.record import FUNC, LOCK_FUNC, Answered, RecordFile, Refused, Started, now_ms
+from tests.crashloop.record import FUNC, GROUP_FUNC, LOCK_FUNC, Answered, RecordFile, Refused
 
 LIMIT = 8
 PLAIN = 0.25
@@ -43,10 +43,12 @@ class Runs:
         self._rng = Random(seed)
 
     async def run(self, job: Job) -> Outcome:
-        version = plan.version_of(job.workload)
-        self._records.write(Started(job.name, version, job.handle, job.due_at_ms, now_ms()))
-        given = {"name": job.name, "handle": job.handle, "workload": job.workload}
-        end = plan.end_of(given | {"attempt": job.attempt, "failures": job.failures}, self._rng)
+        given = {
+            "name": job.name, "handle": job.handle, "workload": job.workload, "headers": job.headers,
+            "due_at_ms": job.due_at_ms, "attempt": job.attempt, "failures": job.failures,
+        }  # fmt: skip
+        self._records.write(plan.started(given))
+        end = plan.end_of(given, self._rng)
         await trio.sleep(end.pause_s)
         self._records.write(end.report)
         if self._rng.random() < PLAIN:
@@ -82,7 +84,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
     worker = Worker(url, disconnect_grace_ms=GRACE_MS, rng=Random(seed))
     async with Client(url) as client, trio.open_nursery() as nursery:
         runs = Runs(client, folder, seed)
-        for func in (FUNC, LOCK_FUNC):
+        for func in (FUNC, LOCK_FUNC, GROUP_FUNC):
             worker.function(func, limit=LIMIT)(runs.run)
         nursery.start_soon(worker.run)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:

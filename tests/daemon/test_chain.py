@@ -1,5 +1,7 @@
 """The demo's chain with its programs killed in the middle: it completes, nothing is lost, no object is half written."""
 
+import base64
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -72,6 +74,108 @@ def test_kill_9_in_the_middle(chain: Chain, pictures: list[Path], killed: str) -
     }
     assert {job["name"] for job in chain.removals()} == cached
     assert chain.stop() == []
+
+
+@pytest.fixture
+def telling(chain: Chain) -> Chain:
+    with (chain.folder / "config.yml").open("a") as config:
+        config.write("then: told\n")
+    return chain
+
+
+def told(chain: Chain) -> dict[str, dict[str, Any]]:
+    """What there is to be told by now, by the names of the pictures, and forgotten."""
+    taken = json.loads(chain.periodic("take", "told", "--max", "100", "--wait", "0s", "--json").stdout)
+    for job in taken:
+        chain.periodic("finish", job["handle"])
+    by_name = {job["name"]: job for job in taken}
+    assert len(by_name) == len(taken)
+    return by_name
+
+
+def all_told(status: dict[str, Any]) -> bool:
+    """Nothing but removals, and what is to be told, is left; no group is open."""
+    return idle({"functions": [each for each in status["functions"] if each["func"] != "told"]}) and not any(
+        each["parked"] for each in status["functions"]
+    )
+
+
+@pytest.mark.parametrize("killed", ["periodicd", "image-workers"])
+def test_who_is_to_be_told_of_a_picture_is_told_once_with_what_is_published(
+    telling: Chain, pictures: list[Path], killed: str
+) -> None:
+    chain = telling
+    chain.start_daemon()
+    chain.start_worker()
+    for picture in pictures:
+        chain.submit(picture)
+    restart = chain.start_daemon if killed == "periodicd" else chain.start_worker
+    jobs: list[dict[str, Any]] = []
+    for count in (1, 5, 9):
+        chain.wait(lambda _, count=count: len(objects(chain)) >= count, TIMEOUT_S)  # type: ignore[misc]
+        chain.kill(killed)
+        restart()
+        jobs += told(chain).values()
+    chain.wait(all_told, TIMEOUT_S)
+    rows = chain.rows(pictures)
+    jobs += told(chain).values()
+    assert sorted(job["name"] for job in jobs) == sorted(picture.name for picture in pictures)
+    for job in jobs:
+        group = {name.removeprefix("group-"): int(text) for name, text in job["headers"].items()}
+        assert group["done"] == group["members"] >= 5 + len(SUFFIXES)
+    seen = [each for job in jobs for each in json.loads(job["workload"])["objects"]]
+    assert {each["key"]: (each["bytes_before"], each["bytes"]) for each in seen} == {
+        row.key: (row.uploaded, row.final) for row in rows
+    }
+    assert any(each["bytes"] < each["bytes_before"] for each in seen)
+    assert len(chain.removals()) == len([*(chain.run / "images").rglob("*.jpg")]), "also of the originals"
+    assert chain.stop() == []
+
+
+def test_a_picture_of_which_a_step_is_dead_is_told_too(telling: Chain, tmp_path: Path) -> None:
+    chain = telling
+    bad = tmp_path / "pictures.jpg"
+    with Image.open(ROOT / "tests" / "pictures" / "extreme-desert-hike.jpg") as image:
+        image.save(bad)
+    bad.write_bytes(bad.read_bytes()[:2000])
+    chain.start_daemon()
+    chain.start_worker()
+    chain.submit(bad)
+    chain.wait(all_told, TIMEOUT_S, may_fail=True)
+    job = told(chain)[bad.name]
+    assert (job["headers"]["group-members"], job["headers"]["group-dead"]) == ("5", "4")
+    original, *thumbnails = json.loads(job["workload"])["objects"]
+    assert original == {"key": bad.name, "bytes": 2000, "bytes_before": 2000}
+    assert [(each["bytes"], each["bytes_before"]) for each in thumbnails] == [(None, None)] * 4
+
+
+@pytest.mark.parametrize("then", ["", "then: told\n"])
+def test_an_album_waits_for_all_steps_of_its_pictures(chain: Chain, pictures: list[Path], then: str) -> None:
+    """Whoever submits pictures as a group need not know which steps they have."""
+    with (chain.folder / "config.yml").open("a") as config:
+        config.write(then)
+    members = [
+        {"func": "save", "name": picture.name, "workload_base64": base64.b64encode(picture.read_bytes()).decode()}
+        for picture in pictures
+    ]
+    (chain.folder / "album").write_text("\n".join(map(json.dumps, members)))
+    chain.start_daemon()
+    chain.start_worker()
+    assert chain.periodic("submit-group", "album", "a", "--jobs", str(chain.folder / "album")).stdout == "created\n"
+    if then:
+        chain.wait(lambda status: count(status, "told", "waiting") == 2, TIMEOUT_S)
+        assert count(chain.wait(lambda _: True, TIMEOUT_S), "album", "parked") == 1
+        assert len(told(chain)) == 2
+    status = chain.wait(lambda status: count(status, "album", "waiting") == 1, TIMEOUT_S)
+    assert not any(each["waiting"] or each["running"] for each in status["functions"] if each["func"] not in LATER)
+    assert len(chain.rows(pictures)) == len(pictures) * (1 + len(SUFFIXES))
+
+
+LATER = ("album", "remove")
+
+
+def count(status: dict[str, Any], func: str, state: str) -> int:
+    return sum(each[state] for each in status["functions"] if each["func"] == func)
 
 
 def test_a_file_that_is_no_picture_fails_alone(chain: Chain, pictures: list[Path], tmp_path: Path) -> None:
@@ -170,21 +274,17 @@ def test_a_worker_ends_while_its_children_hang_and_takes_them_with_it(
     chain.start_daemon()
     chain.start_worker()
     chain.submit(pictures[0])
-    chain.wait(lambda status: started(status, "resize-64") == 1 and idle(status), TIMEOUT_S)
+    chain.wait(lambda status: count(status, "resize-64", "started") == 1 and idle(status), TIMEOUT_S)
     decoding = children(chain._processes["image-workers"].pid)
     assert decoding
     hang(decoding)
     chain.submit(pictures[1])
-    chain.wait(lambda status: started(status, "resize-64") == 2, TIMEOUT_S)
+    chain.wait(lambda status: count(status, "resize-64", "started") == 2, TIMEOUT_S)
     if ends == "killed":
         chain.kill("image-workers")
     else:
         assert chain.stop() == []
     all_end(decoding)
-
-
-def started(status: dict[str, Any], func: str) -> int:
-    return sum(each["started"] for each in status["functions"] if each["func"] == func)
 
 
 def test_the_line_of_the_demo_fits_a_narrow_terminal() -> None:

@@ -49,6 +49,21 @@ def progressive(width: int, height: int, scans: int) -> bytes:
     )
 
 
+def out_of_range(bits: int) -> bytes:
+    """A gray JPEG of 8 x 8 pixels, whose first coefficient has so many bits: encoders write 11, decoders take 15."""
+    return b"".join(
+        [
+            b"\xff\xd8",
+            _segment(0xDB, bytes([0] + 64 * [16])),
+            _segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 1) + bytes([1, 0x11, 0])),
+            _huffman_table(0, bytes([bits])),
+            _huffman_table(1, b"\0"),
+            _segment(0xDA, bytes([1, 1, 0, 0, 63, 0])) + _bits("0" + "1" * bits + "0"),
+            b"\xff\xd9",
+        ]
+    )
+
+
 def gif_that_understates(width: int, height: int) -> bytes:
     """A GIF that says it is 1 x 1, and has a frame of `width` x `height`."""
     output = io.BytesIO()

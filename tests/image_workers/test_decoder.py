@@ -212,6 +212,12 @@ class TestMemory:
             await watched.thumbnail(gif_that_understates(8000, 8000))
         assert await watched.works_again(picture)
 
+    async def test_a_webp_that_is_damaged_is_said_to_be(self, watch: Watch, picture: Picture) -> None:
+        content = bytearray(picture("photo.webp"))
+        content[content.index(b"\x9d\x01\x2a")] ^= 1  # RFC 6386, 9.1
+        with pytest.raises(Refused, match=r"^the picture is damaged, or decoding it took more than \d+ MB of memory$"):
+            await watch().thumbnail(bytes(content))
+
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
     async def test_a_machine_that_is_short_of_memory_is_no_damage(self, watch: Watch, kind: str) -> None:
         output = io.BytesIO()

@@ -34,8 +34,10 @@ class Jobs:
     def __init__(self, *jobs: tuple[str, str]) -> None:
         self.jobs = set(jobs)
         self.endings: dict[tuple[str, str], tuple[str, str]] = {}
+        self.asked: list[tuple[str, str]] = []
 
     async def cancel(self, func: str, name: str) -> str:
+        self.asked.append((func, name))
         if (func, name) not in self.jobs:
             return "absent"
         self.jobs.remove((func, name))
@@ -50,7 +52,7 @@ async def test_jobs_files_and_objects_of_the_picture_go_and_no_others(config: Co
     for file in (*FILES, *OTHERS):
         root.write(file, b"x")
     its = [
-        ("save", "a/x.png"), ("resize-96", "a/x.png"), ("resize-64", "a/x.png"), ("compress", FILES[4]),
+        *((func, "a/x.png") for func in ("finished", "save", "resize-96", "resize-64")), ("compress", FILES[4]),
         *((func, file) for func in ("upload", "upload-next-remove", "remove") for file in FILES),
         *((func, file) for func in ("upload-next-compress", "unpublish") for file in FILES[::2]),
     ]  # fmt: skip
@@ -58,6 +60,7 @@ async def test_jobs_files_and_objects_of_the_picture_go_and_no_others(config: Co
     jobs = Jobs(*its, *others)
     step = await Deletion(config, root, jobs.cancel).delete("a/x.png", b"")
     assert jobs.jobs == others
+    assert jobs.asked[0] == ("finished", "a/x.png"), "else the end of the others would have somebody told"
     assert sorted(each.name for each in root.entries()) == sorted(OTHERS)
     assert [(each.func, each.name, each.headers) for each in step.submit] == [
         ("unpublish", "a/x.png", {"key": "a/x.png"}),

@@ -128,6 +128,14 @@ def test_save_writes_the_file_and_starts_the_chain(make: MakePlace) -> None:
     ]
 
 
+def test_save_makes_a_group_of_the_chain_if_somebody_is_to_be_told(make: MakePlace) -> None:
+    step = make(f"{ALL}\nthen: told").functions.save("a/x.jpg", jpeg(b"bytes"))
+    assert follow_ons(step) == ["upload-next-compress a/x.jpg", "resize-96 a/x.jpg", "resize-64 a/x.jpg"]
+    assert step.then is not None
+    assert short(step.then) == "finished a/x.jpg"
+    assert make().functions.save("a/x.jpg", jpeg(b"bytes")).then is None
+
+
 async def test_resize_writes_the_thumbnail_and_uploads_it(make: MakePlace, picture: Picture) -> None:
     place = make()
     place.root.write("a/x.png", picture("palette-transparent.png"))
@@ -712,14 +720,16 @@ class TestOutcomes:
         return outcome
 
     async def test_done_carries_what_follows(self, caplog: pytest.LogCaptureFixture) -> None:
-        job = NewJob("upload", "x.jpg")
+        """All but a removal joins the group of the picture."""
+        job, then, removal = NewJob("upload", "x.jpg"), NewJob("finished", "x.jpg"), NewJob("remove", "x.jpg")
 
         async def step(name: str, workload: bytes, _progress: Progress) -> Step:
-            return Step(f"{name} {workload!r}", (job,))
+            return Step(f"{name} {workload!r}", (job, removal), then)
 
         with caplog.at_level(logging.INFO):
             outcome = await perform(step, StandInJob("x.jpg", b"w"))  # type: ignore[arg-type]
-        assert outcome == Done(submit=(job,))
+        joining = NewJob("upload", "x.jpg", join_group=True)
+        assert outcome == Done(submit=[joining, removal], then=NewJob("finished", "x.jpg", join_group=True))
         assert "resize 'x.jpg': x.jpg b'w', " in caplog.text
 
     @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from image_workers.errors import Refused
 from image_workers.formats import exif, jpeg
 from image_workers.guetzli import Guetzli
 from image_workers.pictures import LeftAsIs
+from tests.image_workers.hostile import out_of_range
 
 LATITUDE, COPYRIGHT = (52.0, 31.0, 12.5), "Copyright Somebody"
 XMP = (
@@ -281,6 +282,17 @@ class TestRepackedOriginals:
         with pytest.raises(LeftAsIs, match="not show the same pixels"):
             metadata.repacked(picture("progressive-444.jpg"))
 
+    def test_one_that_the_packing_does_not_read_stays(self) -> None:
+        parsed = jpeg.parse(saved("JPEG"))
+        with_its_scan_twice = jpeg.join(parsed.segments, parsed.scans.removesuffix(b"\xff\xd9") + parsed.scans)
+        with pytest.raises(LeftAsIs, match="cannot be packed better: MozJPEG was not able"):
+            metadata.repacked(with_its_scan_twice)
+
+    async def test_one_over_which_the_packing_ends_its_process_stays(self, decoder: Decoder) -> None:
+        assert await decoder.repacked(out_of_range(11), 100)
+        with pytest.raises(LeftAsIs, match=r"cannot be packed better: the child .* ended: exit status 1"):
+            await decoder.repacked(out_of_range(15), 100)
+
     async def test_in_a_child_it_is_the_same(self, picture: Callable[[str], bytes], decoder: Decoder) -> None:
         assert await decoder.repacked(picture("cmyk.jpg"), 10**6) == metadata.repacked(picture("cmyk.jpg"))
         with pytest.raises(Refused, match="are more than the 1000 allowed"):
@@ -293,3 +305,50 @@ def test_many_pictures_behind_the_first_are_looked_into_one_after_the_other_up_t
     assert metadata.stripped(some, "gps") == some
     with pytest.raises(Refused, match="more than 200 pictures follow the first"):
         metadata.stripped(one * 2_000, "gps")
+
+
+def avif_with_items(*counts: int) -> bytes:
+    """So many XMP items in each of its lists, and each of them is all of the file."""
+    content = _box(b"ftyp", b"avif" + bytes(4)) + b"".join(map(_list_of_items, counts))
+    return content.replace(b"size", struct.pack(">I", len(content)))
+
+
+def _list_of_items(count: int) -> bytes:
+    entries = b"".join(_box(b"infe", struct.pack(">IHH4s", 2 << 24, at, 0, b"mime")) for at in range(count))
+    places = b"".join(struct.pack(">HHHI", at, 0, 1, 0) + b"size" for at in range(count))
+    return _box(
+        b"meta",
+        bytes(4)
+        + _box(b"iinf", struct.pack(">IH", 0, count) + entries)
+        + _box(b"iloc", struct.pack(">IHH", 0, 0x4400, count) + places),
+    )
+
+
+def _box(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"), [((1, 1), "more than one that lists items"), ((3000,), "items are in the same place")]
+)
+def test_no_item_of_an_avif_is_looked_into_twice(counts: tuple[int, ...], reason: str) -> None:
+    """Each look takes the time of all the file."""
+    assert metadata.stripped(avif_with_items(1), "gps") == avif_with_items(1)
+    with pytest.raises(Refused, match=reason):
+        metadata.stripped(avif_with_items(*counts), "gps")
+
+
+@pytest.mark.parametrize("tag", [b"<exif:GPSLatitude ", b"<exif:GPSLatitude>", b"exif:GPSLatitude='", b"exif:GPS = "])
+def test_tags_that_are_not_closed_are_blanked_at_once(tag: bytes) -> None:
+    """They took hours, in which the worker did nothing else."""
+    xmp = tag * 200_000
+    assert exif.without_place_in_xmp(xmp).strip() == b""
+
+
+def test_values_of_a_place_in_the_same_place_are_blanked_once() -> None:
+    size, count = 2**24, 2**16 - 1
+    value = struct.pack("<HHII", 2, 1, size, 0)
+    place = struct.pack("<H", count) + value * count
+    tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x8825, 4, 1, 26, 0) + place
+    tiff += bytes(size - len(tiff))
+    assert exif.without_place_in_exif(tiff) == exif.nothing(size)

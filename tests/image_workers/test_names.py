@@ -170,6 +170,7 @@ def test_no_two_results_share_a_file_or_a_key(candidates: list[str]) -> None:
     for name in originals:
         for suffix in LAYOUT.thumbnail_folders:
             assert LAYOUT.original(LAYOUT.thumbnail(name, suffix)) == (name, suffix)
+            assert LAYOUT.picture(LAYOUT.compressed(LAYOUT.thumbnail(name, suffix))) == name
     for name in uncompressed + compressed:
         check_name(name)
 

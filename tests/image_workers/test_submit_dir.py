@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from image_workers.folders import RECORD
-from periodic_client import Client
+from periodic_client import Client, FunctionSettings
 from rig.daemon import Daemon
 
 CONFIG = "root: images\nenable-remove: true\nmax-megabytes: 1\nresizes: [{width: 64}]\n"
@@ -101,6 +101,25 @@ def test_what_cannot_be_submitted_is_left_and_named(tmp_path: Path, daemon: Daem
     assert "text/html" in left["page.html"]
     assert left["large.jpg"] == "it is larger than 1 MB (max-megabytes)"
     assert "marks a thumbnail" in left["x_fw64.jpg"]
+
+
+@pytest.mark.parametrize("then", ["", "then: told\n"])
+def test_a_function_that_may_have_no_more_jobs_ends_it_with_75(
+    tmp_path: Path, daemon: Daemon, folder: Path, then: str
+) -> None:
+    (tmp_path / "config.yml").write_text(CONFIG + then)
+
+    async def limit(count: int | None) -> None:
+        async with Client(daemon.url) as client:
+            await client.set_function("resize", FunctionSettings(queue_max=count))
+
+    trio.run(limit, 1)
+    ended = command(tmp_path, daemon.url, "submit-dir", "photos")
+    assert (ended.returncode, ended.stdout) == (75, "")
+    assert "queue_max allows" in ended.stderr
+    assert count(jobs(daemon)) == 1
+    trio.run(limit, None)
+    assert command(tmp_path, daemon.url, "submit-dir", "photos").stdout == "2 submitted, 1 unchanged, 0 left\n"
 
 
 def test_without_a_daemon_nothing_is_written(tmp_path: Path, folder: Path) -> None:

@@ -25,9 +25,12 @@ resizes: [{func: resize-64, width: 64, suffix: _fw64.jpg}]
 OLD_S = 2 * 24 * 3600
 JOBS = [
     ("remove", "planned.jpg"), ("upload-next-compress", "read.jpg"), ("save", "saved.jpg"),
-    ("resize-64", "resized.jpg"), ("upload-next-remove", "guetzli/compared_fw64.jpg"),
+    ("resize-64", "resized.jpg"), ("upload-next-remove", "guetzli/compared_fw64.jpg"), ("finished", "a/open.jpg"),
 ]  # fmt: skip
-KEPT = ["planned.jpg", "read.jpg", "saved.jpg", "resized.jpg", "resize-image/compared_fw64.jpg", "young.jpg"]
+KEPT = [
+    "planned.jpg", "read.jpg", "saved.jpg", "resized.jpg", "resize-image/compared_fw64.jpg", "young.jpg",
+    "a/open.jpg", "resize-image/a/open_fw64.jpg", "guetzli/a/open_fw64.jpg",
+]  # fmt: skip
 
 
 @pytest.fixture

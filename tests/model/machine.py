@@ -22,12 +22,12 @@ from hypothesis.stateful import (
 from periodic_client.wire import LeaseLost
 from rig.daemon import Daemon
 from tests.model.link import Link, now_ms
-from tests.model.oracle import Job, Key, Moment, Oracle, Run
+from tests.model.oracle import Group, Job, Key, Moment, Oracle, Run
 
 FAR_MS = 14 * 86_400_000
 RESTARTS_MAX = 1
 """In one example."""
-STATES = ("waiting", "running", "behind", "dead")
+STATES = ("waiting", "parked", "running", "behind", "dead")
 
 _prefixes = count()
 
@@ -66,7 +66,8 @@ jobs = st.fixed_dictionaries(
     )
 )
 moves = st.sampled_from([{"priority": 1}, {"delay_ms": 0}, {"delay_ms": FAR_MS}, {"due_at_ms": 1, "priority": 0}])
-submits = {"submit": st.lists(jobs, max_size=2)}
+follow_ons = st.builds(lambda job, joins: job | {"join_group": joins}, jobs, st.booleans())
+submits = {"submit": st.lists(follow_ons, max_size=3), "then": follow_ons}
 outcomes = st.one_of(
     st.none(),
     st.just(b"data"),
@@ -97,6 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.boot = self.client.ask("hello")["boot"]
         self.restarts = 0
         self.last_id = 0
+        self.looked_at_ms = now_ms()
 
     @initialize(limit=st.integers(1, 3))
     def somebody_works(self, limit: int) -> None:
@@ -113,15 +115,23 @@ class Machine(RuleBasedStateMachine):
         return self.prefix + key[0], key[1]
 
     def outcome(self, outcome: Any) -> Any:
-        if isinstance(outcome, dict) and "submit" in outcome:
-            return outcome | {"submit": [self.ours(job) for job in outcome["submit"]]}
-        return outcome
+        if not isinstance(outcome, dict):
+            return outcome
+        then = {"then": self.ours(outcome["then"])} if "then" in outcome else {}
+        return outcome | then | {"submit": self._others(outcome.get("then"), outcome.get("submit", []))}
+
+    def _others(self, then: dict[str, Any] | None, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Without those of the name of a group's own job."""
+        own = then and (then["func"], then["name"])
+        return [self.ours(job) for job in jobs if (job["func"], job["name"]) != own]
 
     # -- after every step --------------------------------------------------------------------------------------------
 
     @invariant()
     def what_is_due_is_given_out_as_far_as_there_is_room(self) -> None:
         begin_ms = now_ms()
+        self.oracle.free(Moment(self.looked_at_ms, begin_ms))
+        self.looked_at_ms = begin_ms
         for link, name in ((self.worker, "worker"), (self.client, "client")):
             assert link.ask("ping") == {}
             assert link.notices == [(handle, kind) for whose, handle, kind in self.oracle.notices if whose == name]
@@ -142,16 +152,41 @@ class Machine(RuleBasedStateMachine):
         answer, moment = self.client.timed("submit", self.ours(job))
         self._put(self.ours(job), moment, answer["result"], answer["id"])
 
-    def _put(self, ours: dict[str, Any], moment: Moment, result: str, job_id: int) -> None:
+    def _put(
+        self, ours: dict[str, Any], moment: Moment, result: str, job_id: int, member_of: Group | None = None
+    ) -> None:
         there = self.oracle.jobs.get((ours["func"], ours["name"]))
-        assert result == self.oracle.submit(ours, moment, job_id)
+        assert result == self.oracle.submit(ours, moment, job_id, member_of)
         if result in ("kept", "refused"):
-            kept = there or self.oracle.kept[ours["func"], ours["name"]][-1].job
-            kept.id = kept.id or job_id
-            assert kept.id == job_id
+            self._is(there or self.oracle.kept[ours["func"], ours["name"]][-1].job, job_id)
         else:
-            assert job_id > self.last_id, "ids grow"
-            self.last_id = job_id
+            self._is_new(job_id)
+
+    def _is(self, job: Job, job_id: int) -> None:
+        job.id = job.id or job_id
+        assert job.id == job_id
+
+    def _is_new(self, job_id: int) -> None:
+        assert job_id > self.last_id, "ids grow"
+        self.last_id = job_id
+
+    @rule(then=jobs, members=st.lists(jobs, max_size=3), sealed=st.booleans())
+    def submit_group(self, then: dict[str, Any], members: list[dict[str, Any]], sealed: bool) -> None:
+        ours, others = self.ours(then), self._others(then, members)
+        put = {"then": ours, "jobs": others, "sealed": sealed}
+        answer, moment = self.client.timed("submit_group", put)
+        result, group = self.oracle.submit_group(ours, moment, answer["id"])
+        assert answer["result"] == result
+        if group is None:
+            assert (answer["results"], answer["ids"]) == ([], [])
+            return
+        if result == "added":
+            self._is(group.job, answer["id"])
+        else:
+            self._is_new(answer["id"])
+        for job, word, job_id in zip(others, answer["results"], answer["ids"], strict=True):
+            self._put(job, moment, word, job_id, group)
+        group.sealed = group.sealed or sealed
 
     @rule(batch=st.lists(jobs, max_size=6))
     def submit_batch(self, batch: list[dict[str, Any]]) -> None:
@@ -214,6 +249,9 @@ class Machine(RuleBasedStateMachine):
         result, job = self.oracle.find(self.key(key), job_id)
         assert answer["result"] == result
         self._agree(job, answer["job"], workload)
+        group = job and job.group
+        shown = group and group.told | {"sealed": group.sealed, "open": group.open}
+        assert answer["group"] == shown
         ending, last = self.oracle.last(self.key(key), job_id), answer["last"]
         if ending is None or last is None:
             assert (ending, last) == (None, None)
@@ -327,7 +365,8 @@ class Machine(RuleBasedStateMachine):
             "func": job.key[0], "name": job.key[1], "state": self.oracle.state(job), "priority": job.priority,
             "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
             "crashes": job.crashes, "retry": job.given["retry"] | {"cap_ms": 3_600_000, "jitter_percent": 0},
-            "reason": job.reason, "workload_bytes": len(job.given["workload"]),
+            "reason": job.reason, "workload_bytes": len(job.given["workload"]), "expires_at_ms": None,
+            "group_id": job.joined and (job.joined.job.id or given["group_id"]),
         }  # fmt: skip
 
     # -- workers -----------------------------------------------------------------------------------------------------

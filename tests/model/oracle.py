@@ -10,6 +10,9 @@ from typing import Any
 CRASHES_MAX = 5
 ERRORS_KEPT = 5
 
+MEMBERS = ("members", "done", "dead", "removed", "cancelled", "expired")
+"""How many there are, and how they ended."""
+
 Key = tuple[str, str]
 
 
@@ -58,6 +61,12 @@ class Job:
     """Attempt and text, the last few."""
     cancelled: str | None = None
     behind: "Job | None" = None
+    group: "Group | None" = None
+    """It waits for its members: parked, or behind."""
+    joined: "Group | None" = None
+    """It is a member of this one."""
+    member_of: "Group | None" = None
+    """The same, until it has ended."""
 
     @property
     def key(self) -> Key:
@@ -74,6 +83,19 @@ class Job:
         """In the order in which due jobs of a function are given out, wherever in their moments they became due."""
         mine = self.priority, self.due.high_ms, self.number
         return mine < (other.priority, other.due.low_ms, other.number)
+
+
+@dataclass
+class Group:
+    """One that is open."""
+
+    job: Job
+    sealed: bool = False
+    told: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEMBERS, 0))
+
+    @property
+    def open(self) -> int:
+        return 2 * self.told["members"] - sum(self.told.values())
 
 
 @dataclass
@@ -120,11 +142,15 @@ class Oracle:
     kept: dict[Key, list[Ending]] = field(default_factory=dict)
     """In the order of their jobs."""
     last_run: int = 0
+    groups: list[Group] = field(default_factory=list)
+    """Those that are open."""
     _numbers: int = 0
 
     # -- what a client says ------------------------------------------------------------------------------------------
 
-    def submit(self, given: dict[str, Any], moment: Moment, job_id: int | None = None) -> str:
+    def submit(
+        self, given: dict[str, Any], moment: Moment, job_id: int | None = None, member_of: Group | None = None
+    ) -> str:
         """``job_id``: as it was answered, if the job was put."""
         self._numbers += 1
         if "due_at_ms" in given:
@@ -140,6 +166,9 @@ class Oracle:
             return "kept"
         if front is None and existing == "keep" and self.kept.get(job.key):
             return "kept"
+        if member_of is not None:
+            member_of.told["members"] += 1
+            job.joined = job.member_of = member_of
         if front is not None and front.state == "running":
             if front.behind is not None:
                 self._keep(front.behind, "replaced")
@@ -150,8 +179,39 @@ class Oracle:
             self._keep(front, "replaced")
         return "created" if front is None or front.state == "dead" else "replaced"
 
+    def submit_group(
+        self, then: dict[str, Any], moment: Moment, job_id: int | None = None, member_of: Group | None = None
+    ) -> tuple[str, Group | None]:
+        """The group that members are to be put in, and sealed. None: neither."""
+        key = then["func"], then["name"]
+        there = self.jobs.get(key)
+        for job in (there, there and there.behind):
+            if job is not None and job.group is not None:
+                return ("kept", None) if job.group.sealed else ("added", job.group)
+        word = self.submit(then, moment, job_id, member_of)
+        if word in ("kept", "refused"):
+            return word, None
+        job = self.jobs[key].behind or self.jobs[key]
+        job.state, job.group = "parked", Group(job)
+        self.groups.append(job.group)
+        return word, job.group
+
+    def free(self, moment: Moment) -> None:
+        """The jobs of groups that have finished, in this moment, as far as they are there."""
+        for group in [group for group in self.groups if group.sealed and not group.open]:
+            self.groups.remove(group)
+            job = group.job
+            headers = {f"group-{name}": str(count) for name, count in group.told.items()}
+            job.given = job.given | {"headers": job.given.get("headers", {}) | headers}
+            job.state, job.group, job.due = "waiting", None, job.due.not_before(moment)
+
     def _keep(self, job: Job, word: str, data: bytes = b"") -> None:
         """The job has ended so. One that was dead and is done after all has one ending."""
+        if job.member_of is not None:
+            job.member_of.told["removed" if word == "replaced" else word] += 1
+            job.member_of = None
+        if job.group is not None:
+            self.groups.remove(job.group)
         if job.given.get("result_ms"):
             reason = None if word == "done" else job.cancelled if word == "cancelled" else job.reason
             others = [ending for ending in self.kept.get(job.key, ()) if ending.job is not job]
@@ -211,7 +271,7 @@ class Oracle:
         result, job = self.find(key, job_id)
         if job is None:
             return result
-        if self.state(job) not in ("waiting", "behind"):
+        if self.state(job) not in ("waiting", "parked", "behind"):
             return "not_waiting"
         job.due = job.due if due is None else due
         if priority is not None:
@@ -313,7 +373,7 @@ class Oracle:
         return next((job for job in self.jobs.values() if job.state == "running" and job.handle == handle), None)
 
     def _end(self, job: Job, outcome: Any, moment: Moment) -> None:
-        job.handle = None
+        job.handle, group = None, job.member_of
         word, how = _read(outcome)
         if word == "done":
             del self.jobs[job.key]
@@ -334,14 +394,31 @@ class Oracle:
             )
             if not again:
                 self._keep(job, "dead")
-        given_way = self._promote(job, moment)
+        taken = job.key if self._promote(job, moment) else None
+        self._follow(how, group, taken, moment)
+
+    def _follow(self, how: dict[str, Any], group: Group | None, taken: Key | None, moment: Moment) -> None:
+        """``group``: of the job that ended; ``taken``: by a job that was behind."""
+        then, own = how.get("then"), None
+        if then is not None:
+            own = self._open(then, group if then.get("join_group") else None, taken, moment)
         for given in how.get("submit", ()):
-            if not given_way or (given["func"], given["name"]) != job.key:
-                self.submit(given, moment)
+            if (given["func"], given["name"]) != taken:
+                self.submit(given, moment, member_of=own or (group if given.get("join_group") else None))
+        if own is not None:
+            own.sealed = True
+
+    def _open(self, then: dict[str, Any], group: Group | None, taken: Key | None, moment: Moment) -> Group | None:
+        """What follows is the group that is open by this name, or else one of its own, if its job is put."""
+        key = then["func"], then["name"]
+        known = next((each for each in self.groups if each.job.key == key), None)
+        if known is not None or key == taken:
+            return known
+        return self.submit_group(then, moment, member_of=group)[1]
 
     def _end_late(self, job: Job, outcome: Any, moment: Moment) -> None:
         """The lost run was charged when it was lost: no counter changes."""
-        job.handle = None
+        job.handle, group = None, job.member_of
         word, how = _read(outcome)
         if word == "failed":
             job.reason = how.get("reason", "")
@@ -357,8 +434,7 @@ class Oracle:
                 self._keep(job, "dead")
             elif word == "later" or how.get("delay_ms"):
                 job.due = moment.plus(how.get("delay_ms", 0))
-        for given in how.get("submit", ()):
-            self.submit(given, moment)
+        self._follow(how, group, None, moment)
 
     def _promote(self, ended: Job, moment: Moment) -> bool:
         """However a run ended, the job behind it takes its place, if there is one."""

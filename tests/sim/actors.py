@@ -22,12 +22,14 @@ from tests.sim.ranges import ends, longest, words
 FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
 EXISTING = ("replace", "replace", None, *words(fields.Job, "existing"))
 LOCKS = ("k", "l", "m")
-NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"))
+THEN_NAMES = ("u", "v")
+"""Of groups that workers put, whatever is there."""
+NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"), *THEN_NAMES)
 AT_AN_END = 0.05
 """How likely a number is the least or the most that it may be."""
 OUTLIVED_MS_MAX = 120_000
 WAITS_MS = (0, 100, 5_000, 60_000)
-RICH = ("final", "delay_ms", "submit")
+RICH = ("final", "delay_ms", "submit", "then")
 """What an error that is only a text cannot say."""
 
 
@@ -272,10 +274,14 @@ class Submitter(Actor):
         """The id that was seen last, perhaps an old one, or none."""
         return {"id": self._ids.get(key)} if self.rng.random() < 0.5 else None
 
-    def _job(self, now: Now, existing: str | None = None) -> tuple[dict[str, Any], Version]:
+    def _job(
+        self, now: Now, existing: str | None = None, key: tuple[str, str] | None = None
+    ) -> tuple[dict[str, Any], Version]:
         rng = self.rng
         existing = existing or rng.choice(EXISTING)
-        version = self.book.submit(rng.choice(FUNCS), rng.choice(NAMES), existing)
+        version = self.book.submit(*(key or self._key()), existing)
+        if version.name in THEN_NAMES:
+            version.excuses.append("a worker may put a group of its name")
         job = {
             "func": version.func,
             "name": version.name,
@@ -318,11 +324,15 @@ class Submitter(Actor):
         results = result["results"] if method == "submit_batch" else [result["result"]]
         ids = result["ids"] if method == "submit_batch" else [result["id"]]
         for version, word, job_id in zip(versions, results, ids, strict=True):
-            if job_id is not None:
-                self._ids[version.key] = job_id
-            version.acknowledged = word in ("created", "replaced", "queued_behind")
-            version.id = job_id
-            version.unwanted = word in ("kept", "refused", "full")
+            self._is_put(version, word, job_id)
+
+    def _is_put(self, version: Version, word: str, job_id: int | None) -> None:
+        """So it was answered."""
+        if job_id is not None:
+            self._ids[version.key] = job_id
+        version.acknowledged = word in ("created", "replaced", "queued_behind")
+        version.id = job_id
+        version.unwanted = word in ("kept", "refused", "full", "added")
 
 
 SUBMITTER_ACTS: Acts = (
@@ -337,18 +347,18 @@ SUBMITTER_ACTS: Acts = (
     (100, Submitter.call),
     (50, Submitter.unwait),
     (20, Submitter.set_function),
-    (15, Submitter.pause),
+    (25, Submitter.pause),
     (20, Submitter.explain),
     (20, Submitter.set_lock),
     (10, Submitter.locks),
     (60, Submitter.resume),
     (60, Submitter.remove_matching),
-    (10, Submitter.requeue_matching),
+    (20, Submitter.requeue_matching),
     (30, Submitter.cancel_matching),
     (20, Submitter.move_matching),
     (30, Submitter.watch_and_unwait),
-    (20, Submitter.events),
-    (20, Submitter.workers),
+    (40, Submitter.events),
+    (40, Submitter.workers),
     (20, Submitter.get),
     (20, Submitter.get_what_was_seen),
     (20, Submitter.list),
@@ -498,7 +508,7 @@ class Worker(Actor):
         if choice < 0.6:
             self._version(job).excuses.append("was reported done")
             data = b"of run %d%s" % (job["run"], b"x" * rng.choice((0, 0, 0, LARGE_BYTES)))
-            rich = {"outcome": "done", "data": data, "submit": self._follow_ons(job)}
+            rich = {"outcome": "done", "data": data, **self._follow_ons(job)}
             outcome = rng.choice((None, data, rich, rich))
             self.book.done_sent.setdefault(job_of(job["handle"]), set()).add(None if outcome is None else data)
             return outcome
@@ -507,20 +517,20 @@ class Worker(Actor):
                 "outcome": "later",
                 "locks": rng.choice((None, None, {}, {"k": 1}, {"m": 2})),
                 "delay_ms": rng.choice((0, 10, 1_000)),
-                "submit": self._follow_ons(job),
+                **self._follow_ons(job),
             }
         self._version(job).fails_sent += 1
         if choice < 0.8 and self.manners == "rude":
             return {"outcome": "perhaps"}
         return {
             "outcome": "failed", "reason": "simulated", "final": rng.random() < 0.2, "delay_ms": rng.choice((0, 700)),
-            "submit": self._follow_ons(job),
+            **self._follow_ons(job),
         }  # fmt: skip
 
     def _version(self, job: dict[str, Any]) -> Version:
         return self.book.versions[token(job["workload"])]
 
-    def _follow_ons(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+    def _follow_ons(self, job: dict[str, Any]) -> dict[str, Any]:
         """They are stored if the outcome is, which nobody is told, so they are never acknowledged."""
         rng = self.rng
         versions = []
@@ -528,10 +538,19 @@ class Worker(Actor):
             versions.append(self.book.follow_on(rng.choice(FUNCS), f"follows-{len(self.book.versions)}", None))
         if rng.random() < 0.2:
             versions.append(self.book.follow_on(job["func"], job["name"], self._version(job)))
-        return [
-            {"func": version.func, "name": version.name, "workload": b"%d." % version.number, "result_ms": 60_000}
-            for version in versions
-        ]
+        followed: dict[str, Any] = {"submit": [self._follow_on(version) for version in versions]}
+        own: tuple[str, str] = job["func"], job["name"]
+        func, name = rng.choice((own, (rng.choice(FUNCS), rng.choice(THEN_NAMES))))
+        if rng.random() < 0.2 and (func, name) not in [version.key for version in versions]:
+            then = self.book.follow_on(func, name, self._version(job) if (func, name) == own else None)
+            followed["then"] = self._follow_on(then) | {"existing": rng.choice(EXISTING)}
+        return followed
+
+    def _follow_on(self, version: Version) -> dict[str, Any]:
+        return {
+            "func": version.func, "name": version.name, "workload": b"%d." % version.number, "result_ms": 60_000,
+            "join_group": self.rng.choice((None, True)),
+        }  # fmt: skip
 
     def _report(self, msgid: int | None, job: dict[str, Any], outcome: Any) -> None:
         link = self.link
@@ -580,7 +599,7 @@ class Worker(Actor):
         elif error.startswith("LEASE_LOST"):
             self.book.orphans += 1
             if isinstance(outcome, dict) and self.book.reports_sent[job["handle"]] == 1:
-                for follow_on in outcome.get("submit", ()):
+                for follow_on in (*outcome.get("submit", ()), *filter(None, [outcome.get("then")])):
                     self.book.versions[token(follow_on["workload"])].unwanted = True
 
 

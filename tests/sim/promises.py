@@ -63,7 +63,7 @@ class Promises:
         self.windows_have_no_holes(engine.scheduler, windows, store)
         self.everything_stays_under_its_limit(engine.scheduler, len(windows))
         self.what_is_used_of_a_lock_is_somebody_s(engine.scheduler, store)
-        self.who_stands_in_line_has_locks(store)
+        self.who_is_parked_has_locks_or_a_group(store)
         self.what_nothing_holds_back_runs(engine.scheduler, store)
         self.no_wait_is_prolonged(store, engine.scheduler.step.now)
 
@@ -235,12 +235,12 @@ class Promises:
                 continue
             locks = job.locks or {}
             heads = store.look(order.Heads(tuple(locks))) if job.state is State.PARKED else {}
-            if not list(scheduler.explain.gates(job, heads)):
+            if not list(scheduler.explain.gates(job, heads, store.disk.groups.get(job.id))):
                 raise Broken(f"nothing holds {job} back, and it does not run")
 
-    def who_stands_in_line_has_locks(self, store: FaultyStore) -> None:
+    def who_is_parked_has_locks_or_a_group(self, store: FaultyStore) -> None:
         for job in store.on_disk().values():
-            if job.state is State.PARKED and not job.locks:
+            if job.state is State.PARKED and not job.locks and job.id not in store.disk.groups:
                 raise Broken(f"{job} is parked")
 
     def _begins(self, func: str, rate: Rate, now: Now) -> None:
@@ -331,5 +331,7 @@ class Promises:
         # Only its lease brings back what a taker lost, and a clock that was set back before a restart prolongs that.
         taken = {job.key for job in store.on_disk().values() if job.taken_ms and (job.lease_until_at_ms or 0) > wall_ms}
         for job in store.on_disk().values():
-            if job.key not in taken and job.state is not State.DEAD and job.due_at_ms <= wall_ms - TIME_TO_RUN_MS:
+            # One that waits for its group does so rightly: that group is open.
+            waits = job.key in taken or job.state is State.DEAD or job.id in store.disk.groups
+            if not waits and job.due_at_ms <= wall_ms - TIME_TO_RUN_MS:
                 raise Broken(f"{job} is still there, though everything healed")

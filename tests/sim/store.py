@@ -14,6 +14,7 @@ from periodicd.schedule import Schedule
 from periodicd.store import ops
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Kept, Op, Read
+from tests.sim.members import Members
 
 Fault = Literal["full", "before_commit", "after_commit"]
 
@@ -47,6 +48,7 @@ class FaultyStore(MemoryStore):
         """The same, not committed yet."""
         self.disk = self._image()
         """What would be found after a crash now. Replaced as a whole by each commit."""
+        self.members = Members()
 
     def _image(self) -> "Image":
         jobs = {job_id: replace(job) for job_id, job in self._jobs.items()}
@@ -61,19 +63,24 @@ class FaultyStore(MemoryStore):
 
     def apply(self, ops: list[Op[Any]]) -> list[Any]:
         self._fail_if("full")
-        return super().apply(ops)
+        answers = super().apply(ops)
+        for op, answer in zip(ops, answers, strict=True):
+            self.members.note(op, answer)
+        return answers
 
     def _end_run(self, end: ops.End, ending: ops.EndingWord, changes: dict[str, Any] | None) -> ops.Ended:
         ended = super()._end_run(end, ending, changes)
         if not ended.found:
-            there = {job.workload for job in self._jobs.values()} if end.follow_ons else set()
-            self._refused |= {_version(put.job) for put in end.follow_ons if put.job.workload not in there}
+            puts = [*end.follow_ons, *filter(None, [end.then])]
+            there = {job.workload for job in self._jobs.values()} if puts else set()
+            self._refused |= {_version(put.job) for put in puts if put.job.workload not in there}
         return ended
 
     def commit(self) -> None:
         self._fail_if("before_commit")
         super().commit()
         self.disk = self._image()
+        self.members.commit()
         self.refused |= self._refused
         self._refused = set()
         self._fail_if("after_commit")
@@ -93,6 +100,7 @@ class FaultyStore(MemoryStore):
         self._groups = groups.copy()
         self._schedules = schedules.copy()
         self._freed = []
+        self.members.crash()
         self.fault = None
         self._refused = set()
 

@@ -59,12 +59,11 @@ class Told:
         method, params = asked.method, asked.params
         match method:
             case "submit":
-                self._is_put(
-                    (params[0]["func"], params[0]["name"]), params[0]["existing"], result["result"], result["id"]
-                )
+                self._is_put(params[0], result["result"], result["id"])
             case "submit_batch":
-                for job, word, job_id in zip(params[0], result["results"], result["ids"], strict=True):
-                    self._is_put((job["func"], job["name"]), job["existing"], word, job_id)
+                self._are_put(params[0], result)
+            case "submit_group":
+                self._group_is_put(params[0], result)
             case "cancel" if result["result"] in ("cancelled", "asked"):
                 self._is_cancelled(params[:2], params[2].get("id"))
             case "end_run" if result["result"] == "ended":
@@ -82,9 +81,20 @@ class Told:
                 data = last["data"] if wanted else None
                 self._has_ended(params[:2], last["id"], last["ending"], data, last["data_bytes"])
 
-    def _is_put(self, key: Key, existing: str | None, word: str, job_id: int) -> None:
+    def _are_put(self, jobs: list[dict[str, Any]], result: dict[str, Any]) -> None:
+        for job, word, job_id in zip(jobs, result["results"], result["ids"], strict=True):
+            self._is_put(job, word, job_id)
+
+    def _group_is_put(self, group: dict[str, Any], result: dict[str, Any]) -> None:
+        if result["result"] != "added":
+            self._is_put(group["then"], result["result"], result["id"])
+        if result["results"]:
+            self._are_put(group["jobs"], result)
+
+    def _is_put(self, job: dict[str, Any], word: str, job_id: int) -> None:
+        key = job["func"], job["name"]
         self._put.setdefault(key, []).append(job_id)
-        if existing != "keep" or word == "kept":
+        if job["existing"] != "keep" or word == "kept":
             return
         for kept in self._before.endings.values():
             stays = kept.end.id in self._after.endings and kept.until_at_ms > self._now.wall_ms

@@ -76,9 +76,11 @@ class Watchers:
             self._has_a_reason_to_forget(result["id"], accepted[begin - 1 : end])
         if not result["ended"]:
             # A job's tail may be forgotten after its end, but not before.
-            if (told or is_placed) and end < self._known.get(result["id"], 0):
+            # Of a cursor of another life, none told may be that all were forgotten.
+            is_counted = bool(told) or (is_placed and result["missed"] is not None)
+            if is_counted and end < self._known.get(result["id"], 0):
                 raise Broken(f"{asked} was told {end} chunks, and {self._known[result['id']]} were accepted")
-            if told or is_placed:
+            if is_counted:
                 self._places[result["next"]] = end
             else:
                 self._unplaced.add(result["next"])

@@ -23,6 +23,8 @@ from periodicd.scheduler.queues import Budget
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.actors import Actor, Submitter, Worker
 from tests.sim.book import Book, Broken
+from tests.sim.groupers import Grouper
+from tests.sim.groups import Groups
 from tests.sim.network import Asked, Link
 from tests.sim.promises import Promises
 from tests.sim.ranges import ends
@@ -44,6 +46,7 @@ class World:
         self.book = Book()
         self.promises = Promises(self.book)
         self.told = Told(self.book)
+        self.groups = Groups()
         tails_bytes = self.rng.choice((100_000, 10_000_000))
         self.watchers = Watchers(tails_bytes)
         self.store = FaultyStore()
@@ -59,10 +62,14 @@ class World:
         self._link_numbers = 0
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
+        self._actors.append(Grouper(self.rng, self.book))
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
         self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
             budget=Budget(jobs=12, bytes=20_000, inline_bytes=10, page_jobs=4, page_bytes=3_000),
+            heard_a_step=self.rng.choice((1, 10, 256)),
+            given_a_step=self.rng.choice((1, 3, 128)),
+            turn=self.rng.choice((1, 2, 32)),
             restart_grace_ms=5_000,
             dead_kept=1_000,
             results_kept=30,
@@ -160,6 +167,7 @@ class World:
         self._note_events(said)
         self.promises.check(self.engine, self.store)
         self.told.check(self.engine.scheduler)
+        self.groups.check(self.store)
         self.watchers.check(self.engine.scheduler, links, self.store.on_disk())
         for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
@@ -237,6 +245,7 @@ class World:
 
     def _judge_said(self, said: Said, before: Image) -> None:
         """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
+        self.groups.begin(before, self.store)
         self.told.begin(self.engine.scheduler.step.now, before, self.store.disk)
         results = self._results(said)
         performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
@@ -290,6 +299,7 @@ class World:
         elif asked.method == "watch":
             self.watchers.told(asked, result)
         self.told.answered(asked, result)
+        self.groups.answered(asked, result)
 
     def _results(self, said: Said) -> list[tuple[Asked, dict[str, Any]]]:
         """What a step answers without an error, in order."""

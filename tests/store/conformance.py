@@ -840,6 +840,12 @@ class Conformance:
         self.do(store, ops.Delete(ops.End(3, None, 250, group_id=1)))
         assert self.freed(store) == [1]
 
+    def test_a_dead_member_whose_place_its_own_follow_on_takes_was_dead(self, store: Store) -> None:
+        self.group(store, "a")
+        again = ops.Put(job(3, "a"))
+        self.do(store, ops.Bury(ops.End(2, None, 250, (again,), group_id=1), 300, None, ops.History(1)))
+        assert (self.fetch(store, 1).headers or {})["group-dead"] == "1"
+
     def test_follow_ons_can_be_a_group(self, store: Store) -> None:
         def ended(number: int, then_id: int) -> ops.Ended:
             puts = (ops.Put(job(number, "b")), ops.Put(job(number + 1, "c")))
@@ -944,3 +950,10 @@ class Conformance:
         self.do(store, remove("b"))
         assert self.freed(store) == []
         assert self.fetch(store, 1).state is State.DEAD
+
+    def test_a_group_that_expires_with_the_last_of_its_members_is_dead(self, store: Store) -> None:
+        puts = (ops.Put(job(2, "a", expires_at_ms=100)),)
+        self.do(store, order.PutGroup(ops.Put(job(1, "then", expires_at_ms=200)), puts, True))
+        assert self.expire(store, 200) == ([2, 1], None)
+        assert self.count(store) == ops.FunctionCount(0, 0, 2)
+        assert (self.freed(store), self.fetch(store, 1).state) == ([], State.DEAD)

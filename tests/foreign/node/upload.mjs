@@ -9,7 +9,7 @@ const [url, rootFolder, cloud] = process.argv.slice(2)
 const root = await realpath(rootFolder)
 const { origin, pathname, username, password } = new URL(cloud)
 const authorization = 'Basic ' + Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')
-const rules = { lease_ms: 300000, retry: { limit: 16, backoff: 'quadratic', delay_ms: 1000, cap_ms: 3600000 } }
+const rules = { join_group: true, lease_ms: 300000, retry: { limit: 16, backoff: 'quadratic', delay_ms: 1000, cap_ms: 3600000 } }
 const beginnings = { ffd8ff: 'image/jpeg', '89504e': 'image/png', 474946: 'image/gif', 524946: 'image/webp' }
 const refused = text => Object.assign(new Error(text), { final: true })
 const hash = data => createHash('sha256').update(data).digest('hex')
