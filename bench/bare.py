@@ -64,9 +64,9 @@ class Statements:
     def _in_bulks(self, many: str, one: str, rows: Sequence[Row], more: Sequence[object] = ()) -> None:
         bulked = len(rows) // bulk.BULK * bulk.BULK
         for first in range(0, bulked, bulk.BULK):
-            self._execute("SAVEPOINT a_group")
+            self._execute("SAVEPOINT a_bulk")
             self._execute(many, [value for row in rows[first : first + bulk.BULK] for value in row])
-            self._execute("RELEASE a_group")
+            self._execute("RELEASE a_bulk")
         for row in rows[bulked:]:
             self._execute(one, [*row, *more])
 
