@@ -11,7 +11,7 @@ DEBIAN := guetzli golang-go golang-github-ugorji-go-codec-dev libfaketime strace
 NODE_MODULES := demo/oss/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata fuzz mutants crashloop power check format clean
+.PHONY: help setup compiled pure wheels demo bench bench-images profile soak test guard sim storm sidedata fuzz mutants crashloop power occurrences check format clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -76,6 +76,9 @@ guard: setup  ## count what a job costs, and make that the limits that `make tes
 
 sim: setup  ## simulate crashes, lost messages, failing disks: SECONDS=60, or one seed again with SEED= and STEPS=
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+occurrences: setup  ## a million instants of schedules, and none is doubled or left out: COUNT=1000000 SEED=
+	$(BIN)/python -m tests.sim.occurrences --count $(or $(COUNT),1000000) $(if $(SEED),--seed $(SEED))
 
 mutants: setup  ## plant bugs by hand, one at a time, and see the simulation find each
 	$(BIN)/python -m tests.mutants

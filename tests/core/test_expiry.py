@@ -58,6 +58,13 @@ def test_what_expired_while_the_daemon_was_down_is_not_given_out() -> None:
     assert daemon.job("f", "a")["state"] == "dead"
 
 
+def test_what_has_expired_when_it_is_put_does_not_wait_for_a_clock_that_is_set_back() -> None:
+    daemon = Daemon()
+    daemon.connect().submit("a", expires_at_ms=START.wall_ms)
+    daemon.now = daemon.now._replace(wall_ms=START.wall_ms - 10_000)
+    assert daemon.job("f", "a")["state"] == "dead"
+
+
 def test_many_at_once_end_some_in_a_step_and_none_of_them_begins() -> None:
     daemon = Daemon()
     client = daemon.connect()

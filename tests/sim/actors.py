@@ -22,6 +22,8 @@ from tests.sim.ranges import ends, longest, words
 FUNCS = ("f", "g", longest(fields.Job, "func", "h"))
 EXISTING = ("replace", "replace", None, *words(fields.Job, "existing"))
 LOCKS = ("k", "l", "m")
+SCHEDULES = ("x", "y", longest(order_fields.SetSchedule, "schedule", "z"))
+"""No name of a job begins so: their occurrences are nobody else's."""
 THEN_NAMES = ("u", "v")
 """Of groups that workers put, whatever is there."""
 NAMES = (*"abcdefghijklmnopqrs", longest(fields.Job, "name", "t"), *THEN_NAMES)
@@ -305,6 +307,10 @@ class Submitter(Actor):
             job["delay_ms"] = self.number(fields.Job, "delay_ms", 0, 1, 50, 2_000, 20_000)
         elif rng.random() < 0.5:
             job["due_at_ms"] = self.number(fields.Job, "due_at_ms", 0, now.wall_ms + rng.randrange(-5_000, 5_000))
+        if rng.random() < 0.15:
+            # While it is behind it is gone then.
+            version.excuses.append("it may expire")
+            job["expires_at_ms"] = now.wall_ms + rng.choice((5, 1_000, 6_000, 20_000))
         return job, version
 
     def answered(self, method: str, memo: Any, error: str | None, result: Any, now: Now) -> None:
@@ -417,6 +423,10 @@ class Worker(Actor):
         for lock in LOCKS:
             self.ask("set_lock", lock, {"capacity": 10}, memo=lock)
 
+    def end_schedules(self) -> None:
+        for name in SCHEDULES:
+            self.ask("remove_schedule", name)
+
     def act(self, now: Now) -> None:
         self.ask("ping")
         self.choose(WORKER_ACTS, now)
@@ -528,7 +538,7 @@ class Worker(Actor):
         }  # fmt: skip
 
     def _version(self, job: dict[str, Any]) -> Version:
-        return self.book.versions[token(job["workload"])]
+        return self.book.version_of(job["workload"], job["name"], job_of(job["handle"]))
 
     def _follow_ons(self, job: dict[str, Any]) -> dict[str, Any]:
         """They are stored if the outcome is, which nobody is told, so they are never acknowledged."""

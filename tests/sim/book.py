@@ -40,6 +40,8 @@ class Version:
     runs: int = 0
     fails_sent: int = 0
     ran_out: int = 0
+    recurs: bool = False
+    """It is of a schedule: each of its occurrences has a version of its own besides."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -49,6 +51,8 @@ class Version:
 class Book:
     def __init__(self) -> None:
         self.versions: dict[int, Version] = {}
+        self._occurrences: dict[int, Version] = {}
+        """By job."""
         self.latest: dict[tuple[str, str], list[Version]] = {}
         self._flying: dict[int, tuple[str, str]] = {}
         """Submits and removes on their way, which may arrive after what is sent later over another link."""
@@ -93,6 +97,21 @@ class Book:
         if of is not None:
             of.excuses.append(f"version {version.number} follows on it")
         return version
+
+    def schedule(self, func: str, name: str) -> Version:
+        """One is set. Its occurrences are never acknowledged."""
+        version = self._version(func, name)
+        version.recurs = True
+        return version
+
+    def is_occurrence(self, workload: bytes | None) -> bool:
+        return self.versions[token(workload)].recurs
+
+    def version_of(self, workload: bytes | None, name: str, job_id: int) -> Version:
+        version = self.versions[token(workload)]
+        if not version.recurs:
+            return version
+        return self._occurrences.setdefault(job_id, Version(version.func, name, version.number))
 
     def _version(self, func: str, name: str) -> Version:
         version = self.versions[len(self.versions) + 1] = Version(func, name, len(self.versions) + 1)

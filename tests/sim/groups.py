@@ -31,7 +31,8 @@ class Groups:
     def _is_shown(self, job_id: int, shown: dict[str, Any] | None) -> None:
         """Of this job, how far its group is. What changed in this step may have been looked at before or after."""
         before, after = self._counted.open.get(job_id), self._now.open.get(job_id)
-        if before != after or job_id in self._now.finished.keys() - self._counted.finished.keys():
+        has_finished = job_id in self._now.finished.keys() - self._counted.finished.keys()
+        if before != after or has_finished or job_id not in self._before.jobs:
             return
         if shown != (None if after is None else after._asdict()):
             raise Broken(f"the group of job {job_id} is {after}, and shown is {shown}")

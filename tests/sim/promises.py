@@ -11,7 +11,7 @@ from periodicd.lock import NOTHING_SET as NO_LOCK
 from periodicd.scheduler import Scheduler
 from periodicd.scheduler.queues import Window
 from periodicd.store import order
-from tests.sim.book import Book, Broken, token
+from tests.sim.book import Book, Broken, job_of, token
 from tests.sim.network import Link
 from tests.sim.store import FaultyStore
 
@@ -83,8 +83,8 @@ class Promises:
 
     def only_workers_and_leases_make_failures(self, store: FaultyStore) -> None:
         for job in store.on_disk().values():
-            version = self.book.versions[token(job.workload)]
-            ended_by_others = self.book.sent["end_run", version.key] + self.book.sent["ungiven", version.key]
+            version = self.book.version_of(job.workload, job.name, job.id)
+            ended_by_others = self.book.sent["end_run", job.key] + self.book.sent["ungiven", job.key]
             if job.run_max_ms is not None:
                 ended_by_others += job.attempt
             if job.failures > min(job.attempt, version.fails_sent + version.ran_out + ended_by_others):
@@ -175,7 +175,9 @@ class Promises:
             if job["run"] <= self._last_run:
                 raise Broken(f"run {job['run']} after run {self._last_run}")
             self._last_run = job["run"]
-            version = self.book.runs[job["run"]] = self.book.versions[token(job["workload"])]
+            version = self.book.runs[job["run"]] = self.book.version_of(
+                job["workload"], job["name"], job_of(job["handle"])
+            )
             # Where it leaves: one that was given out before may be heard of late.
             if version.finished:
                 raise Broken(f"{version} is given out again, although its finish was answered")
@@ -319,7 +321,7 @@ class Promises:
 
     def starts(self, job: dict[str, Any], wall_ms: int) -> None:
         """A ``perform`` leaves."""
-        version = self.book.versions[token(job["workload"])]
+        version = self.book.version_of(job["workload"], job["name"], job_of(job["handle"]))
         if job["due_at_ms"] > wall_ms:
             raise Broken(f"{version} starts {job['due_at_ms'] - wall_ms} ms early")
         if version.unwanted:

@@ -191,7 +191,10 @@ class Told:
             if (
                 job.result_ms
                 and has_ended
-                and ((kept is None and is_roomy) or (kept and kept.until_at_ms < kept.end.ended_at_ms + job.result_ms))
+                and (
+                    (kept is None and is_roomy and not was_cut_off)
+                    or (kept and kept.until_at_ms < kept.end.ended_at_ms + job.result_ms)
+                )
             ):
                 raise Broken(f"{job} has ended, and what is kept is {kept}")
         before = self._seen.endings

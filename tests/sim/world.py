@@ -23,11 +23,14 @@ from periodicd.scheduler.queues import Budget
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.actors import Actor, Submitter, Worker
 from tests.sim.book import Book, Broken
+from tests.sim.expiry import Expiry
 from tests.sim.groupers import Grouper
 from tests.sim.groups import Groups
 from tests.sim.network import Asked, Link
+from tests.sim.planners import Planner
 from tests.sim.promises import Promises
 from tests.sim.ranges import ends
+from tests.sim.schedules import Schedules
 from tests.sim.store import Ended, FaultyStore, Image
 from tests.sim.takers import Taker
 from tests.sim.told import Told
@@ -47,6 +50,8 @@ class World:
         self.promises = Promises(self.book)
         self.told = Told(self.book)
         self.groups = Groups()
+        self.schedules = Schedules(self.book)
+        self.expiry = Expiry()
         tails_bytes = self.rng.choice((100_000, 10_000_000))
         self.watchers = Watchers(tails_bytes)
         self.store = FaultyStore()
@@ -62,7 +67,7 @@ class World:
         self._link_numbers = 0
         manners = ("honest", "honest", "slow", "dying", "rude")
         self._actors: list[Actor] = [Submitter(self.rng, self.book) for _ in range(2)]
-        self._actors.append(Grouper(self.rng, self.book))
+        self._actors += [Grouper(self.rng, self.book), Planner(self.rng, self.book)]
         self._actors += [Worker(self.rng, self.book, self.rng.choice(manners)) for _ in range(3)]
         self._actors.append(Taker(self.rng, self.book, self.rng.choice(("honest", "dying"))))
         self._settings = Settings(
@@ -115,6 +120,7 @@ class World:
         until_ms = self.now.mono_ms + HEALING_MS
         self._act(workers[0])
         workers[0].let_all_begin()
+        workers[0].end_schedules()
         while self.now.mono_ms < until_ms:
             for actor in workers:
                 self._act(actor)
@@ -161,6 +167,8 @@ class World:
             # Nobody heard of it, but it may be on disk that a lease ran out.
             self._note_events(self.engine.scheduler.step.said())
             self.told.cut_off()
+            asked = [link.asked[msgid] for link in self._link_of.values() for msgid in link.arrived]
+            self.schedules.cut_off(before, self.store.disk, asked)
             self._restart()
             return
         self._judge_said(said, before)
@@ -168,6 +176,8 @@ class World:
         self.promises.check(self.engine, self.store)
         self.told.check(self.engine.scheduler)
         self.groups.check(self.store)
+        self.schedules.check(before, self.store.disk, self.engine.scheduler.step.now)
+        self.expiry.check(before, self.store.disk, self.engine.scheduler.step.now)
         self.watchers.check(self.engine.scheduler, links, self.store.on_disk())
         for peer, message in said.messages:
             link = next((link for link in self._links if link.peer is peer and link.is_up), None)
@@ -246,6 +256,7 @@ class World:
     def _judge_said(self, said: Said, before: Image) -> None:
         """What a step says, whether or not it arrives. ``before``: what the disk held when the step began."""
         self.groups.begin(before, self.store)
+        self.schedules.begin()
         self.told.begin(self.engine.scheduler.step.now, before, self.store.disk)
         results = self._results(said)
         performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
@@ -287,6 +298,7 @@ class World:
         self.promises.only_what_may_begins(performed + taken, self.store, self.engine.scheduler)
         self.promises.locks_are_held_by_no_more_than_may(performed + taken, self.store, self.engine.scheduler)
         self.told.given(performed + taken)
+        self.expiry.given(performed + taken, self.store.disk, self.engine.scheduler.step.now)
 
     def _judge_result(self, asked: Asked, result: dict[str, Any], lost: set[int]) -> None:
         if asked.method == "extend" and asked.memo is not None:
@@ -300,6 +312,7 @@ class World:
             self.watchers.told(asked, result)
         self.told.answered(asked, result)
         self.groups.answered(asked, result)
+        self.schedules.answered(asked, result)
 
     def _results(self, said: Said) -> list[tuple[Asked, dict[str, Any]]]:
         """What a step answers without an error, in order."""
@@ -330,7 +343,7 @@ class World:
         for link in list(self._links):
             self._cut(link, tell=False)
         self.store.crash()
-        self._advance(self.rng.choice((0, 10, 2_000)), step=False)
+        self._advance(self.rng.choice((0, 10, 2_000, 2_000, 90_000)), step=False)
         self._start()
 
     # -- time ----------------------------------------------------------------------------------------------------------
