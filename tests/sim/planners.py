@@ -91,6 +91,6 @@ PLANNER_ACTS: Acts = (
     (10, Planner.resume_schedule),
     (8, Planner.run),
     (2, Planner.next_times),
-    (2, Planner.list_schedules),
+    (6, Planner.list_schedules),
     (4, Planner.cancel_occurrences),
 )
