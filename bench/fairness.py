@@ -1,8 +1,8 @@
 """``python -m bench.fairness``: by how much does a client that floods one function delay the due jobs of another?
 
 The lateness of fifty due jobs a second, of a function with a worker of its own, alone and beside each kind of flood, in
-turn. The flood has a process of its own, so on two cores it also takes time from the daemon: what is left is shown
-beside it, as the same flood against a function that no flood can delay, a ping's round trip.
+turn. The flood has a process of its own, so on two cores it also takes time from the daemon. Beside it a ping's round
+trip, which waits for a step but for no turn.
 """
 
 import argparse

@@ -327,12 +327,11 @@ def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
             "data": end.data,
         }
     job = None if found.shown is None else describe(found.shown, workload)
-    return {"result": found.result, "job": job, "worker": worker, "last": last, "group": grouped(found.group)}
+    group = None if found.group is None else grouped(found.group)
+    return {"result": found.result, "job": job, "worker": worker, "last": last, "group": group}
 
 
-def grouped(group: Group | None) -> GroupAnswer | None:
-    if group is None:
-        return None
+def grouped(group: Group) -> GroupAnswer:
     return {
         "sealed": group.sealed,
         "members": group.members,

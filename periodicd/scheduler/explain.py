@@ -136,7 +136,7 @@ class Explain:
     def _of_group(self, group: ops.Group) -> Gate:
         text = f"of the {group.members:,} jobs of its group {group.open:,} have not ended"
         more = "" if group.sealed else "; more can be added, since it is not sealed"
-        return Gate("group", text + more, {**(answers.grouped(group) or {})})
+        return Gate("group", text + more, {**answers.grouped(group)})
 
     def _of_room(self, job: Job) -> Iterator[Gate]:
         workers = self._dispatch.workers(job.func)

@@ -83,11 +83,9 @@ class Jobs:
         first, puts = self._limited_put(group.then), tuple(map(self._limited_put, group.jobs))
 
         def on_put(result: order.PutGroupResult) -> None:
-            if result.id == first.job.id:
-                self._group_was_put(first.job, result.result, result.old_id)
+            self._group_was_put(first.job, result)
             for put, each in zip(puts, result.jobs, strict=bool(result.jobs)):
                 self._was_put(put.job, each)
-            self._groups.may_have_finished()
             then(result)
 
         self._step.write(order.PutGroup(first, puts, group.sealed), on_put)
@@ -165,27 +163,26 @@ class Jobs:
         self._runs.claim((op.func, op.name))
         self._step.write(op, on_moved)
 
-    def _was_put(self, job: Job, result: ops.PutResult) -> None:
+    def _was_put(self, job: Job, result: ops.PutResult | order.PutGroupResult, is_group: bool = False) -> None:
+        """``is_group``: it does not wait yet."""
         if result.old_id is not None:
             self.gone(result.old_id, job.key, "replaced")
-        if result.id == job.id:
-            self._note_put(job, result.result)
-            if result.result != "queued_behind":
-                self._dispatch.enqueue(job)
-
-    def _group_was_put(self, job: Job, result: str, old_id: int | None) -> None:
-        """Its job does not wait yet."""
-        self._groups.are_open = True
-        if old_id is not None:
-            self.gone(old_id, job.key, "replaced")
-        self._note_put(job, result)
-
-    def _note_put(self, job: Job, result: str) -> None:
+        if result.id != job.id:
+            return
         if job.expires_at_ms is not None:
             self._expiry.note(job.expires_at_ms)
         self._figures.count("submitted")
         if self._ring.is_on:
-            self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result)
+            self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result.result)
+        if result.result != "queued_behind" and not is_group:
+            self._dispatch.enqueue(job)
+
+    def _group_was_put(self, job: Job, result: ops.PutResult | order.PutGroupResult) -> None:
+        """Or one of its name is open. Its members may have ended already."""
+        if result.id == job.id:
+            self._groups.are_open = True
+        self._was_put(job, result, is_group=True)
+        self._groups.may_have_finished()
 
     def gone(
         self,
@@ -260,10 +257,8 @@ class Jobs:
         for put, result in zip(end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
-        then = end.then
-        if ended.then is not None and then is not None and ended.then.id == then.job.id:
-            self._group_was_put(then.job, ended.then.result, ended.then.old_id)
-            self._groups.may_have_finished()
+        if end.then is not None and ended.then is not None:
+            self._group_was_put(end.then.job, ended.then)
 
     def _note_end(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """A run did, and perhaps the job with it."""

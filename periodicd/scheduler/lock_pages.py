@@ -1,11 +1,9 @@
 """What ``locks`` tells: a page of locks, who holds them, how many stand in line. Looks, and changes nothing."""
 
 from functools import partial
-from itertools import islice, takewhile
-from typing import Any
+from itertools import islice
 
-from sortedcontainers import SortedDict
-
+from periodicd.names import page_of
 from periodicd.protocol import order_answers, requests
 from periodicd.scheduler.in_progress import InProgress
 from periodicd.scheduler.lock_uses import LockUses, Use
@@ -26,7 +24,7 @@ class LockPages:
         self._running = running
 
     def ask(self, peer: Peer, msgid: int, query: requests.NamesQuery) -> None:
-        shown, after = page_of_names(self._uses, query)
+        shown, after = page_of(self._uses, *query)
         lines = tuple(name for name in shown if self._uses[name].has_line)
         self._step.read(order.LineLengths(lines, COUNTED_MAX), partial(self._on_lengths, peer, msgid, shown, after))
 
@@ -62,11 +60,3 @@ class LockPages:
                 for run in islice(runs, SHOWN_MAX)
             ],
         }
-
-
-def page_of_names(known: SortedDict[str, Any], query: requests.NamesQuery) -> tuple[tuple[str, ...], str | None]:
-    """Those that are asked for, and after which the next page begins, if there is one."""
-    begin = max(query.prefix, query.after)
-    names = known.irange(begin, inclusive=(begin != query.after, True))
-    page = tuple(islice(takewhile(lambda name: name.startswith(query.prefix), names), query.limit + 1))
-    return page[: query.limit], page[query.limit - 1] if len(page) > query.limit else None

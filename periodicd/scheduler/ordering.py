@@ -3,12 +3,13 @@
 from periodic_client.wire import Full
 from periodicd.function import Function
 from periodicd.lock import Lock
+from periodicd.names import page_of
 from periodicd.protocol import answers, order, order_answers, requests
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.jobs import Jobs
-from periodicd.scheduler.lock_pages import LockPages, page_of_names
+from periodicd.scheduler.lock_pages import LockPages
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.schedules import Schedules
@@ -104,7 +105,7 @@ class Ordering:
         self._step.reply(peer, msgid, answer)
 
     def list_schedules(self, peer: Peer, msgid: int, query: requests.NamesQuery) -> None:
-        names, after = page_of_names(self._schedules.known, query)
+        names, after = page_of(self._schedules.known, *query)
         known, next_at_ms = self._schedules.known, self._schedules.next_at_ms
         shown = [order_answers.scheduled(name, known[name], next_at_ms(name)) for name in names]
         answer: order_answers.ListSchedulesAnswer = {"schedules": shown, "next": after}

@@ -108,7 +108,7 @@ class Schedules:
 
     def next_at_ms(self, name: str) -> int | None:
         """None: never again, or not while it is paused."""
-        return next(iter(self.next_times(name, 1)), None)
+        return self._due.get(name)
 
     def next_times(self, name: str, count: int) -> list[int]:
         """Without the jitter."""

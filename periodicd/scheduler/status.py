@@ -1,9 +1,10 @@
 """What ``status`` tells: counters, and a page of functions. Looks at every part and changes none."""
 
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 
 from periodicd.function import NOTHING_SET
+from periodicd.names import names_of
 from periodicd.protocol import answers, requests
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.dispatch import Dispatch
@@ -75,11 +76,9 @@ class Status:
         """Those with workers, or of which something is set: of each in order, from where the page begins to ``last``,
         and one more than the page can hold.
         """
-        begin = max(query.prefix, query.after)
         found: set[str] = set()
         for functions in (self._dispatch.rotations, self._functions.known):
-            names = functions.irange(begin, last, inclusive=(begin != query.after, True))
-            found.update(islice(takewhile(lambda func: func.startswith(query.prefix), names), query.limit + 1))
+            found.update(islice(names_of(functions, query.prefix, query.after, last), query.limit + 1))
         return found
 
     def _function(self, func: str, count: ops.FunctionCount) -> answers.FunctionAnswer:

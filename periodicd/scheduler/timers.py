@@ -33,6 +33,10 @@ class Deadlines(Generic[K]):
         if len(self._order) > 2 * len(self._at) + _SLACK:
             self._order.fill([entry for entry in self._order if self._at.get(entry[2]) == entry[0]])
 
+    def get(self, key: K) -> int | None:
+        """When it is due, if it is there."""
+        return self._at.get(key)
+
     def discard(self, key: K) -> None:
         self._at.pop(key, None)
 

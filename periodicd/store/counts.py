@@ -6,10 +6,10 @@ and out for each.
 
 import sqlite3
 from collections.abc import Iterator
-from itertools import takewhile
 
 from sortedcontainers import SortedDict
 
+from periodicd.names import names_of
 from periodicd.store.statements import SQL
 
 IDLE_MAX = 1000
@@ -67,9 +67,7 @@ class Counts:
 
     def page(self, prefix: str, after: str) -> Iterator[tuple[str, int, int, int, int]]:
         """Name, live, behind, dead and parked of functions with jobs that begin with ``prefix``, after ``after``."""
-        begin = max(prefix, after)
-        names = self._functions.irange(begin, inclusive=(begin != after, True))
-        for func in takewhile(lambda name: name.startswith(prefix), names):
+        for func in names_of(self._functions, prefix, after):
             live, behind, dead, parked = self._functions[func]
             if live or dead:
                 yield func, live, behind, dead, parked
