@@ -89,30 +89,27 @@ class SetSchedule(NamedTuple):
 def set_schedule(params: list[Any], rules: requests.Rules) -> tuple[SetSchedule]:
     said = take(params, order_fields.SetSchedule)
     options = said.options
-    _look_at_job(options.job, said.schedule, rules)
+    job = _job_of_schedule(options.job, said.schedule, rules)
     recurrence = Recurrence(
         options.every_ms, options.cron, options.zone or "UTC", options.from_at_ms or 0, options.until_at_ms
     )
-    job = options.job
-    if isinstance(job.get("workload"), str):
-        # Said as text or as bytes it is the same job.
-        job = job | {"workload": job["workload"].encode()}
     schedule = Schedule(recurrence, job, options.jitter_ms or 0, options.missed or "skip", options.overlap or "skip")
     return (SetSchedule(said.schedule, schedule, options.from_at_ms is not None),)
 
 
-def _look_at_job(job: Any, name: str, rules: requests.Rules) -> None:
-    """Raises Invalid."""
+def _job_of_schedule(job: Any, name: str, rules: requests.Rules) -> dict[str, Any]:
+    """Its workload as bytes, so that it is the same job if it is said as text. Raises Invalid."""
     where = "options.job"
     if type(job) is not dict:
         raise wrong(where, f"is a map, not {kind_of(job)}")
     for key, why in _NOT_SAID.items():
         if key in job:
             raise wrong(f"{where}.{key}", f"is not said: it {why}")
-    occurrence(job, name, rules, where)
-    size = len(job.get("workload") or b"")
+    submitted = occurrence(job, name, rules, where).job
+    size = submitted.workload_bytes
     if size > SCHEDULE_JOB_BYTES_MAX:
         raise wrong(f"{where}.workload", f"has {size:,} bytes, and may have {SCHEDULE_JOB_BYTES_MAX:,} in a schedule")
+    return job | {"workload": submitted.workload} if job.get("workload") else job
 
 
 def occurrence(job: dict[str, Any], name: str, rules: requests.Rules, where: str = "job") -> requests.Submission:

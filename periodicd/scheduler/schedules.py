@@ -141,7 +141,7 @@ class Schedules:
             schedule = replace(schedule, fired_at_ms=at_ms)
             if schedule.missed == "skip" and now_ms - at_ms > MISSED_AFTER_MS:
                 self._keep(name, schedule)
-                self._note("missed", name, calendar.instant_text(at_ms))
+                self._note("missed", name, schedule, calendar.instant_text(at_ms))
             else:
                 self._fire(name, schedule, at_ms)
         self._await_next(name)
@@ -156,7 +156,7 @@ class Schedules:
         except Invalid as error:
             # The daemon may have been told since that workloads are smaller.
             self._keep(name, schedule)
-            self._note("left_out", name, str(error))
+            self._note("left_out", name, schedule, str(error))
             if then is not None:
                 then(None)
             return
@@ -166,18 +166,22 @@ class Schedules:
 
         def on_fired(put: PutResult | None) -> None:
             if put is None or put.id != job.id:
-                self._note("left_out", name, occurrence)
-            elif (fired := self.known.get(name)) is not None:
-                self.known[name] = replace(fired, last_id=put.id)
+                self._note("left_out", name, schedule, occurrence)
+            elif (now := self.known.get(name)) is not None:
+                self.known[name] = replace(now, last_id=put.id)
+                if now is not schedule:
+                    # Changed later in this step, before the id was known: so its row does not have it.
+                    self._step.write(order.SetSchedule(name, self.known[name]))
             if then is not None:
                 then(put)
 
         unless_live = schedule.last_id if schedule.overlap == "skip" and schedule.last_id else None
         self._jobs.fire(name, schedule, submission, unless_live, on_fired)
 
-    def _note(self, how: str, name: str, text: str) -> None:
+    def _note(self, how: str, name: str, schedule: Schedule, text: str) -> None:
+        """Of one that may be removed by now."""
         if self._ring.is_on:
-            self._ring.note(how, self.known[name].job["func"], name=name, text=text)
+            self._ring.note(how, schedule.job["func"], name=name, text=text)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -432,3 +432,40 @@ def test_an_occurrence_that_the_daemon_would_not_take_any_more_is_left_out() -> 
     pass_time(daemon, MINUTE, client)
     assert "has 2,000 bytes, and may have 1,000" in client.answer(asked)["events"][0]["text"]
     assert client.ask("run_schedule", "s") == {"result": "left_out", "id": None}
+
+
+# -- several messages in one step --------------------------------------------------------------------------------------
+
+
+def test_a_schedule_that_is_removed_in_the_step_in_which_it_leaves_an_occurrence_out() -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    scheduled(daemon)
+    client.ask("run_schedule", "s")
+    client.ask("events", {"timeout_ms": 0})
+    run, removed = client.send("run_schedule", "s"), client.send("remove_schedule", "s")
+    daemon.step()
+    assert client.answer(run) == {"result": "left_out", "id": None}
+    assert client.answer(removed) == {"result": "removed"}
+    (event,) = [each for each in client.ask("events")["events"] if each["kind"] == "left_out"]
+    assert (event["func"], event["name"]) == ("f", "s")
+
+
+@pytest.mark.parametrize("change", ["pause_schedule", "set_schedule"])
+def test_a_schedule_that_is_changed_in_the_step_in_which_it_fires_knows_its_last_occurrence(change: str) -> None:
+    daemon = Daemon()
+    client = daemon.connect()
+    scheduled(daemon)
+    more = [{"job": {"func": "f"}, "every_ms": HOUR}] if change == "set_schedule" else []
+    client.send("run_schedule", "s")
+    client.send(change, "s", *more)
+    daemon.step()
+    daemon.allow("answer")
+    daemon.start()
+    assert listed(daemon)["last_id"] == 1
+    assert daemon.connect().ask("run_schedule", "s") == {"result": "left_out", "id": None}
+
+
+def test_a_workload_is_measured_in_bytes() -> None:
+    with pytest.raises(Invalid, match="has 16,386 bytes, and may have 16,384 in a schedule"):
+        scheduled(Daemon(), job={"func": "f", "workload": "ä" * (SCHEDULE_JOB_BYTES_MAX // 2 + 1)})
