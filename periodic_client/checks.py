@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 from periodic_client.outcomes import Backoff, Existing, WireOutcome, WrongValue
 from periodic_client.wire.limits import (
     BATCH_JOBS_MAX,
+    BROADCAST_BYTES_MAX,
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
     JOB_INTEGERS,
@@ -33,9 +34,9 @@ class Rules(NamedTuple):
 def check_outcome(wire: WireOutcome, rules: Rules) -> None:
     """Raises WrongValue, which names what is wrong. None is what was left out, as on the wire."""
     if not isinstance(wire, dict):
-        _bytes(wire, "outcome", rules)
+        _bytes(wire, "outcome", rules.workload_bytes_max)
         return
-    _bytes(wire.get("data"), "outcome.data", rules)
+    _bytes(wire.get("data"), "outcome.data", rules.workload_bytes_max)
     _integer(wire.get("delay_ms"), "outcome.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
     _locks(wire.get("locks") or {}, "outcome.locks")
     jobs = wire.get("submit", ())
@@ -54,7 +55,7 @@ def check_outcome(wire: WireOutcome, rules: Rules) -> None:
 def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
     for key in ("func", "name"):
         _name(job[key], f"{where}.{key}")
-    _bytes(job.get("workload"), f"{where}.workload", rules)
+    _bytes(job.get("workload"), f"{where}.workload", rules.workload_bytes_max)
     _headers(job.get("headers") or {}, f"{where}.headers")
     _locks(job.get("locks") or {}, f"{where}.locks")
     for key, (low, high) in JOB_INTEGERS.items():
@@ -62,10 +63,21 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
     _choice(job.get("existing"), f"{where}.existing", EXISTING)
     _boolean(job.get("join_group"), f"{where}.join_group")
+    _boolean(job.get("broadcast"), f"{where}.broadcast")
+    if job.get("broadcast"):
+        _broadcast(job, where)
     retry = job.get("retry") or {}
     for key, (low, high) in RETRY_INTEGERS.items():
         _integer(retry.get(key), f"{where}.retry.{key}", low, high)
     _choice(retry.get("backoff"), f"{where}.retry.backoff", BACKOFFS)
+
+
+def _broadcast(job: dict[str, Any], where: str) -> None:
+    if job.get("locks"):
+        raise WrongValue(f"{where}.locks is not for a broadcast, whose runs wait for nothing")
+    if job.get("retry") is not None:
+        raise WrongValue(f"{where}.retry is not for a broadcast, of which nothing is run again")
+    _bytes(job.get("workload"), f"{where}.workload", BROADCAST_BYTES_MAX)
 
 
 def _headers(headers: dict[Any, Any], where: str) -> None:
@@ -100,14 +112,14 @@ def _name(value: Any, where: str) -> None:
         raise WrongValue(f"{where} has {size:,} bytes, and may have {NAME_BYTES_MAX:,}")
 
 
-def _bytes(value: Any, where: str, rules: Rules) -> None:
+def _bytes(value: Any, where: str, longest: int) -> None:
     if value is None:
         return
     if not isinstance(value, bytes | bytearray | str):
         raise WrongValue(f"{where} is bytes or text, not {_kind(value)}")
     size = _text(value, where) if isinstance(value, str) else len(value)
-    if size > rules.workload_bytes_max:
-        raise WrongValue(f"{where} has {size:,} bytes, and may have {rules.workload_bytes_max:,}")
+    if size > longest:
+        raise WrongValue(f"{where} has {size:,} bytes, and may have {longest:,}")
 
 
 def _text(value: Any, where: str) -> int:

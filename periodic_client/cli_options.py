@@ -35,6 +35,9 @@ def options_of(record: type, prefix: str = "") -> Callable[[F], F]:
 
 
 def _option(name: str, kind: Any, help_: str) -> Callable[[F], F]:
+    """What is true or false is a flag without a value."""
+    if kind is bool:
+        return click.option("--" + name.replace("_", "-"), name, is_flag=True, default=None, help=help_)
     unit = next((unit for unit in UNITS if name.endswith(unit)), "")
     words = get_args(kind) if get_origin(kind) is Literal else ()
     plain = str if str in (kind, *get_args(kind)) else int

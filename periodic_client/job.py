@@ -27,6 +27,8 @@ class Job:
     run in the protocol; whoever has it may report the run, so it is not for logs. ``lost`` becomes true when the daemon
     says that this run no longer counts: it may as well stop. ``cancelled`` becomes true when somebody asked to cancel
     the job: it need not go on, and is not run again however this run ends; only if it is done, it is done.
+    ``broadcast``: this is one of the runs that the job has, one on every connection; it is not run again however it
+    ends.
     """
 
     handle: str
@@ -41,6 +43,7 @@ class Job:
     attempt: int
     failures: int
     crashes: int
+    broadcast: bool
 
     def __init__(self, given: dict[str, Any], tell: Tell) -> None:
         """``given``: the parameter of ``perform``. Raises Invalid if it is not a job. Made in the worker's loop."""
@@ -52,6 +55,7 @@ class Job:
         if not (isinstance(self.handle, str) and isinstance(self.func, str) and isinstance(self.name, str)):
             raise Invalid("perform has no usable job: handle, func and name must be text")
         self.headers = given.get("headers") or {}
+        self.broadcast = given.get("broadcast") is True
         self.lost = False
         self.cancelled = False
         self._tell = tell
@@ -106,5 +110,5 @@ class Job:
         trio.from_thread.run(self.progress, done, total, note, trio_token=self._token)
 
 
-_GIVEN = [key for key in Job.__annotations__ if key != "headers"]
-"""Headers may be left out."""
+_GIVEN = [key for key in Job.__annotations__ if key not in ("headers", "broadcast")]
+"""The others may be left out."""

@@ -96,6 +96,7 @@ class _AnyJob:
     lease_ms: Annotated[int | None, "How long a run may take.  [default: 10m]"] = None
     run_max_ms: Annotated[int | None, "A run ends after so long, whatever its lease.  [default: no limit]"] = None
     result_ms: Annotated[int | None, "How long its ending and result are kept for watch and get.  [default: 0s]"] = None
+    broadcast: Annotated[bool, "It runs on every connection that has its function then, busy or not."] = False
     retry: Retry | None = None
 
 
@@ -108,7 +109,9 @@ class NewJob(_AnyJob):
     from now by the daemon's clock, or now. Of the due jobs those with the smallest ``priority`` (-100 to 100) run
     first. ``lease_ms``: how long a run may take, unless it extends that; ``run_max_ms``: however often it does.
     ``locks``: how much of which lock it holds while it runs, up to 8 by their names; until it can have them all it is
-    parked.
+    parked. ``broadcast``: it runs once on every connection that has its function when it is due, busy or not, with a
+    workload of up to 65,536 bytes; its result is how many of the runs were done, failed or lost, as JSON, and nothing
+    is run again, so it has neither ``locks`` nor ``retry``.
     ``result_ms``: how long its ending and its result are kept. ``expires_at_ms``: not begun by then for the first
     time, it ends. ``existing``: what to do if there is a job of this name:
     "replace" it (or queue behind it while it runs), "keep" it in any state, "keep_live" (a dead one is replaced), or

@@ -111,6 +111,9 @@ class Runs:
             self._reports.respond(session, request.msgid, _report(job, self._run_inline(function, job)))
         else:
             run = Run(job, function, session, request.msgid)
+            if job.broadcast:
+                self._begin(run)
+                return
             self._not_begun.append(run)
             self._begin_next()
             if job.handle not in self.begun:
@@ -203,9 +206,12 @@ class Runs:
                 del self._not_begun[index]
                 run.function.running += 1
                 self._in_threads += run.function.threaded
-                self.begun[run.job.handle] = run
-                self.nursery.start_soon(self._perform, run)
+                self._begin(run)
                 return
+
+    def _begin(self, run: Run) -> None:
+        self.begun[run.job.handle] = run
+        self.nursery.start_soon(self._perform, run)
 
     def _may_begin(self, function: Function) -> bool:
         thread_free = not function.threaded or self._in_threads < self._threads.total_tokens
@@ -216,7 +222,8 @@ class Runs:
         outcome: WireOutcome
         try:
             if function.threaded:
-                outcome = await self._run_in_thread(function, job)
+                # A broadcast takes no room, so it has a thread of others.
+                outcome = await self._run_in_thread(function, job, None if job.broadcast else self._threads)
             elif function.interrupt:
                 outcome = INTERRUPTED
                 with run.scope:
@@ -225,8 +232,9 @@ class Runs:
                 outcome = self._checked(await function.call(job), job)
         except BaseException as error:
             outcome = self._outcome_of(error, job, function)
-        function.running -= 1
-        self._in_threads -= function.threaded
+        if not job.broadcast:
+            function.running -= 1
+            self._in_threads -= function.threaded
         del self.begun[job.handle]
         if run.session.lost is not None:
             self._room_comes_back.set()
@@ -236,13 +244,13 @@ class Runs:
             self._idle.set()
         await self._deliver(run, outcome)
 
-    async def _run_in_thread(self, function: Function, job: Job) -> WireOutcome:
+    async def _run_in_thread(self, function: Function, job: Job, threads: trio.CapacityLimiter | None) -> WireOutcome:
         """What it raises comes beside what it returns, and is taken out. Raised through trio's frames, which hold it,
         it would hold them and so the job's workload, until Python looks for cycles.
         """
         raised: list[BaseException] = []
         returned = await trio.to_thread.run_sync(
-            _call_in_thread, function.call, job, raised, limiter=self._threads, abandon_on_cancel=True
+            _call_in_thread, function.call, job, raised, limiter=threads, abandon_on_cancel=True
         )
         return self._outcome_of(raised.pop(), job, function) if raised else self._checked(returned, job)
 

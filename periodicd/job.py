@@ -5,6 +5,7 @@ suite and the comparison of the page with the types say what was forgotten.
 """
 
 import enum
+import json
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -55,6 +56,23 @@ class Error(NamedTuple):
     text: str
 
 
+class Broadcast(NamedTuple):
+    """How far a job is that has a run on every connection of its function: each number is of runs."""
+
+    runs: int = 0
+    done: int = 0
+    failed: int = 0
+    lost: int = 0
+
+    def over(self) -> "Broadcast":
+        """Whoever has not reported will not."""
+        return self._replace(lost=self.runs - self.done - self.failed)
+
+    def result(self) -> bytes:
+        """That of the job, when it has ended: JSON, as ``periodic`` prints it and every language reads it."""
+        return json.dumps(self.over()._asdict()).encode()
+
+
 @dataclass(slots=True, init=False)
 class Job:
     """Its ``__init__`` is written, since only then it is compiled, and the fields are read without the interpreter."""
@@ -86,6 +104,8 @@ class Job:
     """Of the group that it is a member of: the id of the job that goes free when all of them have ended."""
     expires_at_ms: int | None
     """Not begun by then for the first time, it ends. None: it waits for ever."""
+    broadcast: Broadcast | None
+    """It has a run on every connection of its function, and how far these are. None: it has one."""
     state: State
     # From here on what its runs do to it.
     attempt: int
@@ -121,10 +141,10 @@ class Job:
         workload: bytes | None = b"", workload_bytes: int = 0, priority: int = 0, lease_ms: int = 600_000,
         retry: Retry = DEFAULT, headers: dict[str, str] | None = None, dated: bool = False, result_ms: int = 0,
         run_max_ms: int | None = None, locks: dict[str, int] | None = None, group_id: int | None = None,
-        expires_at_ms: int | None = None, state: State = State.WAITING, attempt: int = 0, failures: int = 0,
-        crashes: int = 0, suspect: bool = False, reason: str | None = None, ended_at_ms: int | None = None,
-        handle: str | None = None, lease_until_at_ms: int | None = None, restarts: int = 0,
-        errors: tuple[Error, ...] = (), started_at_ms: int | None = None, taken_ms: int = 0,
+        expires_at_ms: int | None = None, broadcast: Broadcast | None = None, state: State = State.WAITING,
+        attempt: int = 0, failures: int = 0, crashes: int = 0, suspect: bool = False, reason: str | None = None,
+        ended_at_ms: int | None = None, handle: str | None = None, lease_until_at_ms: int | None = None,
+        restarts: int = 0, errors: tuple[Error, ...] = (), started_at_ms: int | None = None, taken_ms: int = 0,
         cancelled: str | None = None,
     ) -> None:  # fmt: skip
         self.id, self.func, self.name = id, func, name
@@ -132,7 +152,8 @@ class Job:
         self.workload, self.workload_bytes, self.headers = workload, workload_bytes, headers
         self.priority, self.lease_ms, self.retry = priority, lease_ms, retry
         self.result_ms, self.run_max_ms, self.locks = result_ms, run_max_ms, locks
-        self.group_id, self.expires_at_ms, self.state, self.attempt = group_id, expires_at_ms, state, attempt
+        self.group_id, self.expires_at_ms, self.broadcast = group_id, expires_at_ms, broadcast
+        self.state, self.attempt = state, attempt
         self.failures, self.crashes, self.suspect, self.reason = failures, crashes, suspect, reason
         self.ended_at_ms, self.handle, self.lease_until_at_ms = ended_at_ms, handle, lease_until_at_ms
         self.restarts, self.errors, self.started_at_ms = restarts, errors, started_at_ms

@@ -69,6 +69,8 @@ SCHEDULE_NAME_BYTES_MAX = 200
 """What is left of a job's name holds the instant."""
 SCHEDULE_JOB_BYTES_MAX = 16 * 1024
 """Schedules are kept in memory."""
+BROADCAST_BYTES_MAX = 64 * 1024
+"""Of a workload that goes to every connection at once."""
 EVERY_MS = (1_000, 31_622_400_000)
 JITTER_MS = (0, 86_400_000)
 NEXT_TIMES_MAX = 100

@@ -7,7 +7,7 @@ which ``T | None`` is "T or nil".
 from typing import Any, Literal, TypedDict
 
 from periodic_client.wire import PROTOCOL_VERSION, limits
-from periodicd.job import Job
+from periodicd.job import Broadcast, Job
 from periodicd.store.ops import GetResult, Group, JobEnd, Shown
 
 
@@ -71,6 +71,7 @@ class JobAnswer(TypedDict):
     locks: dict[str, int]
     group_id: int | None
     expires_at_ms: int | None
+    broadcast: "BroadcastAnswer | None"
     result_ms: int
     reason: str | None
     errors: list[ErrorAnswer]
@@ -82,6 +83,15 @@ class JobAnswer(TypedDict):
     workload_bytes: int
     behind: bool
     workload: bytes | None
+
+
+class BroadcastAnswer(TypedDict):
+    """How far a broadcast is."""
+
+    runs: int
+    done: int
+    failed: int
+    lost: int
 
 
 class LastAnswer(TypedDict):
@@ -281,6 +291,7 @@ class PerformedJob(TypedDict):
     attempt: int
     failures: int
     crashes: int
+    broadcast: bool
 
 
 class TakeAnswer(TypedDict):
@@ -331,6 +342,15 @@ def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
     return {"result": found.result, "job": job, "worker": worker, "last": last, "group": group}
 
 
+def far(broadcast: Broadcast) -> BroadcastAnswer:
+    return {
+        "runs": broadcast.runs,
+        "done": broadcast.done,
+        "failed": broadcast.failed,
+        "lost": broadcast.lost,
+    }
+
+
 def grouped(group: Group) -> GroupAnswer:
     return {
         "sealed": group.sealed,
@@ -366,6 +386,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "locks": job.locks or NOTHING,
         "group_id": job.group_id,
         "expires_at_ms": job.expires_at_ms,
+        "broadcast": None if job.broadcast is None else far(job.broadcast),
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],
@@ -395,6 +416,7 @@ def performed(job: Job, handle: str, run: int, lease_ms: int) -> PerformedJob:
         "attempt": job.attempt,
         "failures": job.failures,
         "crashes": job.crashes,
+        "broadcast": job.broadcast is not None,
     }
 
 

@@ -177,6 +177,9 @@ class Job(Said):
     expires_at_ms: Annotated[Time | None, says("not begun by then for the first time, it ends: `expired`", "never")] = (
         None
     )
+    broadcast: Annotated[
+        bool | None, says("it runs on every connection that is subscribed when it is due", default=False)
+    ] = None
     existing: Annotated[Existing | None, says("what to do about a job of this name", "replace")] = None
     join_group: Annotated[
         bool | None, says("of a follow-on: it is a member of the group of which its forerunner is one", default=False)
@@ -189,6 +192,8 @@ class Job(Said):
             raise Wrong("", "has both due_at_ms and delay_ms; give one")
         if self.expires_at_ms is not None and self.due_at_ms is not None and self.expires_at_ms <= self.due_at_ms:
             raise Wrong("expires_at_ms", "is not after due_at_ms, so it would never begin")
+        if self.broadcast:
+            _look_at_broadcast(self)
         if self.locks and any(len(lock.encode()) > limits.NAME_BYTES_MAX for lock in self.locks):
             raise Wrong("locks", f"has a name of more than {limits.NAME_BYTES_MAX} bytes")
         if self.headers:
@@ -197,6 +202,18 @@ class Job(Said):
                 raise Wrong(
                     "headers", f"has {size:,} bytes of names and values, and may have {limits.HEADERS_BYTES_MAX:,}"
                 )
+
+
+def _look_at_broadcast(job: Job) -> None:
+    """Raises Wrong."""
+    if job.locks:
+        raise Wrong("locks", "is not for a broadcast, whose runs wait for nothing")
+    if job.retry is not None:
+        raise Wrong("retry", "is not for a broadcast, of which nothing is run again")
+    workload = job.workload or b""
+    size = len(workload.encode() if isinstance(workload, str) else workload)
+    if size > limits.BROADCAST_BYTES_MAX:
+        raise Wrong("workload", f"has {size:,} bytes, and may have {limits.BROADCAST_BYTES_MAX:,} in a broadcast")
 
 
 Jobs = Annotated[tuple[Job, ...], Meta(max_length=limits.BATCH_JOBS_MAX)]

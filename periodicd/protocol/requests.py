@@ -14,7 +14,7 @@ from msgspec import Struct
 from periodic_client.wire import Invalid
 from periodic_client.wire.limits import MATCHED_MAX, TAIL_BYTES_MAX, TIME_MS_MAX
 from periodicd.function import Function
-from periodicd.job import JOB_FIELDS, STATES, Job, State
+from periodicd.job import JOB_FIELDS, STATES, Broadcast, Job, State
 from periodicd.protocol import fields
 from periodicd.protocol.words import kind_of, take, wrong
 from periodicd.retry import DEFAULT, JITTER_PERCENT, Retry
@@ -148,7 +148,7 @@ class NamesQuery(NamedTuple):
 
 
 DONE = Outcome("done")
-_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "locks", "due_at_ms", "retry"}
+_NEEDS_A_LOOK = {"func", "name", "workload", "headers", "locks", "due_at_ms", "retry", "broadcast"}
 _KEPT_AS_SAID = sorted({*JOB_FIELDS} & {*fields.Job.__struct_fields__} - _NEEDS_A_LOOK)
 """Fields of a job that need no look at anything else; the record has the default of what was not said."""
 
@@ -207,6 +207,8 @@ def submission(said: fields.Job, where: str, rules: Rules, follows: bool = False
         job.headers = said.headers
     if said.locks:
         job.locks = said.locks
+    if said.broadcast:
+        job.broadcast = Broadcast()
     function = rules.functions.get(said.func)
     if function is not None:
         _set_defaults(job, function)

@@ -35,11 +35,13 @@ class Claims:
         self._usual_ms += (took_ms - self._usual_ms) / 16
 
     def postpone(self, run: Run) -> None:
-        """Unless it holds locks: after a restart it is known who does. Or it could expire: the store must know that it
-        has begun.
+        """Unless it holds locks: after a restart it is known who does. Or it could expire, or is a broadcast: the store
+        must know that it has begun.
         """
         self._begun_ms[run] = run.begun_ms
-        if run.job.locks is not None or (run.job.expires_at_ms is not None and run.job.attempt == 1):
+        job = run.job
+        has_begun = job.broadcast is not None or (job.expires_at_ms is not None and job.attempt == 1)
+        if job.locks is not None or has_begun:
             self.write(run)
 
     def forget(self, run: Run) -> bool:

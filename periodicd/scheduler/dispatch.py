@@ -14,7 +14,7 @@ Says who gets what; it begins no run, and asks the store for nothing but pages.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from sortedcontainers import SortedDict
@@ -91,6 +91,8 @@ class Dispatch:
         self._running = running
         self._settings = functions
         self._locks = locks
+        self.on_broadcast: Callable[[Job], None]
+        """To be set by whoever composes the parts: it waits, and is in no window."""
         locks.can_begin = self.can_begin
         locks.enqueue = self.enqueue
         self._postponed: dict[str, None] = {}
@@ -213,7 +215,9 @@ class Dispatch:
     def enqueue(self, job: Job) -> None:
         """The job waits now, and the store knows it."""
         job.state = State.WAITING
-        if self.queues.add(job):
+        if job.broadcast is not None:
+            self.on_broadcast(job)
+        elif self.queues.add(job):
             self._functions[job.func] = None
 
     def enqueue_if_new(self, job: Job) -> None:
@@ -336,8 +340,8 @@ class Dispatch:
             self._due.set(func, hold.until_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
-        running = {job.id for job in result.jobs if job.id in self._running}
-        self.queues.load(page, result, running)
+        left_out = {job.id for job in result.jobs if job.id in self._running or job.broadcast is not None}
+        self.queues.load(page, result, left_out)
         self._functions[page.func] = None
 
     # -- time ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 | how the run ended | the job |
 |---|---|
-| done | is gone |
+| done, or it was broadcast | is gone |
 | later | waits for as long as the worker said; nothing is counted |
 | failed | one more failure; waits by its retry rule, or as the worker said; dead if that was final or the last |
 | its lease ran out | as failed |
@@ -65,7 +65,7 @@ def _kept(job: Job, how: How, ending: ops.Ending) -> ops.Ending:
 
 def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.FollowOns) -> ops.Ending:
     end = _end(job, how, handle, now_ms, follow_ons)
-    if isinstance(how, Outcome) and how.outcome == "done":
+    if job.broadcast is not None or (isinstance(how, Outcome) and how.outcome == "done"):
         return Delete(end)
     if job.cancelled is not None:
         return Delete(end, "cancelled")
@@ -90,6 +90,12 @@ def _after(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.
             return _again_at_once(job, end, history, reason if history.restarts >= RESTARTS_MAX else None)
         case Returned():
             return _again_at_once(job, end, history, None)
+
+
+def of_part(job: Job, how: Outcome, handle: str | None, now_ms: int, follow_ons: ops.FollowOns) -> ops.Tally:
+    """A run of a broadcast that goes on has ended so; ``job`` with that counted."""
+    assert job.broadcast is not None
+    return ops.Tally(_end(job, how, handle, now_ms, follow_ons), job.broadcast)
 
 
 def _end(job: Job, how: How, handle: str | None, now_ms: int, follow_ons: ops.FollowOns) -> End:
@@ -142,6 +148,8 @@ def last(job: Job, how: How | None, ending: ops.Ending) -> ops.JobEnd:
     match ending:
         case Delete(end, "done"):
             data = how.data if isinstance(how, Outcome) else b""
+            if job.broadcast is not None:
+                data = job.broadcast.result()
             return ops.JobEnd(job.id, "done", end.at_ms, job.attempt, None, data or None, len(data))
         case Delete(end, word):
             return ops.JobEnd(job.id, word, end.at_ms, job.attempt, job.cancelled)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from periodicd.job import Job, State
 from periodicd.protocol import answers, requests
+from periodicd.scheduler.broadcasts import Broadcasts
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.locks import Locks
@@ -16,6 +17,10 @@ from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step
 from periodicd.store import ops, order
+
+PAUSED = "its function is paused"
+STOPPING = "the daemon is stopping"
+TURN = "others have their turn; it has its own at once"
 
 
 class Gate(NamedTuple):
@@ -27,10 +32,19 @@ class Gate(NamedTuple):
 
 
 class Explain:
-    def __init__(self, step: Step, runs: Runs, dispatch: Dispatch, functions: Functions, locks: Locks) -> None:
+    def __init__(
+        self,
+        step: Step,
+        runs: Runs,
+        dispatch: Dispatch,
+        broadcasts: Broadcasts,
+        functions: Functions,
+        locks: Locks,
+    ) -> None:
         self._step = step
         self._runs = runs
         self._dispatch = dispatch
+        self._broadcasts = broadcasts
         self._functions = functions
         self._locks = locks
 
@@ -90,8 +104,7 @@ class Explain:
                 facts = {"id": None if front is None else front.job.id}
                 yield Gate("behind", "it waits behind a run of the job of its name", facts)
             case State.PARKED:
-                yield from self._of_function(job)
-                yield from self._of_room(job)
+                yield from self._of_all(job)
                 if group is not None:
                     yield self._of_group(group)
                 else:
@@ -100,13 +113,13 @@ class Explain:
                 wait_ms = job.due_at_ms - self._step.now.wall_ms
                 if wait_ms > 0:
                     yield Gate("not_due", f"it is not due for {_span(wait_ms)}", {"due_at_ms": job.due_at_ms})
-                yield from self._of_function(job)
-                yield from self._of_room(job)
+                yield from self._of_all(job)
                 if job.has_expired(self._step.now.wall_ms):
                     facts = {"expires_at_ms": job.expires_at_ms}
                     yield Gate("expired", "it has not begun by its time, and ends", facts)
                 first = self._dispatch.first_due(job.func)
-                if wait_ms <= 0 and first is not None and first.id != job.id:
+                is_behind = first is not None and first.id != job.id and job.broadcast is None
+                if wait_ms <= 0 and first is not None and is_behind:
                     yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})
 
     def _running(self, job: Job) -> Gate:
@@ -118,13 +131,31 @@ class Explain:
             "lease_until_at_ms": job.lease_until_at_ms,
         }  # fmt: skip
         by = f" by {worker}" if worker is not None else ""
+        if run is not None and job.broadcast is not None:
+            by = f", broadcast, and {len(run.parts):,} of {job.broadcast.runs:,} runs have not ended"
         return Gate("running", f"it runs{by}, since {_span(self._step.now.wall_ms - started_at_ms)}", facts)
+
+    def _of_all(self, job: Job) -> Iterator[Gate]:
+        """What keeps jobs like it back."""
+        if job.broadcast is None:
+            yield from self._of_function(job)
+            yield from self._of_room(job)
+            return
+        if self._functions.is_paused(job.func):
+            yield Gate("paused", PAUSED, {})
+        if self._broadcasts.has_stopped:
+            yield Gate("stopping", STOPPING, {})
+        elif starts_in_ms := self._broadcasts.starts_in_ms:
+            text = f"nothing is broadcast for {_span(starts_in_ms)}: workers come back after the daemon's start"
+            yield Gate("starting", text, {"until_at_ms": self._step.now.wall_ms + starts_in_ms})
+        elif self._broadcasts.is_postponed(job.func):
+            yield Gate("turn", TURN, {})
 
     def _of_function(self, job: Job) -> Iterator[Gate]:
         hold = self._functions.hold(job.func)
         if hold is not None:
             text = {
-                "paused": "its function is paused",
+                "paused": PAUSED,
                 "running_max": "as many jobs of its function run as may",
                 "rate": "its function's rate is used up",
             }[hold.code]
@@ -143,9 +174,9 @@ class Explain:
         if workers and not self._dispatch.has_room_for(job.func):
             yield Gate("busy", f"all {workers} workers of its function are busy", {"workers": workers})
         if self._dispatch.is_postponed(job.func):
-            yield Gate("turn", "others have their turn; it has its own at once", {})
+            yield Gate("turn", TURN, {})
         if self._dispatch.has_stopped:
-            yield Gate("stopping", "the daemon is stopping", {})
+            yield Gate("stopping", STOPPING, {})
 
     def _of_locks(self, job: Job, heads: dict[str, list[order.InLine]]) -> Iterator[Gate]:
         uses = self._locks.uses

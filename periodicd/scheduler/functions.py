@@ -66,13 +66,19 @@ class Functions:
             return None
         if function.paused:
             return Hold("paused")
-        if function.running_max is not None and self._running.by_func[func] >= function.running_max:
+        running = self._running.by_func[func] - self._running.broadcasts[func]
+        if function.running_max is not None and running >= function.running_max:
             return Hold("running_max")
         if function.rate is not None:
             opens_at_ms = function.rate.opens_at_ms(function.full_at_ns)
             if opens_at_ms > self._step.now.wall_ms:
                 return Hold("rate", opens_at_ms)
         return None
+
+    def is_paused(self, func: str) -> bool:
+        """Which alone holds a broadcast back."""
+        function = self.known.get(func)
+        return function is not None and function.paused
 
     def begun(self, func: str) -> None:
         """A run does now."""

@@ -1,4 +1,7 @@
-"""The runs in progress: what a run is, and which there are. Decides nothing about them."""
+"""The runs in progress: what a run is, and which there are. Decides nothing about them.
+
+A broadcast is one run too, of nobody, and has a part for each connection that it was given to.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ class Run:
         "lease_ms",
         "lost",
         "number",
+        "parts",
         "peer",
         "reported",
         "until_ms",
@@ -33,6 +37,8 @@ class Run:
         """By which it is shown: the handle is for its worker only."""
         self.handle = handle
         self.job = job
+        self.parts: dict[str, Run] = NO_PARTS
+        """Of a broadcast, by handle: those that are not over."""
         self.lease_ms = job.lease_ms
         self.until_ms: int | None = None
         """When it ends, whatever its lease; by the monotonic clock."""
@@ -48,6 +54,10 @@ class Run:
         """Its worker reported with ``finish``; the response that follows needs no answer."""
         self.lost = False
         """Its worker was told that it no longer counts."""
+
+
+NO_PARTS: dict[str, Run] = {}
+"""Never changed."""
 
 
 def former(job: Job, now: Now) -> tuple[Run, int]:
@@ -70,6 +80,8 @@ class InProgress:
     def __init__(self) -> None:
         self.by_func: Counter[str] = Counter()
         """How many, zeros left out."""
+        self.broadcasts: Counter[str] = Counter()
+        """How many of these are, by function: they take no room."""
         self._by_handle: dict[str, Run] = {}
         self._by_key: dict[tuple[str, str], Run] = {}
         self._by_id: dict[int, Run] = {}
@@ -89,7 +101,14 @@ class InProgress:
     @property
     def with_workers(self) -> bool:
         """Whether a connected worker is busy with one."""
-        return any(run.peer is not None for run in self)
+        return next(self.of_peers(), None) is not None
+
+    def of_peers(self) -> Iterator[Run]:
+        """Those that a connected worker is busy with; of broadcasts the parts."""
+        for run in self:
+            if run.peer is not None:
+                yield run
+            yield from run.parts.values()
 
     def by_handle(self, handle: str) -> Run | None:
         return self._by_handle.get(handle)
@@ -105,6 +124,8 @@ class InProgress:
         self._by_key[run.job.key] = run
         self._by_id[run.job.id] = run
         self.by_func[run.job.func] += 1
+        if run.job.broadcast is not None:
+            self.broadcasts[run.job.func] += 1
 
     def await_end(self, func: str) -> None:
         """Somebody wants to know when the next run of this function ends."""
@@ -123,6 +144,8 @@ class InProgress:
         del self._by_handle[run.handle]
         del self._by_key[run.job.key]
         del self._by_id[run.job.id]
+        if run.job.broadcast is not None:
+            self.broadcasts -= Counter((func,))
         if self.by_func[func] == 1:
             del self.by_func[func]
         else:

@@ -142,7 +142,8 @@ class Jobs:
                 self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
-                self._step.notice(run.peer, run.handle, "cancel", op.reason)
+                for each in (run, *run.parts.values()):
+                    self._step.notice(each.peer, each.handle, "cancel", op.reason)
             then(result)
 
         running = self._runs.in_progress.of_key((op.func, op.name))
@@ -228,7 +229,9 @@ class Jobs:
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
-        if isinstance(how, requests.Outcome):
+        if job.broadcast is not None:
+            pass  # its parts were counted
+        elif isinstance(how, requests.Outcome):
             self._figures.count(how.outcome)
         elif isinstance(how, ends.RanOut):
             self._figures.count("failed")
@@ -251,9 +254,10 @@ class Jobs:
             else:
                 self._watches.ended(ends.last(job, how, ending))
         if ended.follow_ons or ended.then is not None:
-            self._follow(ending.end, ended)
+            self.follow(ending.end, ended)
 
-    def _follow(self, end: ops.End, ended: ops.Ended) -> None:
+    def follow(self, end: ops.End, ended: ops.Ended) -> None:
+        """The follow-ons of a run that was found were put."""
         for put, result in zip(end.follow_ons, ended.follow_ons, strict=True):
             if result is not None:
                 self._was_put(put.job, result)
@@ -264,6 +268,9 @@ class Jobs:
         """A run did, and perhaps the job with it."""
         self._ring.note_locks("lock_freed", job)
         about = {"name": job.name, "id": job.id, "run": job.run}
+        if job.broadcast is not None:
+            self._ring.note("done", job.func, text=job.broadcast.result().decode(), **about)
+            return
         if isinstance(how, requests.Outcome):
             self._ring.note(how.outcome, job.func, text=how.reason or None, **about)
         elif how is not None:

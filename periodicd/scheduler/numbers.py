@@ -1,4 +1,4 @@
-"""Numbers for jobs and runs, each used once in the life of the store, and what makes a handle unguessable."""
+"""Numbers for jobs and runs, each used once in the life of the store, and handles of runs, which nobody guesses."""
 
 from collections.abc import Callable
 
@@ -33,16 +33,28 @@ class Numbers:
         return self._next
 
 
-class Secrets:
-    """The parts of handles that nobody guesses. Drawn ahead: to ask the system for each would be felt."""
+class Handles:
+    """Of runs. What nobody guesses of them is drawn ahead: to ask the system for each would be felt."""
 
-    def __init__(self, chance: Chance) -> None:
+    def __init__(self, numbers: Numbers, boot: int, chance: Chance) -> None:
+        self._numbers = numbers
+        self._boot = boot
         self._chance = chance
         self._drawn: list[str] = []
 
-    def new(self) -> str:
+    def new(self, job_id: int) -> tuple[int, str]:
+        """The number of a new run of this job, and its handle."""
         if not self._drawn:
             drawn = self._chance(HANDLE_BYTES * SECRETS_DRAWN)
             self._drawn = [drawn[at : at + HANDLE_BYTES].hex() for at in range(0, len(drawn), HANDLE_BYTES)]
             self._drawn.reverse()
-        return self._drawn.pop()
+        number = self._numbers.new()
+        return number, f"{self._boot}-{number}-{job_id}-{self._drawn.pop()}"
+
+
+def job_of(handle: str) -> int | None:
+    """The job that a handle speaks of, or None if it is no handle of ours."""
+    parts = handle.split("-")
+    if len(parts) != 4 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 17):
+        return None
+    return int(parts[2])

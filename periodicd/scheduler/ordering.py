@@ -5,6 +5,7 @@ from periodicd.function import Function
 from periodicd.lock import Lock
 from periodicd.names import page_of
 from periodicd.protocol import answers, order, order_answers, requests
+from periodicd.scheduler.broadcasts import Broadcasts
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.event_ring import EventRing
 from periodicd.scheduler.functions import Functions
@@ -23,6 +24,7 @@ class Ordering:
         self,
         step: Step,
         dispatch: Dispatch,
+        broadcasts: Broadcasts,
         jobs: Jobs,
         ring: EventRing,
         functions: Functions,
@@ -32,6 +34,7 @@ class Ordering:
     ) -> None:
         self._step = step
         self._dispatch = dispatch
+        self._broadcasts = broadcasts
         self._jobs = jobs
         self._ring = ring
         self._functions = functions
@@ -60,6 +63,7 @@ class Ordering:
 
     def _function_changed(self, peer: Peer, msgid: int, func: str, how: str) -> None:
         self._dispatch.look_at(func)
+        self._broadcasts.look_at(func)
         self._ring.note(how, func)
         self._step.reply(peer, msgid)
 

@@ -46,6 +46,8 @@ class Peer:
         self.subscriptions: dict[str, Subscription] = {}
         self.performing: dict[int, Subscription] = {}
         """Unanswered ``perform`` requests by msgid: what takes room."""
+        self.told: set[int] = set()
+        """Those of broadcasts, which take none."""
         self.passed_over: dict[Subscription, None] = {}
         """Subscriptions that would have been given a job, had the connection as a whole had room; longest first."""
         self.said_goodbye = False
@@ -87,7 +89,8 @@ class Peer:
     def is_idle(self) -> bool:
         """It waits for nothing: no answer, no jobs, and was given none that it has not answered."""
         asked = self.unanswered or self.waiting or self.deferred
-        return not (asked or self.subscriptions or self.performing or self.has_ended or self.outbox_bytes)
+        runs = self.performing or self.told
+        return not (asked or self.subscriptions or runs or self.has_ended or self.outbox_bytes)
 
     @property
     def is_reading(self) -> bool:
@@ -117,7 +120,7 @@ class Peer:
         """The next number for a request to this peer, leaving out those in flight."""
         while True:
             self._last_msgid = self._last_msgid % 0xFFFFFFFF + 1
-            if self._last_msgid not in self.performing:
+            if self._last_msgid not in self.performing and self._last_msgid not in self.told:
                 return self._last_msgid
 
 

@@ -7,30 +7,38 @@ from typing import Any
 
 from periodic_client.wire import LeaseLost
 from periodicd.protocol import answers, requests
+from periodicd.scheduler.broadcasts import Broadcasts
 from periodicd.scheduler.dispatch import Dispatch
 from periodicd.scheduler.in_progress import Run
 from periodicd.scheduler.jobs import Jobs
+from periodicd.scheduler.numbers import job_of
 from periodicd.scheduler.peers import Peer
-from periodicd.scheduler.runs import Runs, job_of
-from periodicd.scheduler.step import Step
+from periodicd.scheduler.runs import Runs
+from periodicd.scheduler.step import Step, Then
 from periodicd.scheduler.watches import Watches
 from periodicd.store import ops
 
 
 class Reports:
-    def __init__(self, step: Step, runs: Runs, dispatch: Dispatch, jobs: Jobs, watches: Watches) -> None:
+    def __init__(
+        self, step: Step, runs: Runs, dispatch: Dispatch, jobs: Jobs, watches: Watches, broadcasts: Broadcasts
+    ) -> None:
         self._step = step
         self._runs = runs
         self._dispatch = dispatch
         self._jobs = jobs
         self._watches = watches
+        self._broadcasts = broadcasts
 
     def respond(self, peer: Peer, msgid: int | None, error: str | None, result: Any, rules: requests.Rules) -> None:
         """The response to a ``perform``: the end of the run, and room for another."""
         run = self._runs.answered(peer, msgid) if msgid is not None else None
-        if run is None or msgid is None:
+        if run is not None and msgid is not None:
+            self._dispatch.give_room(peer, msgid)
+        elif msgid in peer.told:
+            run = self._broadcasts.answered(peer, msgid)
+        else:
             return  # to a request that was never made
-        self._dispatch.give_room(peer, msgid)
         if run.lost or run.reported:
             return
         outcome, is_readable = requests.response(error, result, rules)
@@ -42,10 +50,14 @@ class Reports:
                 self._runs.tell_lost(run, "its job was removed, replaced or given out again")
 
         follow_ons = self._jobs.follow_ons(outcome) if outcome.submit or outcome.then else ops.NO_FOLLOW_ONS
-        self._runs.report(run, outcome, follow_ons, on_ended)
+        self._report(run, outcome, follow_ons, on_ended)
+
+    def _report(self, run: Run, outcome: requests.Outcome, follow_ons: ops.FollowOns, then: Then[ops.Ended]) -> None:
+        parts = self._broadcasts if run.job.broadcast is not None else self._runs
+        parts.report(run, outcome, follow_ons, then)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
-        run, job_id = self._runs.find(handle), job_of(handle)
+        run, job_id = self._runs.find(handle) or self._broadcasts.find(handle), job_of(handle)
 
         def on_ended(ended: ops.Ended) -> None:
             if ended.found:
@@ -58,7 +70,7 @@ class Reports:
 
         if run is not None:
             run.reported = True
-            self._runs.report(run, outcome, self._jobs.follow_ons(outcome), on_ended)
+            self._report(run, outcome, self._jobs.follow_ons(outcome), on_ended)
         elif job_id is None:
             on_ended(ops.Ended(False))
         else:
@@ -69,7 +81,8 @@ class Reports:
         run = self._in_progress(peer, msgid, handle)
         if run is None:
             return
-        if own and run.peer is not peer:
+        is_part = run.job.broadcast is not None
+        if own and run.peer is not peer and not is_part:
             self._runs.take_over(run, peer)
 
         def on_extended(found: bool) -> None:
@@ -82,7 +95,8 @@ class Reports:
             }
             self._step.reply(peer, msgid, answer)
 
-        until_at_ms = self._runs.extend(run, lease_ms or run.lease_ms, on_extended)
+        whole = self._broadcasts.whole(run) if is_part else run
+        until_at_ms = self._runs.extend(whole, lease_ms or run.lease_ms, on_extended)
 
     def data(self, peer: Peer, msgid: int, handle: str, data: bytes) -> None:
         run = self._in_progress(peer, msgid, handle)
@@ -98,7 +112,7 @@ class Reports:
 
     def _in_progress(self, peer: Peer, msgid: int, handle: str) -> Run | None:
         """None if it is not; then the request was refused."""
-        run = self._runs.in_progress.by_handle(handle)
+        run = self._runs.in_progress.by_handle(handle) or self._broadcasts.find(handle)
         if run is None:
             self._step.refuse(peer, msgid, LeaseLost("this run is not in progress"))
         return run

@@ -11,17 +11,16 @@ the handle counts until the job is given out again.
 
 from collections.abc import Callable
 
-from periodic_client.wire import Request, shaped
 from periodicd.job import Job, State
-from periodicd.protocol import answers
 from periodicd.protocol.requests import Outcome
 from periodicd.scheduler import ends
 from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.events import LeaseRanOut, WorkerLost
-from periodicd.scheduler.in_progress import InProgress, Run, former
+from periodicd.scheduler.in_progress import NO_PARTS, InProgress, Run, former
 from periodicd.scheduler.locks import Locks
-from periodicd.scheduler.numbers import Chance, Numbers, Secrets
+from periodicd.scheduler.numbers import Handles, job_of
 from periodicd.scheduler.peers import Peer, Subscription
+from periodicd.scheduler.performs import perform
 from periodicd.scheduler.step import Step, Then
 from periodicd.scheduler.timers import Deadlines
 from periodicd.store import ops
@@ -36,11 +35,9 @@ OnEnded = Callable[[Job, ends.How | None, ops.Ending, ops.Ended], None]
 
 
 class Runs:
-    def __init__(self, step: Step, numbers: Numbers, boot: int, chance: Chance, claims: Claims, locks: Locks) -> None:
+    def __init__(self, step: Step, handles: Handles, claims: Claims, locks: Locks) -> None:
         self._step = step
-        self._numbers = numbers
-        self._boot = boot
-        self._secrets = Secrets(chance)
+        self._handles = handles
         self._claims = claims
         self._locks = locks
         self.on_ended: OnEnded
@@ -68,7 +65,8 @@ class Runs:
             run.lease_ms = job.taken_ms
             self._leases.set(run, now.mono_ms + max(0, job.lease_until_at_ms - (job.started_at_ms or 0) - ran_ms))
         else:
-            self._graces.set(run, now.mono_ms + grace_ms)
+            # The parts of a broadcast had connections that are lost, and are not given out again.
+            self._graces.set(run, now.mono_ms + (grace_ms if job.broadcast is None else 0))
 
     def begin(self, subscription: Subscription, job: Job) -> None:
         """The job is given to this worker. A lost run of it counts no more."""
@@ -76,23 +74,26 @@ class Runs:
         run = self._begin(job, peer, job.lease_ms)
         msgid = subscription.take_room()
         self.requests[peer][msgid] = run
-        peer.expect(job.workload_bytes)
-        self._perform(run, peer, msgid)
+        perform(self._step, run, peer, msgid)
 
     def begin_taken(self, job: Job, lease_ms: int | None) -> Run:
         """The job is given to who asked for it, and the run is no connection's."""
         return self._begin(job, None, lease_ms or job.lease_ms)
+
+    def begin_broadcast(self, job: Job) -> Run:
+        """Its parts, which the caller gives out, are connections'."""
+        return self._begin(job, None, job.lease_ms)
 
     def _begin(self, job: Job, peer: Peer | None, lease_ms: int) -> Run:
         late = self._late.get(job.id)
         if late is not None:
             self.tell_lost(late, "its job was given out again")
         now = self._step.now
-        number = self._numbers.new()
-        handle = job.handle = f"{self._boot}-{number}-{job.id}-{self._secrets.new()}"
+        number, handle = self._handles.new(job.id)
+        job.handle = handle
         job.attempt += 1
         job.state, job.started_at_ms = State.RUNNING, now.wall_ms
-        job.taken_ms = lease_ms if peer is None else 0
+        job.taken_ms = lease_ms if peer is None and job.broadcast is None else 0
         run = Run(number, handle, job, peer, now.mono_ms)
         run.lease_ms = lease_ms
         if job.run_max_ms is not None:
@@ -110,21 +111,6 @@ class Runs:
         until_at_ms = run.job.lease_until_at_ms = now.wall_ms + lease_ms
         self._leases.set(run, now.mono_ms + lease_ms)
         return until_at_ms
-
-    def _perform(self, run: Run, peer: Peer, msgid: int) -> None:
-        job = run.job
-        request = shaped(Request, (msgid, "perform", [answers.performed(job, run.handle, run.number, run.lease_ms)]))
-        if job.workload is not None:
-            self._step.send(peer, request)
-            return
-        # It keeps its place, or the small jobs after it would arrive before it.
-        put = self._step.hold_place(peer)
-
-        def on_fetched(stored: Job | None) -> None:
-            (given,) = request.params
-            put(request._replace(params=[given | {"workload": stored and stored.workload}]))
-
-        self._step.read(ops.Fetch(job.id), on_fetched)
 
     # -- finding -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +132,12 @@ class Runs:
     # -- going on ------------------------------------------------------------------------------------------------------
 
     def extend(self, run: Run, lease_ms: int, then: Then[bool]) -> int:
-        """The lease starts anew. Returns until when; ``then`` is told whether the store still has the run."""
+        """The lease starts anew. Returns until when; ``then`` is told whether the store still has the run.
+
+        The parts of a broadcast have one lease, which none of them makes shorter.
+        """
+        if run.job.broadcast is not None:
+            lease_ms = max(lease_ms, (self._leases.get(run) or 0) - self._step.now.mono_ms)
         until_at_ms = self._set_lease(run, lease_ms)
         self._claims.write(run)
         self._step.write(ops.Extend(run.job.id, until_at_ms), then)
@@ -248,9 +239,18 @@ class Runs:
         self.in_progress.remove(run)
         if run.job.locks is not None:
             self._locks.free(run.job)
+        if run.parts:
+            self._lose_parts(run)
         self._leases.discard(run)
         self._graces.discard(run)
         return None if self._claims.forget(run) else run.handle
+
+    def _lose_parts(self, run: Run) -> None:
+        """The broadcast is over before they are."""
+        for part in run.parts.values():
+            part.ended = True
+            self.tell_lost(part, "its broadcast is over")
+        run.parts = NO_PARTS
 
     def tell_lost(self, run: Run, why: str) -> None:
         """The run no longer counts. Its worker is told once, and not if it has reported."""
@@ -331,11 +331,3 @@ class Runs:
         waits = [max(at_ms, self._judge_from_ms) - self._step.now.mono_ms for at_ms in ends_at_ms]
         claim_ms = self._claims.next_ms()
         return min(waits + ([] if claim_ms is None else [claim_ms]), default=None)
-
-
-def job_of(handle: str) -> int | None:
-    """The job that a handle speaks of, or None if it is no handle of ours."""
-    parts = handle.split("-")
-    if len(parts) != 4 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 17):
-        return None
-    return int(parts[2])

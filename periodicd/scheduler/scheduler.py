@@ -13,6 +13,7 @@ holds, but for runs whose claim is not written yet.
     jobs        their records, as they come, go and end
     steering    what clients do with one job
     ordering    what they say of the order among jobs
+    broadcasts  jobs that run on every connection
     reports     what workers say of their runs
     subscribing which jobs they take
     connections who is there
@@ -34,6 +35,7 @@ from periodic_client.wire import Draining
 from periodicd.clock import Now
 from periodicd.protocol import answers, fields, requests
 from periodicd.scheduler import matching
+from periodicd.scheduler.broadcasts import Broadcasts
 from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.clocks import Clocks
 from periodicd.scheduler.connections import Connections
@@ -50,7 +52,7 @@ from periodicd.scheduler.listings import Listings
 from periodicd.scheduler.lock_pages import LockPages
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.matching import Matching
-from periodicd.scheduler.numbers import Chance, Numbers
+from periodicd.scheduler.numbers import Chance, Handles, Numbers
 from periodicd.scheduler.ordering import Ordering
 from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.purges import Purges
@@ -81,7 +83,8 @@ class Scheduler:
         self.numbers = Numbers(self.step, boot.next_id)
         claims = Claims(self.step, self.settings.claim_delay_ms, self.settings.claim_delay_max_ms)
         self.locks = Locks(self.step, boot.locks, boot.lines)
-        self.runs = Runs(self.step, self.numbers, boot.boot, chance, claims, self.locks)
+        handles = Handles(self.numbers, boot.boot, chance)
+        self.runs = Runs(self.step, handles, claims, self.locks)
         self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
         self.dispatch = Dispatch(self.step, self.settings, self.runs.in_progress, self.functions, self.locks)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
@@ -100,7 +103,12 @@ class Scheduler:
         )  # fmt: skip
         self.schedules = Schedules(self.step, self.settings, self.jobs, self.functions, self.ring, boot.schedules)
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
-        self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches)
+        self.broadcasts = Broadcasts(
+            self.step, self.settings.restart_grace_ms if boot.boot > 1 else 0, boot.broadcasts, handles,
+            self.connections, self.runs, self.jobs, self.functions, self.figures, self.watches, self.ring,
+        )  # fmt: skip
+        self.dispatch.on_broadcast = self.broadcasts.note
+        self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches, self.broadcasts)
         self.listings = Listings(self.step)
         self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
@@ -109,10 +117,10 @@ class Scheduler:
         )  # fmt: skip
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
         self.ordering = Ordering(
-            self.step, self.dispatch, self.jobs, self.ring, self.functions, self.locks,
+            self.step, self.dispatch, self.broadcasts, self.jobs, self.ring, self.functions, self.locks,
             LockPages(self.step, self.locks.uses, self.runs.in_progress), self.schedules,
         )  # fmt: skip
-        self.explain = Explain(self.step, self.runs, self.dispatch, self.functions, self.locks)
+        self.explain = Explain(self.step, self.runs, self.dispatch, self.broadcasts, self.functions, self.locks)
         self._workers = Workers(self.step, self.runs, self.connections)
         self._clocks = Clocks(now)
         for job in boot.running:
@@ -140,6 +148,7 @@ class Scheduler:
         self.runs.claim_all()
         self.functions.stepped_back(by_ms)
         self.locks.stepped_back(by_ms)
+        self.broadcasts.stepped_back()
         self.step.write(ops.Shift(by_ms), lambda _: self.dispatch.read_anew())
 
     def advance(self) -> None:
@@ -148,6 +157,7 @@ class Scheduler:
         self.expiry.advance()
         self.schedules.advance()
         self.locks.advance()
+        self.broadcasts.advance()
         self.dispatch.advance()
         self.connections.advance()
         self.purges.advance()
@@ -160,7 +170,7 @@ class Scheduler:
         """How long after this step nothing needs to be done, if nothing arrives."""
         parts = (
             self.runs, self.locks, self.dispatch, self.connections, self.purges, self.waits, self.watches, self.ring,
-            self.matching, self.schedules, self.expiry,
+            self.matching, self.schedules, self.expiry, self.broadcasts,
         )  # fmt: skip
         return max(0, min(wait_ms for part in parts if (wait_ms := part.next_ms()) is not None))
 
@@ -185,8 +195,9 @@ class Scheduler:
         """The daemon stops: from now on nothing is given out, and the workers are told."""
         self.draining = self._subscribing.has_stopped = True
         self.dispatch.stop()
+        self.broadcasts.has_stopped = True
         self.takes.stop()
-        for run in self.runs.in_progress:
+        for run in self.runs.in_progress.of_peers():
             self.step.notice(run.peer, run.handle, "stop", "the daemon is stopping")
 
     # -- connections ---------------------------------------------------------------------------------------------------
@@ -204,6 +215,8 @@ class Scheduler:
         if peer.subscriptions:
             self._subscribing.leave(peer)
         self.runs.detach(peer)
+        if peer.told:
+            self.broadcasts.detach(peer)
         peer.performing.clear()  # or it and its subscriptions would hold each other
 
     # -- anyone's messages ---------------------------------------------------------------------------------------------
@@ -331,6 +344,7 @@ class Scheduler:
     def _give_out(self) -> None:
         """And what that changes; and look who is next in line."""
         self.groups.ask()
+        self.broadcasts.ask()
         for subscription, job in self.dispatch.pairs():
             self.figures.note_start(job, self.step.now.wall_ms)
             if subscription.take is None:

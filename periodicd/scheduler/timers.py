@@ -23,6 +23,9 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._at)
 
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._at)
+
     def set(self, key: K, at_ms: int) -> None:
         """``key`` is due at ``at_ms``, whatever was said before."""
         if self._at.get(key) == at_ms:

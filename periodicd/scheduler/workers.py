@@ -25,7 +25,7 @@ class Workers:
         found = list(islice(self._matching(query), query.limit + 1))
         page = found[: query.limit]
         runs: dict[Peer, list[Run]] = {}
-        for run in self._runs.in_progress:
+        for run in self._runs.in_progress.of_peers():
             if run.peer is not None:
                 runs.setdefault(run.peer, []).append(run)
         answer: answers.WorkersAnswer = {

@@ -1,5 +1,5 @@
 """Of the model what stands beside the jobs: what is set of functions and locks, lines, how jobs end otherwise
-than with a run, groups, schedules.
+than with a run, broadcasts, groups, schedules.
 
 As memory.py: as plainly as it can be said.
 """
@@ -134,6 +134,19 @@ class Beside:
             self._free_groups(op.at_ms)
         ended = tuple(order.Expired(job.id, *job.key) for job in expired)
         return order.ExpireResult(ended, self._first_expiry())
+
+    def _waiting_broadcasts(self) -> list[Job]:
+        waiting = [job for job in self._jobs.values() if job.broadcast is not None and job.state is State.WAITING]
+        return sorted(waiting, key=lambda job: (job.due_at_ms, job.id))
+
+    def _first_broadcasts(self) -> dict[str, int]:
+        return {job.func: job.due_at_ms for job in reversed(self._waiting_broadcasts())}
+
+    def _broadcasts(self, op: order.Broadcasts) -> order.BroadcastsResult:
+        waiting = [job for job in self._waiting_broadcasts() if job.func == op.func]
+        due = [job for job in waiting if job.due_at_ms <= op.at_ms][: op.limit]
+        left = waiting[len(due) :]
+        return order.BroadcastsResult([replace(job) for job in due], left[0].due_at_ms if left else None)
 
     def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """The job's record goes. If it has not died before, it ends so."""

@@ -210,6 +210,15 @@ class MemoryStore(Beside):
         self._free_groups(end.at_ms)
         return ops.Ended(True, promoted, follow_ons, then)
 
+    def _tally(self, op: ops.Tally) -> ops.Ended:
+        job = self._jobs.get(op.end.id)
+        if job is None or job.state is not State.RUNNING or op.end.handle not in (None, job.handle):
+            return ops.Ended(False)
+        job.broadcast = op.broadcast
+        follow_ons, then = self._follow(op.end, None)
+        self._free_groups(op.end.at_ms)
+        return ops.Ended(True, None, follow_ons, then)
+
     def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""
         _, behind = self._of(*ended.key)
@@ -225,7 +234,7 @@ class MemoryStore(Beside):
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
         lines = tuple(sorted({lock for job in self._jobs.values() for lock in self._stands_at(job)}))
         has_groups = any(group_id in self._jobs for group_id in self._groups)
-        beside = has_groups, dict(self._schedules), self._first_expiry()
+        beside = has_groups, dict(self._schedules), self._first_expiry(), self._first_broadcasts()
         settings = dict(self._functions), dict(self._locks), lines, *beside
         return ops.BootResult(self._boot, self._next_id, running, *settings)
 
@@ -348,6 +357,7 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Delete: MemoryStore._delete,
     ops.Release: MemoryStore._release,
     ops.Bury: MemoryStore._bury,
+    ops.Tally: MemoryStore._tally,
     ops.Boot: MemoryStore._boot_,
     order.SetFunction: MemoryStore._set_function,
     order.SetLock: MemoryStore._set_lock,
@@ -360,6 +370,7 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     order.SetSchedule: MemoryStore._set_schedule,
     order.Fire: MemoryStore._fire,
     order.Expire: MemoryStore._expire,
+    order.Broadcasts: MemoryStore._broadcasts,
     order.Freed: MemoryStore._freed_,
     ops.Reserve: MemoryStore._reserve,
     ops.Shift: MemoryStore._shift,

@@ -9,7 +9,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 from msgspec import Struct
 
 from periodicd.function import Function
-from periodicd.job import Error, Job, State
+from periodicd.job import Broadcast, Error, Job, State
 from periodicd.lock import Lock
 from periodicd.schedule import Schedule
 from periodicd.store.listing import Listing as Listing
@@ -269,6 +269,13 @@ class Bury(Op["Ended"], frozen=True):
 Ending = Delete | Release | Bury
 
 
+class Tally(Op["Ended"], frozen=True):
+    """Of a broadcast that goes on one run has ended, which may have follow-ons: so far it is."""
+
+    end: End
+    broadcast: Broadcast
+
+
 class Ended(Struct, frozen=True):
     """What became of an ended run. If a job waited behind it, that one waits now and the run's own record is gone."""
 
@@ -303,6 +310,8 @@ class BootResult(NamedTuple):
     """By name."""
     expires_at_ms: int | None = None
     """When the first of those does that can."""
+    broadcasts: dict[str, int] = {}  # noqa: RUF012
+    """When the first one that waits is due, by function."""
 
 
 class Reserve(Op[None], frozen=True):

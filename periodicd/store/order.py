@@ -1,4 +1,5 @@
-"""What a store can be asked about the order among jobs: settings of functions and locks, lines, groups, schedules.
+"""What a store can be asked about the order among jobs: settings of functions and locks, lines, groups, schedules,
+broadcasts.
 
 As ops.py, and values only.
 """
@@ -134,3 +135,20 @@ class ExpireResult(NamedTuple):
     ended: tuple[Expired, ...]
     next_at_ms: int | None
     """When the next one does."""
+
+
+class Broadcasts(Read["BroadcastsResult"], frozen=True):
+    """The broadcasts of a function that wait and are due by then, in the order of their due times.
+
+    ``limit`` at the most, with their workloads.
+    """
+
+    func: str
+    at_ms: int
+    limit: int
+
+
+class BroadcastsResult(NamedTuple):
+    jobs: list[Job]
+    next_at_ms: int | None
+    """When the one after them is due."""

@@ -3,7 +3,7 @@
 import sqlite3
 
 from periodicd.job import Job
-from periodicd.store import ops
+from periodicd.store import ops, order
 from periodicd.store.counts import Counts
 from periodicd.store.endings import Endings
 from periodicd.store.statements import SQL, job_of
@@ -74,6 +74,15 @@ class Reads:
             page_bytes += len(job.workload or b"")
             page.append(job)
         return ops.PageResult(page, False)
+
+    def first_broadcasts(self) -> dict[str, int]:
+        return dict(self._execute(SQL["first_broadcasts"]).fetchall())
+
+    def broadcasts(self, op: order.Broadcasts) -> order.BroadcastsResult:
+        rows = self._execute(SQL["broadcasts"], (op.func, op.limit + 1)).fetchall()
+        due = [job_id for job_id, due_at_ms in rows[: op.limit] if due_at_ms <= op.at_ms]
+        jobs = [job for job in map(self.fetch, due) if job is not None]
+        return order.BroadcastsResult(jobs, rows[len(due)][1] if len(due) < len(rows) else None)
 
     def count(self, op: ops.Count) -> ops.CountResult:
         counts: dict[str, ops.FunctionCount] = {}

@@ -243,6 +243,21 @@ def expiry(db: Database) -> None:
     )
 
 
+@migrations()
+def broadcasts(db: Database) -> None:
+    """Jobs that run on every connection of their function; the index has only those that wait."""
+    db.execute("ALTER TABLE jobs ADD COLUMN broadcast TEXT")
+    db.execute(
+        """
+        CREATE INDEX jobs_broadcast ON jobs (func, due_at_ms, id)
+        WHERE broadcast IS NOT NULL AND state = 0
+        """
+    )
+
+
 MIGRATION_NAMES = frozenset(
-    step.__name__ for step in (jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules, expiry)
-)
+    step.__name__
+    for step in (
+        jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules, expiry, broadcasts,
+    )
+)  # fmt: skip

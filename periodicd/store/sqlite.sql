@@ -395,3 +395,18 @@ WHERE expires_at_ms IS NOT NULL AND attempt = 0 AND state <> 2;
 
 -- expire: It is dead.
 UPDATE jobs SET state = 2, ended_at_ms = ?, reason = ? WHERE id = ?;
+
+-- tally: One run of a broadcast has ended, if that goes on under this handle.
+UPDATE jobs SET broadcast = ? WHERE id = ? AND state = 1 AND handle IS coalesce(?, handle);
+
+-- broadcasts: Those of a function that wait, the first due first, up to one more than are wanted.
+SELECT id, due_at_ms
+FROM jobs INDEXED BY jobs_broadcast
+WHERE func = ? AND broadcast IS NOT NULL AND state = 0
+ORDER BY due_at_ms, id LIMIT ?;
+
+-- first_broadcasts: When the first one that waits is due, by function.
+SELECT func, min(due_at_ms)
+FROM jobs INDEXED BY jobs_broadcast
+WHERE broadcast IS NOT NULL AND state = 0
+GROUP BY func;

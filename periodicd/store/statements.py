@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 from periodicd import retry
 from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
-from periodicd.job import JOB_FIELDS, Error, Job, State
+from periodicd.job import JOB_FIELDS, Broadcast, Error, Job, State
 from periodicd.lock import Lock
 from periodicd.schedule import Schedule
 
@@ -32,13 +32,13 @@ sqlite3.register_adapter(type(None), {None: None}.get)
 _COLUMNS = JOB_FIELDS
 _NEW = _COLUMNS[: _COLUMNS.index("attempt")]
 """What a submit decides. The others begin as the schema says."""
-_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id", "expires_at_ms")
+_SELDOM = ("headers", "dated", "result_ms", "run_max_ms", "locks", "group_id", "expires_at_ms", "broadcast")
 """Of these what few submits say. A job without any is plain, and put by a statement that leaves them to the schema: so
 what other jobs can have costs it nothing."""
 _USUAL = tuple(name for name in _NEW if name not in _SELDOM)
-_RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS = map(
+_RETRY, _HEADERS, _DATED, _STATE, _SUSPECT, _ERRORS, _LOCKS, _BROADCAST = map(
     _COLUMNS.index,
-    ("retry", "headers", "dated", "state", "suspect", "errors", "locks"),
+    ("retry", "headers", "dated", "state", "suspect", "errors", "locks", "broadcast"),
 )
 _USUAL_WORKLOAD, _USUAL_BYTES, _USUAL_RETRY, _USUAL_STATE = map(
     _USUAL.index, ("workload", "workload_bytes", "retry", "state")
@@ -86,8 +86,10 @@ def row_of(job: Job, state: State, plain: bool) -> list[Any]:
     if len(workload) > INLINE_BYTES:
         row[_USUAL_WORKLOAD] = None
     if not plain:
-        headers, locks = (None if value is None else json.dumps(value) for value in (job.headers, job.locks))
+        texts = [None if value is None else json.dumps(value) for value in (job.headers, job.locks, job.broadcast)]
+        headers, locks, broadcast = texts
         row += [headers, int(job.dated), job.result_ms, job.run_max_ms, locks, job.group_id, job.expires_at_ms]
+        row.append(broadcast)
     return row
 
 
@@ -107,6 +109,8 @@ def job_of(row: tuple[Any, ...]) -> Job:
         values[_HEADERS] = json.loads(row[_HEADERS])
     if row[_LOCKS] is not None:
         values[_LOCKS] = json.loads(row[_LOCKS])
+    if row[_BROADCAST] is not None:
+        values[_BROADCAST] = Broadcast(*json.loads(row[_BROADCAST]))
     return Job(*values)
 
 

@@ -178,6 +178,11 @@ class Tables(Leaving):
             self.lines.leave(func, end.id)
         return self._ended(end, "dead")
 
+    def _tally(self, op: ops.Tally) -> ops.Ended:
+        row = json.dumps(op.broadcast), op.end.id, op.end.handle
+        found = self._execute(SQL["tally"], row).rowcount == 1
+        return self._ended(op.end, None) if found else ops.Ended(False)
+
     def _ended(self, end: ops.End, ending: ops.EndingWord | None, promoted: Job | None = None) -> ops.Ended:
         """The run was found and has ended, and the job too, unless it goes on: None. Now what it leaves behind."""
         if end.kept is not None and ending is not None:
@@ -205,7 +210,9 @@ class Tables(Leaving):
         settings = self.lines.all()
         jobs, has_groups = [job_of(row) for row in running], self.members.groups > 0
         (expires_at_ms,) = self._execute(SQL["first_expiry"]).fetchone()
-        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, self.lines.schedules(), expires_at_ms)
+        broadcasts = self.reads.first_broadcasts()
+        schedules = self.lines.schedules()
+        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, schedules, expires_at_ms, broadcasts)
 
     def _fire(self, op: order.Fire) -> ops.PutResult | None:
         if op.unless_live is not None and self._execute(SQL["is_live"], (op.unless_live,)).fetchone() is not None:
@@ -231,6 +238,7 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Delete: Tables._delete,
     ops.Release: Tables._release,
     ops.Bury: Tables._bury,
+    ops.Tally: Tables._tally,
     ops.Boot: Tables._boot,
     order.SetFunction: lambda tables, op: tables.lines.set_function(op),
     order.SetLock: lambda tables, op: tables.lines.set_lock(op),
@@ -243,6 +251,7 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     order.SetSchedule: lambda tables, op: tables.lines.set_schedule(op.name, op.schedule),
     order.Fire: Tables._fire,
     order.Expire: Tables._expire,
+    order.Broadcasts: lambda tables, op: tables.reads.broadcasts(op),
     order.Freed: lambda tables, op: tables.members.freed(),
     ops.Reserve: Tables._reserve,
     ops.Shift: Tables._shift,

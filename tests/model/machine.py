@@ -366,6 +366,7 @@ class Machine(RuleBasedStateMachine):
             "lease_ms": job.given["lease_ms"], "attempt": job.attempt, "failures": job.failures,
             "crashes": job.crashes, "retry": job.given["retry"] | {"cap_ms": 3_600_000, "jitter_percent": 0},
             "reason": job.reason, "workload_bytes": len(job.given["workload"]), "expires_at_ms": None,
+            "broadcast": None,
             "group_id": job.joined and (job.joined.job.id or given["group_id"]),
         }  # fmt: skip
 

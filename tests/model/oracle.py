@@ -470,7 +470,7 @@ class Oracle:
             "workload": job.given["workload"], "headers": job.given.get("headers", {}),
             "due_at_ms": given["due_at_ms"], "priority": job.priority,
             "lease_ms": job.given["lease_ms"],
-            "attempt": job.attempt, "failures": job.failures, "crashes": job.crashes,
+            "attempt": job.attempt, "failures": job.failures, "crashes": job.crashes, "broadcast": False,
         }  # fmt: skip
         job.due = Moment(given["due_at_ms"], given["due_at_ms"])
         self.runs.append(Run(given["handle"], job.key, msgid, subscription))

@@ -420,7 +420,7 @@ def test_a_peer_s_own_text_is_cut_and_never_breaks_the_form_of_an_error() -> Non
     """What stands before the colon has neither blank nor colon."""
     keys = (
         "func, name, workload, headers, due_at_ms, delay_ms, priority, lease_ms, retry, run_max_ms, locks, result_ms,"
-        " expires_at_ms, existing, join_group"
+        " expires_at_ms, broadcast, existing, join_group"
     )
     for key in ("a b", "a: b", "ä", "x\n"):
         why = f"is not a key of a job; they are {keys}"

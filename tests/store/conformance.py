@@ -13,7 +13,7 @@ import pytest
 
 from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
-from periodicd.job import Error, Job, State
+from periodicd.job import Broadcast, Error, Job, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
 from periodicd.schedule import Schedule
@@ -957,3 +957,43 @@ class Conformance:
         assert self.expire(store, 200) == ([2, 1], None)
         assert self.count(store) == ops.FunctionCount(0, 0, 2)
         assert (self.freed(store), self.fetch(store, 1).state) == ([], State.DEAD)
+
+    # -- broadcasts ----------------------------------------------------------------------------------------------------
+
+    def test_broadcasts_that_wait_are_told_in_the_order_of_their_due_times(self, store: Store) -> None:
+        for number, (name, due_at_ms) in enumerate([("a", 300), ("b", 200), ("c", 100)], 1):
+            self.do(
+                store, ops.Put(job(number, name, due_at_ms=due_at_ms, broadcast=Broadcast(), workload=b"x" * 5_000))
+            )
+        self.do(store, ops.Put(job(4, "d")), ops.Put(job(5, "e", "g", broadcast=Broadcast())))
+        assert self.do(store, ops.Boot()).broadcasts == {"f": 100, "g": 100}
+        found = self.do(store, order.Broadcasts("f", 200, 9))
+        assert ([each.id for each in found.jobs], found.next_at_ms) == ([3, 2], 300)
+        assert [len(each.workload) for each in found.jobs] == [5_000, 5_000]
+        found = self.do(store, order.Broadcasts("f", 300, 1))
+        assert ([each.id for each in found.jobs], found.next_at_ms) == ([3], 200)
+        self.do(store, claim(3), claim(2), remove("a"))
+        assert self.do(store, order.Broadcasts("f", 300, 9)) == order.BroadcastsResult([], None)
+        assert self.do(store, ops.Boot()).broadcasts == {"g": 100}
+
+    def test_a_broadcast_s_figures_are_kept_while_it_runs(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, broadcast=Broadcast(), dated=True)), claim(1))
+        assert self.fetch(store, 1).broadcast == Broadcast()
+        follow_on = ops.Put(job(2, "b"))
+        tally = ops.Tally(end(1, "1-1-1", follow_on), Broadcast(3, 1, 0, 1))
+        assert self.do(store, tally) == ops.Ended(True, None, (ops.PutResult("created", 2),))
+        kept = self.fetch(store, 1)
+        assert (kept.broadcast, kept.state) == (Broadcast(3, 1, 0, 1), State.RUNNING)
+        assert self.do(store, ops.Boot()).running[0].broadcast == Broadcast(3, 1, 0, 1)
+
+    @pytest.mark.parametrize("how", [remove(), delete(1), ops.Bury(end(1), 300, None, ops.History(1))])
+    def test_what_is_over_has_no_figures_to_be_kept_and_no_follow_ons(self, store: Store, how: Op[Any]) -> None:
+        self.do(store, ops.Put(job(1, broadcast=Broadcast())), claim(1), how)
+        tally = ops.Tally(end(1, "1-1-1", ops.Put(job(2, "b"))), Broadcast(1, 1))
+        assert self.do(store, tally) == ops.Ended(False)
+        assert self.do(store, ops.Fetch(2)) is None
+
+    def test_figures_of_a_run_that_is_not_the_latest_are_not_kept(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, broadcast=Broadcast())), claim(1))
+        assert self.do(store, ops.Tally(end(1, "0-0-0"), Broadcast(1, 1))) == ops.Ended(False)
+        assert self.fetch(store, 1).broadcast == Broadcast()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from periodicd.calendar import Recurrence
 from periodicd.function import Function, Rate
-from periodicd.job import Error, State
+from periodicd.job import Broadcast, Error, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
 from periodicd.schedule import Schedule
@@ -28,6 +28,7 @@ millis = st.integers(0, 50) | st.integers(0, 2**53)
 
 
 existing = st.sampled_from(get_args(ops.Existing))
+broadcasts = st.builds(Broadcast, st.integers(0, 9), st.integers(0, 9))
 
 
 @st.composite
@@ -43,6 +44,7 @@ def puts(draw: st.DrawFn) -> ops.Put:
         "result_ms": draw(st.sampled_from([0, 0, 20, 2**31])),
         "run_max_ms": draw(st.none() | st.integers(1_000, 2_000)),
         "expires_at_ms": draw(st.none() | millis),
+        "broadcast": draw(st.none() | broadcasts),
         "headers": draw(st.none() | st.just({"a": "ä"})),
         "locks": draw(st.none() | st.dictionaries(st.sampled_from("kl"), st.integers(1, 3), min_size=1)),
         "retry": Retry(limit=draw(st.integers(0, 3)), jitter_percent=draw(st.sampled_from([0, 100]))),
@@ -95,6 +97,7 @@ steps = st.lists(
     | st.builds(ops.Delete, ends, st.sampled_from(["done", "cancelled"]))
     | st.builds(ops.Release, ends, millis, kept_handles, histories, st.none() | st.just({}) | st.just({"k": 2}))
     | st.builds(ops.Bury, ends, millis, kept_handles, histories)
+    | st.builds(ops.Tally, ends, broadcasts)
     | st.builds(ops.Purge, millis, counts, counts)
     | st.builds(ops.Forget, millis, counts, st.integers(0, 20), counts)
     | st.builds(ops.FetchEnd, ids)
@@ -107,6 +110,7 @@ steps = st.lists(
     | st.builds(lambda: order.Left())
     | st.builds(order.PutGroup, puts(), st.lists(puts(), max_size=3).map(tuple), st.booleans())
     | st.builds(lambda: order.Freed())
+    | st.builds(order.Broadcasts, st.sampled_from(FUNCS), millis, st.integers(1, 3))
     | st.builds(order.Expire, millis, st.integers(1, 3))
     | st.builds(order.SetSchedule, st.sampled_from("st"), st.none() | schedules)
     | st.builds(order.Fire, st.sampled_from("st"), schedules, puts(), st.none() | ids)
@@ -155,7 +159,7 @@ def completed(op: Op[Any], store: MemoryStore, next_id: int) -> tuple[list[Op[An
     if isinstance(op, order.Park):
         (found,) = store.apply([ops.Fetch(op.job.id)])
         return ([] if found is None else [order.Park(found)]), next_id
-    if isinstance(op, ops.Delete | ops.Release | ops.Bury):
+    if isinstance(op, ops.Delete | ops.Release | ops.Bury | ops.Tally):
         return ended(op, store, next_id)
     return [op], next_id
 
@@ -166,7 +170,9 @@ def numbered(puts: list[ops.Put], next_id: int) -> int:
     return next_id
 
 
-def ended(op: ops.Delete | ops.Release | ops.Bury, store: MemoryStore, next_id: int) -> tuple[list[Op[Any]], int]:
+def ended(
+    op: ops.Delete | ops.Release | ops.Bury | ops.Tally, store: MemoryStore, next_id: int
+) -> tuple[list[Op[Any]], int]:
     (job,) = store.apply([ops.Fetch(op.end.id)])
     if job is None or job.state == 3 or (job.state == 2 and isinstance(op, ops.Release)) or is_group(store, job.id):
         return [], next_id
@@ -176,7 +182,7 @@ def ended(op: ops.Delete | ops.Release | ops.Bury, store: MemoryStore, next_id: 
         group_id=None if job.state == 2 else job.group_id,
     )
     next_id = numbered([*end.follow_ons, *filter(None, [end.then])], next_id)
-    if job.result_ms:
+    if job.result_ms and not isinstance(op, ops.Tally):
         last = ops.JobEnd(job.id, "done", end.at_ms, 1, None, b"abc", 3)
         end = msgspec.structs.replace(end, kept=ops.Kept(job.func, job.name, last, end.at_ms + job.result_ms))
     return [msgspec.structs.replace(op, end=end)], next_id
