@@ -38,7 +38,7 @@ class Run:
         self.handle = handle
         self.job = job
         self.parts: dict[str, Run] = NO_PARTS
-        """Of a broadcast, by handle: those that are not over."""
+        """Of a broadcast, by handle: those that were not over when it was."""
         self.lease_ms = job.lease_ms
         self.until_ms: int | None = None
         """When it ends, whatever its lease; by the monotonic clock."""

@@ -16,7 +16,7 @@ from periodicd.protocol.requests import Outcome
 from periodicd.scheduler import ends
 from periodicd.scheduler.claims import Claims
 from periodicd.scheduler.events import LeaseRanOut, WorkerLost
-from periodicd.scheduler.in_progress import NO_PARTS, InProgress, Run, former
+from periodicd.scheduler.in_progress import InProgress, Run, former
 from periodicd.scheduler.locks import Locks
 from periodicd.scheduler.numbers import Handles, job_of
 from periodicd.scheduler.peers import Peer, Subscription
@@ -239,25 +239,19 @@ class Runs:
         self.in_progress.remove(run)
         if run.job.locks is not None:
             self._locks.free(run.job)
-        if run.parts:
-            self._lose_parts(run)
+        for part in run.parts.values():
+            part.ended = True
         self._leases.discard(run)
         self._graces.discard(run)
         return None if self._claims.forget(run) else run.handle
 
-    def _lose_parts(self, run: Run) -> None:
-        """The broadcast is over before they are."""
-        for part in run.parts.values():
-            part.ended = True
-            self.tell_lost(part, "its broadcast is over")
-        run.parts = NO_PARTS
-
     def tell_lost(self, run: Run, why: str) -> None:
-        """The run no longer counts. Its worker is told once, and not if it has reported."""
+        """The run no longer counts. Its worker is told once, and not if it has reported; of a broadcast each is."""
         self._forget_late(run)
-        if not run.lost and not run.reported:
-            run.lost = True
-            self._step.notice(run.peer, run.handle, "lost", f"this run no longer counts: {why}")
+        for each in (run, *run.parts.values()):
+            if not each.lost and not each.reported:
+                each.lost = True
+                self._step.notice(each.peer, each.handle, "lost", f"this run no longer counts: {why}")
 
     def _forget_late(self, run: Run) -> None:
         if self._late.get(run.job.id) is run:
@@ -317,7 +311,9 @@ class Runs:
         self._step.tell(LeaseRanOut(run.peer, job.func, job.name, run.number, run.lease_ms))
 
         def on_ended(ended: ops.Ended) -> None:
-            if not ended.found or ended.behind is not None:
+            if job.broadcast is not None:
+                self.tell_lost(run, "the lease of its broadcast ran out")
+            elif not ended.found or ended.behind is not None:
                 self.tell_lost(run, "a newer job has taken its place")
             elif run.peer is not None:
                 # The handle stays: the worker's own report is better than none, until the job is given out again.

@@ -29,6 +29,13 @@ class Beside:
         """Those that are open."""
         self._freed: list[int] = []
 
+    def _of(self, func: str, name: str) -> tuple[Job | None, Job | None]:
+        """The job of this identity, and the one behind it."""
+        jobs = [job for job in self._jobs.values() if job.key == (func, name)]
+        behind = [job for job in jobs if job.state is State.BEHIND]
+        front = [job for job in jobs if job.state is not State.BEHIND]
+        return (front[0] if front else None), (behind[0] if behind else None)
+
     def _set_function(self, op: order.SetFunction) -> None:
         self._functions.pop(op.func, None)
         if op.function is not None:
@@ -147,6 +154,16 @@ class Beside:
         due = [job for job in waiting if job.due_at_ms <= op.at_ms][: op.limit]
         left = waiting[len(due) :]
         return order.BroadcastsResult([replace(job) for job in due], left[0].due_at_ms if left else None)
+
+    def _tally(self, op: ops.Tally) -> ops.Ended:
+        job = self._jobs.get(op.end.id)
+        if job is None or job.state is not State.RUNNING or op.end.handle not in (None, job.handle):
+            return ops.Ended(False)
+        job.broadcast = op.broadcast
+        _, behind = self._of(*job.key)
+        follow_ons, then = self._follow(op.end, None if behind is None else job.key)
+        self._free_groups(op.end.at_ms)
+        return ops.Ended(True, None, follow_ons, then)
 
     def _go(self, job: Job, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """The job's record goes. If it has not died before, it ends so."""

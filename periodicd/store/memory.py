@@ -50,13 +50,6 @@ class MemoryStore(Beside):
     def close(self) -> None:
         pass
 
-    def _of(self, func: str, name: str) -> tuple[Job | None, Job | None]:
-        """The job of this identity, and the one behind it."""
-        jobs = [job for job in self._jobs.values() if job.key == (func, name)]
-        behind = [job for job in jobs if job.state is State.BEHIND]
-        front = [job for job in jobs if job.state is not State.BEHIND]
-        return (front[0] if front else None), (behind[0] if behind else None)
-
     def _put(self, op: ops.Put) -> ops.PutResult:
         front, behind = self._of(*op.job.key)
         if front is not None and op.existing == "refuse":
@@ -209,15 +202,6 @@ class MemoryStore(Beside):
             self._member_ended(job, ending)
         self._free_groups(end.at_ms)
         return ops.Ended(True, promoted, follow_ons, then)
-
-    def _tally(self, op: ops.Tally) -> ops.Ended:
-        job = self._jobs.get(op.end.id)
-        if job is None or job.state is not State.RUNNING or op.end.handle not in (None, job.handle):
-            return ops.Ended(False)
-        job.broadcast = op.broadcast
-        follow_ons, then = self._follow(op.end, None)
-        self._free_groups(op.end.at_ms)
-        return ops.Ended(True, None, follow_ons, then)
 
     def _promote(self, ended: Job, at_ms: int) -> Job | None:
         """The job behind an ended run waits from now on."""

@@ -270,7 +270,10 @@ Ending = Delete | Release | Bury
 
 
 class Tally(Op["Ended"], frozen=True):
-    """Of a broadcast that goes on one run has ended, which may have follow-ons: so far it is."""
+    """Of a broadcast that goes on one run has ended: so far it is.
+
+    A follow-on of its name gives way to a job that is behind.
+    """
 
     end: End
     broadcast: Broadcast

@@ -180,22 +180,30 @@ class Tables(Leaving):
 
     def _tally(self, op: ops.Tally) -> ops.Ended:
         row = json.dumps(op.broadcast), op.end.id, op.end.handle
-        found = self._execute(SQL["tally"], row).rowcount == 1
-        return self._ended(op.end, None) if found else ops.Ended(False)
+        if self._execute(SQL["tally"], row).rowcount != 1:
+            return ops.Ended(False)
+        behind_id = self._behind.get(op.end.id)
+        behind = None if behind_id is None else self.reads.load(behind_id)
+        return ops.Ended(True, None, *self._follow(op.end, behind))
 
     def _ended(self, end: ops.End, ending: ops.EndingWord | None, promoted: Job | None = None) -> ops.Ended:
         """The run was found and has ended, and the job too, unless it goes on: None. Now what it leaves behind."""
         if end.kept is not None and ending is not None:
             self.endings.keep(end.kept)
-        taken = promoted.key if promoted is not None else None
-        if end.then is not None:
-            results, then = self.members.follow(end, end.then, taken)
-        else:
-            results, then = tuple(None if put.job.key == taken else self._put(put) for put in end.follow_ons), None
+        followed = self._follow(end, promoted)
         # Not before its follow-ons, which may have joined its group.
         if end.group_id is not None and ending is not None:
             self.members.ended(end.group_id, ending, end.at_ms)
-        return ops.Ended(True, promoted, results, then)
+        return ops.Ended(True, promoted, *followed)
+
+    def _follow(
+        self, end: ops.End, behind: Job | None
+    ) -> tuple[tuple[ops.PutResult | None, ...], ops.PutResult | None]:
+        """``behind``: has the name of the run's job, or has it now, so that no follow-on gets it."""
+        taken = behind.key if behind is not None else None
+        if end.then is not None:
+            return self.members.follow(end, end.then, taken)
+        return tuple(None if put.job.key == taken else self._put(put) for put in end.follow_ons), None
 
     def _end_with_behind(self, end: ops.End, ending: ops.EndingWord) -> ops.Ended:
         """However the run ends, the job behind it takes its place."""

@@ -307,6 +307,11 @@ class Submitter(Actor):
             job["delay_ms"] = self.number(fields.Job, "delay_ms", 0, 1, 50, 2_000, 20_000)
         elif rng.random() < 0.5:
             job["due_at_ms"] = self.number(fields.Job, "due_at_ms", 0, now.wall_ms + rng.randrange(-5_000, 5_000))
+        if rng.random() < 0.08:
+            # It ends with its runs, whatever becomes of them.
+            version.excuses.append("it is broadcast")
+            version.broadcast = True
+            job |= {"broadcast": True, "locks": None, "retry": None}
         if rng.random() < 0.15:
             # While it is behind it is gone then.
             version.excuses.append("it may expire")
@@ -510,7 +515,11 @@ class Worker(Actor):
         over = [run for run in self.runs if run[0] <= now.mono_ms]
         self.runs = [run for run in self.runs if run[0] > now.mono_ms]
         for _, msgid, job in over:
-            self._report(msgid, job, self._outcome(job))
+            outcome = self._outcome(job)
+            if job["broadcast"]:
+                is_done = outcome is None or isinstance(outcome, bytes) or outcome["outcome"] == "done"
+                self.book.parts_sent.setdefault(job_of(job["handle"]), {})[job["handle"]] = is_done
+            self._report(msgid, job, outcome)
 
     def _outcome(self, job: dict[str, Any]) -> Any:
         rng = self.rng

@@ -40,6 +40,7 @@ class Version:
     runs: int = 0
     fails_sent: int = 0
     ran_out: int = 0
+    broadcast: bool = False
     recurs: bool = False
     """It is of a schedule: each of its occurrences has a version of its own besides."""
 
@@ -75,6 +76,8 @@ class Book:
         """By method and name, how often a job was to be taken away or its run ended."""
         self.done_sent: dict[int, set[bytes | None]] = {}
         """By job: the results of the reports that said done."""
+        self.parts_sent: dict[int, dict[str, bool]] = {}
+        """By broadcast: the handles of its runs of which a report was sent, and whether that said done."""
         self.ran_out: set[int] = set()
         """Runs whose leases did, says the daemon."""
         self.taken: dict[int, str] = {}

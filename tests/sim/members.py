@@ -46,7 +46,7 @@ class Members:
             case ops.Remove() | ops.Cancel():
                 for job_id in answer.gone:
                     self._ends(job_id, "removed" if isinstance(op, ops.Remove) else "cancelled")
-            case ops.Delete() | ops.Release() | ops.Bury() if answer.found:
+            case ops.Delete() | ops.Release() | ops.Bury() | ops.Tally() if answer.found:
                 self._run_ended(op, answer)
         self._look()
 
@@ -81,7 +81,7 @@ class Members:
             self._was_put(put.job, result, group_id)
         self._seal(group_id, op.sealed)
 
-    def _run_ended(self, op: ops.Ending, ended: ops.Ended) -> None:
+    def _run_ended(self, op: ops.Ending | ops.Tally, ended: ops.Ended) -> None:
         # Whoever has died is none of its members any more.
         joined = self._now.group_of.get(op.end.id)
         match op:

@@ -190,11 +190,13 @@ class Promises:
     def only_what_may_begins(self, jobs: list[dict[str, Any]], store: FaultyStore, scheduler: Scheduler) -> None:
         """By what is set of functions on the disk, as so many runs are given out by a step."""
         now = scheduler.step.now
-        running = Counter(run.job.func for run in scheduler.runs.in_progress)
-        for func in [job["func"] for job in jobs]:
+        running = Counter(run.job.func for run in scheduler.runs.in_progress if run.job.broadcast is None)
+        for func, is_broadcast in [(job["func"], job["broadcast"]) for job in jobs]:
             function = store.disk.functions.get(func, NOTHING_SET)
             if function.paused:
                 raise Broken(f"a run of {func}, which is paused")
+            if is_broadcast:
+                continue
             if function.running_max is not None and running[func] > function.running_max:
                 raise Broken(f"{running[func]} runs of {func}, which may have {function.running_max}")
             if function.rate is not None:
@@ -292,7 +294,8 @@ class Promises:
         queues = scheduler.dispatch.queues
         window_of = {(window.func, window.priority): window for window in windows}
         for job in store.on_disk().values():
-            if job.state is not State.WAITING or job.id in scheduler.runs.in_progress:
+            is_elsewhere = job.broadcast is not None or job.id in scheduler.runs.in_progress
+            if job.state is not State.WAITING or is_elsewhere:
                 continue
             if not queues.is_open(job.func) or queues.get(job.id) is not None:
                 continue
@@ -309,6 +312,8 @@ class Promises:
         if len(scheduler.dispatch.queues) > budget.jobs * 5 // 4 + lanes + budget.page_jobs:
             raise Broken(f"{len(scheduler.dispatch.queues)} jobs in memory")
         for peer in scheduler.connections:
+            if peer.told & peer.performing.keys():
+                raise Broken(f"connection {peer.number} was asked twice by one number: {peer.told}")
             if len(peer.performing) > peer.credit:
                 raise Broken(f"connection {peer.number} was given {len(peer.performing)} jobs, and takes {peer.credit}")
             if peer.performing.keys() != scheduler.runs.requests[peer].keys():

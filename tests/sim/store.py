@@ -70,11 +70,19 @@ class FaultyStore(MemoryStore):
 
     def _end_run(self, end: ops.End, ending: ops.EndingWord, changes: dict[str, Any] | None) -> ops.Ended:
         ended = super()._end_run(end, ending, changes)
+        self._note_refused(end, ended)
+        return ended
+
+    def _tally(self, op: ops.Tally) -> ops.Ended:
+        ended = super()._tally(op)
+        self._note_refused(op.end, ended)
+        return ended
+
+    def _note_refused(self, end: ops.End, ended: ops.Ended) -> None:
         if not ended.found:
             puts = [*end.follow_ons, *filter(None, [end.then])]
             there = {job.workload for job in self._jobs.values()} if puts else set()
             self._refused |= {_version(put.job) for put in puts if put.job.workload not in there}
-        return ended
 
     def commit(self) -> None:
         self._fail_if("before_commit")

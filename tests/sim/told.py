@@ -8,6 +8,7 @@ from periodicd.scheduler import Scheduler, Settings
 from periodicd.scheduler.clocks import GAP_MS
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.book import LARGE_BYTES, Book, Broken, job_of
+from tests.sim.broadcasts import Broadcasts
 from tests.sim.network import Asked
 from tests.sim.store import Image
 
@@ -15,7 +16,7 @@ Key = tuple[str, str]
 
 
 class Told:
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, broadcasts: Broadcasts) -> None:
         self._book = book
         self._cancelled: set[int] = set()
         """Jobs of which it was answered that they are cancelled, or are to end with their run."""
@@ -23,6 +24,7 @@ class Told:
         """Handles of runs that were ended by others."""
         self._endings: dict[int, tuple[str, int]] = {}
         """By job, as it was told: how it ended, and of how many bytes its result was."""
+        self._broadcasts = broadcasts
         self._done: set[int] = set()
         """Jobs whose ``finish`` with done was answered."""
         self._now = Now(0, 0)
@@ -69,7 +71,8 @@ class Told:
             case "end_run" if result["result"] == "ended":
                 self._ended_runs |= {handle for handle, key in self._running.items() if key == params[:2]}
             case "finish":
-                self._is_finished(*params)
+                is_part = asked.memo is not None and asked.memo[0]["broadcast"]
+                self._is_finished(params[0], params[1], is_part)
             case "extend":
                 if job_of(params[0]) in self._cancelled and not result["cancelled"]:
                     raise Broken(f"{params[0]} is to end, and was extended without a word of it")
@@ -106,9 +109,12 @@ class Told:
         there.update(self._put.get((key[0], key[1]), ()))
         self._cancelled |= there if job_id is None else {job_id}
 
-    def _is_finished(self, handle: str, outcome: Any) -> None:
+    def _is_finished(self, handle: str, outcome: Any, is_part: bool) -> None:
+        """``is_part``: of a broadcast, which goes on, or may be removed."""
         if handle in self._ended_runs:
             raise Broken(f"{handle} was ended by others, and its report was accepted")
+        if is_part:
+            return
         if outcome is None or isinstance(outcome, bytes) or outcome["outcome"] == "done":
             self._done.add(job_of(handle))
             kept = self._after.endings.get(job_of(handle))
@@ -119,7 +125,9 @@ class Told:
         """So it was told."""
         book, what = self._book, f"job {job_id} of {key} ended {ending} with {data!r}"
         results = book.done_sent.get(job_id, set())
-        if ending == "done":
+        if ending == "done" and self._broadcasts.was_one(job_id, (key[0], key[1])):
+            self._broadcasts.has_ended(job_id, data)
+        elif ending == "done":
             if data_bytes not in {len(result or b"") for result in results} or data not in {None, *results}:
                 raise Broken(f"{what}, and of it was said {results}")
         elif data is not None or data_bytes:
@@ -165,6 +173,7 @@ class Told:
         """Never with a connection or a life of the daemon; unless their job is gone, or others have ended them."""
         book = self._book
         before, self._running = self._running, {run.handle: run.job.key for run in scheduler.runs.in_progress}
+        self._running |= {run.handle: run.job.key for run in scheduler.runs.in_progress.of_peers()}
         for handle in before.keys() - self._running.keys():
             run, job = run_of(handle), self._after.jobs.get(job_of(handle))
             if run not in book.taken or run in book.ran_out or job is None or job.run_max_ms is not None:

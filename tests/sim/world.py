@@ -23,6 +23,7 @@ from periodicd.scheduler.queues import Budget
 from periodicd.scheduler.runs import AFTER_GAP_MS
 from tests.sim.actors import Actor, Submitter, Worker
 from tests.sim.book import Book, Broken
+from tests.sim.broadcasts import Broadcasts
 from tests.sim.expiry import Expiry
 from tests.sim.groupers import Grouper
 from tests.sim.groups import Groups
@@ -48,7 +49,8 @@ class World:
         self.rng = Random(seed)
         self.book = Book()
         self.promises = Promises(self.book)
-        self.told = Told(self.book)
+        self.broadcasts = Broadcasts(self.book)
+        self.told = Told(self.book, self.broadcasts)
         self.groups = Groups()
         self.schedules = Schedules(self.book)
         self.expiry = Expiry()
@@ -151,6 +153,7 @@ class World:
         self.engine = start(self.store, self.now, self.rng.randbytes, self._settings)
         self.promises.new_life()
         self.told.new_life(self.store.disk)
+        self.broadcasts.new_life(self.now, self._settings.restart_grace_ms if self.lives > 1 else 0)
         self.watchers.new_life()
         self._link_of = {}
         self._pace = Pace()
@@ -159,6 +162,7 @@ class World:
     def _engine_steps(self) -> None:
         before, links = self.store.disk, list(self._links)
         self._hear_what_was_read()
+        self.broadcasts.step_begins(self.engine.scheduler.connections)
         self._counted.begun += 1
         try:
             said = self._carry_out(self.engine.step(self.now))
@@ -177,6 +181,7 @@ class World:
         self.told.check(self.engine.scheduler)
         self.groups.check(self.store)
         self.schedules.check(before, self.store.disk, self.engine.scheduler.step.now)
+        self.broadcasts.check(before, self.store.disk, self.engine.scheduler)
         self.expiry.check(before, self.store.disk, self.engine.scheduler.step.now)
         self.watchers.check(self.engine.scheduler, links, self.store.on_disk())
         for peer, message in said.messages:
@@ -259,9 +264,11 @@ class World:
         self.schedules.begin()
         self.told.begin(self.engine.scheduler.step.now, before, self.store.disk)
         results = self._results(said)
-        performed = [message.params[0] for _, message in said.messages if isinstance(message, Request)]
+        given = [(peer, message.params[0]) for peer, message in said.messages if isinstance(message, Request)]
+        performed = [job for _, job in given]
         taken = [job for asked, result in results if asked.method == "take" for job in result["jobs"]]
         self.watchers.begin(results, performed + taken)
+        self.broadcasts.begin(before, self.store.disk, given, taken)
         ran_out = {event.run for event in said.events if isinstance(event, LeaseRanOut)}
         methods = []
         lost: set[int] = set()
@@ -310,6 +317,7 @@ class World:
                 self.promises.lease_begins(job["run"], self.engine.scheduler.step.now.mono_ms + job["lease_ms"])
         elif asked.method == "watch":
             self.watchers.told(asked, result)
+        self.broadcasts.answered(asked, result)
         self.told.answered(asked, result)
         self.groups.answered(asked, result)
         self.schedules.answered(asked, result)

@@ -986,6 +986,13 @@ class Conformance:
         assert (kept.broadcast, kept.state) == (Broadcast(3, 1, 0, 1), State.RUNNING)
         assert self.do(store, ops.Boot()).running[0].broadcast == Broadcast(3, 1, 0, 1)
 
+    def test_a_follow_on_of_a_broadcast_s_name_waits_behind_it_or_gives_way_to_who_does(self, store: Store) -> None:
+        self.do(store, ops.Put(job(1, broadcast=Broadcast())), claim(1))
+        first = ops.Tally(end(1, "1-1-1", ops.Put(job(2))), Broadcast(3, 1))
+        assert self.do(store, first).follow_ons == (ops.PutResult("queued_behind", 2),)
+        second = ops.Tally(end(1, "1-1-1", ops.Put(job(3)), ops.Put(job(4, "b"))), Broadcast(3, 2))
+        assert self.do(store, second).follow_ons == (None, ops.PutResult("created", 4))
+
     @pytest.mark.parametrize("how", [remove(), delete(1), ops.Bury(end(1), 300, None, ops.History(1))])
     def test_what_is_over_has_no_figures_to_be_kept_and_no_follow_ons(self, store: Store, how: Op[Any]) -> None:
         self.do(store, ops.Put(job(1, broadcast=Broadcast())), claim(1), how)
