@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from periodic_client.endings import (
+    Broadcast,
     Group,
     JobCancelled,
     JobDead,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from periodic_client.worker import Worker
 
 __all__ = [
+    "Broadcast",
     "CannotConnect",
     "Client",
     "ConnectionLost",

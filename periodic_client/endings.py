@@ -3,6 +3,7 @@
 Values only; the words are protocol.md's (``watch``, and section 4 for groups).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -67,6 +68,25 @@ class Group(NamedTuple):
             return cls(*[int(headers[f"group-{field}"]) for field in cls._fields])
         except (KeyError, ValueError):
             return None
+
+
+class Broadcast(NamedTuple):
+    """How many runs a broadcast had, and how they ended: its result."""
+
+    runs: int
+    done: int
+    failed: int
+    """Or were to come later: none is run again."""
+    lost: int
+    """Their connection was, or they had not reported when its lease was over or the daemon restarted."""
+
+    @classmethod
+    def from_result(cls, result: bytes) -> Self:
+        """Raises ValueError if it is not that of a broadcast."""
+        try:
+            return cls(**json.loads(result))
+        except TypeError:
+            raise ValueError(f"this is not the result of a broadcast: {result!r:.100}") from None
 
 
 class NotDone(Exception):

@@ -121,7 +121,7 @@ class Submitter(Actor):
         self._take_away("remove", key, self._maybe_id(key))
 
     def cancel(self, now: Now) -> None:
-        key = self._key()
+        key = self._key_that_ran()
         self._take_away("cancel", key, {**(self._maybe_id(key) or {}), "reason": "not wanted"})
 
     def move(self, now: Now) -> None:
@@ -132,7 +132,7 @@ class Submitter(Actor):
         self.ask("move", *key, options)
 
     def end_run(self, now: Now) -> None:
-        key = self._key()
+        key = self._key_that_ran()
         counts_as = self.rng.choice(("failed", "later"))
         self.book.sent["end_run", key] += 1
         self.ask("end_run", *key, {**(self._maybe_id(key) or {}), "as": counts_as, "reason": "hangs"})
@@ -271,6 +271,11 @@ class Submitter(Actor):
 
     def _key(self) -> tuple[str, str]:
         return self.rng.choice(FUNCS), self.rng.choice(NAMES)
+
+    def _key_that_ran(self) -> tuple[str, str]:
+        """Perhaps it still does."""
+        latest = list(self.book.runs.values())[-4:]
+        return self.rng.choice(latest).key if latest and self.rng.random() < 0.5 else self._key()
 
     def _maybe_id(self, key: tuple[str, str]) -> dict[str, Any] | None:
         """The id that was seen last, perhaps an old one, or none."""
