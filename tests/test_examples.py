@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
+from periodic_client import Worker
 from rig.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
@@ -176,7 +178,7 @@ def test_what_the_readme_says_to_make_can_be_made() -> None:
 
 
 def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
-    client, caller, _, _, _, worker, teller = whole_programs(LIBRARY)
+    client, caller, _, _, _, _, worker, teller = whole_programs(LIBRARY)
     assert said("-c", client, daemon=daemon) == ["created 1", "ann 0"]
     with working("-c", worker, daemon=daemon) as lines:
         said("-m", "periodic_client", "submit", "fetch", "nothing", daemon=daemon)
@@ -193,10 +195,23 @@ def test_the_library_page_s_client_and_worker_run(daemon: Daemon) -> None:
 
 
 def test_the_library_page_s_group_is_told_when_all_have_ended(daemon: Daemon) -> None:
-    _, _, client, worker, _, _, _ = whole_programs(LIBRARY)
+    _, _, client, worker, _, _, _, _ = whole_programs(LIBRARY)
     assert said("-c", client, daemon=daemon) == ["created ['created', 'created', 'created']", "3"]
     with working("-c", worker, daemon=daemon) as lines:
         assert next(lines) == "holiday: 4 of 5 were done, 1 are dead"
+
+
+async def test_the_library_page_s_broadcast_says_how_many_did_it(daemon: Daemon) -> None:
+    (client,) = (program for program in programs(LIBRARY) if "broadcast=True" in program)
+    workers = [Worker(daemon.url), Worker(daemon.url)]
+    async with trio.open_nursery() as nursery:
+        for worker in workers:
+            worker.function("settings")(lambda job: None)
+            await nursery.start(worker.run)
+        told = await trio.to_thread.run_sync(lambda: said("-c", client, daemon=daemon))
+        assert told == ["2 of 2 workers did it, 0 failed, 0 did not answer"]
+        for worker in workers:
+            worker.stop()
 
 
 # -- docs/images.md ----------------------------------------------------------------------------------------------------

@@ -30,8 +30,6 @@ class Told:
         self._now = Now(0, 0)
         self._seen = Image({}, {}, {}, {}, {}, {}, 0, 0)
         """The disk when it was last looked at."""
-        self._was_cut_off = False
-        """Since then a step may have reached the disk of which nobody heard."""
 
     def new_life(self, disk: Image) -> None:
         self._judged_from_ms = 0
@@ -43,9 +41,9 @@ class Told:
         }
         """Handles of the runs that were in progress, and of which job."""
 
-    def cut_off(self) -> None:
-        """The daemon ended in the middle of a step."""
-        self._was_cut_off = True
+    def cut_off(self, disk: Image) -> None:
+        """The daemon ended in the middle of a step, of which nobody heard, though it may be on disk."""
+        self._seen = disk
 
     # -- what a step says ----------------------------------------------------------------------------------------------
 
@@ -189,7 +187,6 @@ class Told:
     def _endings_are_kept(self, settings: Settings) -> None:
         """From the end of each job that is to have it kept until its time is over, or there are too many."""
         after, wall_ms = self._after.endings, self._now.wall_ms
-        was_cut_off, self._was_cut_off = self._was_cut_off, False
         # A large result may be too much by itself, and of too many a new one may be the first to be forgotten.
         size = sum(kept.end.data_bytes for kept in after.values())
         is_roomy = len(after) < settings.results_kept and size + LARGE_BYTES <= settings.results_bytes
@@ -200,15 +197,12 @@ class Told:
             if (
                 job.result_ms
                 and has_ended
-                and (
-                    (kept is None and is_roomy and not was_cut_off)
-                    or (kept and kept.until_at_ms < kept.end.ended_at_ms + job.result_ms)
-                )
+                and ((kept is None and is_roomy) or (kept and kept.until_at_ms < kept.end.ended_at_ms + job.result_ms))
             ):
                 raise Broken(f"{job} has ended, and what is kept is {kept}")
         before = self._seen.endings
         lost = {job_id for job_id in before.keys() - after.keys() if before[job_id].until_at_ms > wall_ms}
-        if not lost or was_cut_off:
+        if not lost:
             return
         all_ = before | after
         size = sum(kept.end.data_bytes for kept in all_.values())

@@ -170,7 +170,7 @@ class World:
             self._note(repr(end))
             # Nobody heard of it, but it may be on disk that a lease ran out.
             self._note_events(self.engine.scheduler.step.said())
-            self.told.cut_off()
+            self.told.cut_off(self.store.disk)
             asked = [link.asked[msgid] for link in self._link_of.values() for msgid in link.arrived]
             self.schedules.cut_off(before, self.store.disk, asked)
             self._restart()
