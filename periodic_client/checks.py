@@ -61,6 +61,8 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
     for key, (low, high) in JOB_INTEGERS.items():
         _integer(job.get(key), f"{where}.{key}", low, high)
     _integer(job.get("delay_ms"), f"{where}.delay_ms", 0, TIME_MS_MAX - rules.now_ms)
+    if None not in (job.get("due_at_ms"), job.get("expires_at_ms")) and job["expires_at_ms"] <= job["due_at_ms"]:
+        raise WrongValue(f"{where}.expires_at_ms is not after due_at_ms, so it would never begin")
     _choice(job.get("existing"), f"{where}.existing", EXISTING)
     _boolean(job.get("join_group"), f"{where}.join_group")
     _boolean(job.get("broadcast"), f"{where}.broadcast")

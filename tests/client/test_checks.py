@@ -73,6 +73,10 @@ HOPELESS: list[tuple[Any, str]] = [
     (wrong("g", "n", retry=Retry(cap_ms=-1)), "retry.cap_ms is an integer from 0"),
     (wrong("g", "n", retry=Retry(jitter_percent=101)), "retry.jitter_percent is an integer from 0 to 100"),
     (wrong("g", "n", join_group=1), r"outcome.submit\[0\].join_group is a boolean, not int"),
+    (wrong("g", "n", broadcast=1), r"outcome.submit\[0\].broadcast is a boolean, not int"),
+    (wrong("g", "n", broadcast=True, locks={"k": 1}), r"outcome.submit\[0\].locks is not for a broadcast"),
+    (wrong("g", "n", broadcast=True, retry=Retry()), r"outcome.submit\[0\].retry is not for a broadcast"),
+    (wrong("g", "n", due_at_ms=5, expires_at_ms=5), r"outcome.submit\[0\].expires_at_ms is not after due_at_ms"),
     (Done(then=NewJob("g", "")), "outcome.then.name is empty"),
     (Failed("x", then={"func": "g", "name": "n"}), "then takes a NewJob"),  # type: ignore[arg-type]
     (
@@ -106,7 +110,8 @@ LOCKS = st.none() | st.dictionaries(st.just("k") | TEXTS, st.just(1) | NUMBERS, 
 )  # fmt: skip
 JOBS = st.builds(
     NewJob, func=st.just("g") | TEXTS, name=st.just("n") | TEXTS, workload=DATA, headers=HEADERS, locks=LOCKS,
-    due_at_ms=NUMBERS, priority=NUMBERS, lease_ms=NUMBERS, retry=RETRIES,
+    due_at_ms=NUMBERS, priority=NUMBERS, lease_ms=NUMBERS, retry=RETRIES, expires_at_ms=NUMBERS,
+    broadcast=st.sampled_from([False, False, True, None, 1]),
     existing=st.sampled_from(["replace", "keep", "never", None]), join_group=st.sampled_from([False, True, None, 0, 1]),
 ) | st.builds(NewJob, func=st.just("g"), name=st.just("n"), delay_ms=NUMBERS)  # fmt: skip
 SUBMIT = st.lists(JOBS, max_size=2)
