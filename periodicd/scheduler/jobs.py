@@ -229,11 +229,11 @@ class Jobs:
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
-        if job.broadcast is not None:
-            pass  # its parts were counted
-        elif isinstance(how, requests.Outcome):
+        is_whole = job.broadcast is not None
+        """Its parts were counted."""
+        if isinstance(how, requests.Outcome) and not is_whole:
             self._figures.count(how.outcome)
-        elif isinstance(how, ends.RanOut):
+        elif isinstance(how, ends.RanOut) and not is_whole:
             self._figures.count("failed")
         self._waits_no_more(job.id)
         if self._ring.is_on:
