@@ -19,7 +19,8 @@ import trio
 
 from periodic_client import Client
 from rig.daemon import Daemon, DidNotStart
-from tests.crashloop.check import Findings, Listed, check
+from tests.crashloop.check import Findings, check
+from tests.crashloop.known import Listed
 from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, GROUP_FUNC, LOCK_FUNC, Called, read
 
 CLIENTS = 2

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashloop.check import IN_FLIGHT_NS, Listed, check
+from tests.crashloop.check import IN_FLIGHT_NS, check
+from tests.crashloop.known import Listed
 from tests.crashloop.record import (
     BATCH_JOBS,
     CROWD_JOBS,
