@@ -29,6 +29,8 @@ What counts as a violation, and why no more than that:
   each ends in one way only. A group that finishes twice is **run again**.
 * **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
+
+What is asked of schedules is in check_schedules.py; of an occurrence all of the above, as of any job.
 """
 
 from collections import Counter
@@ -36,12 +38,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 
+from tests.crashloop import check_schedules
 from tests.crashloop.known import MATCHED, Listed, Records, Story
 from tests.crashloop.record import BATCH_JOBS, Record, Reported, Started
 
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
     "not set", "torn batch", "held twice", "never finished", "finished early", "miscounted",
+    *check_schedules.KINDS,
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
@@ -92,7 +96,9 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         if not answered <= there <= asked:
             violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
     violations += [*_held_twice(known), *_violations_of_groups(known, listed)]
-    return Findings(_figures(known, listed), violations)
+    schedules = [check_schedules.Judged(name, known, listed) for name in known.schedules]
+    violations += [Violation(*found) for each in schedules for found in each.violations()]
+    return Findings(_figures(known, listed) | check_schedules.figures(schedules), violations)
 
 
 def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A process that submits: ``python -m tests.crashloop.client URL FOLDER SEED``, until SIGTERM.
 
 Each task goes its own way through one name after the other; one task replaces whole batches, which makes the WAL grow
-to checkpoints; one submits crowds and removes, cancels or requeues them by requests on many. A submit whose answer was
+to checkpoints; one submits crowds and removes, cancels or requeues them by requests on many; what becomes of schedules
+is in schedules.py. A submit whose answer was
 lost is not taken for anything: it is left, or the name is submitted again as a new version.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import trio
 
 from periodic_client import CannotConnect, Client, ConnectionLost
-from tests.crashloop import plan
+from tests.crashloop import plan, schedules
 from tests.crashloop.record import (
     BATCH_DUE_AT_MS,
     BATCH_FUNC,
@@ -296,6 +297,10 @@ class Load:
                 self._records.write(MatchingAnswered(group, method))
                 return
 
+    async def schedule(self, number: int) -> None:
+        schedule = schedules.Schedule(self._client, self._records, f"{self._seed}-schedule-{number}", number)
+        await schedule.change_until(self.stop)
+
     async def _put_crowd(self, batch: list[dict[str, Any]]) -> bool:
         """Whether it was answered. Nothing happened as long as there was no daemon."""
         while True:
@@ -320,6 +325,8 @@ async def main(url: str, folder: Path, seed: str) -> None:
         nursery.start_soon(load.calls)
         nursery.start_soon(load.settings)
         nursery.start_soon(load.crowds)
+        for number in range(schedules.SCHEDULES):
+            nursery.start_soon(load.schedule, number)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
                 load.stop.set()

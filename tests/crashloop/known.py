@@ -5,6 +5,8 @@ Puts together, and judges nothing: that is check.py's.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 from tests.crashloop.record import (
     CROWD_JOBS,
@@ -19,6 +21,7 @@ from tests.crashloop.record import (
     Cancelled,
     CrowdAcknowledged,
     CrowdAsked,
+    DaemonSeen,
     GroupAsked,
     MatchingAnswered,
     MatchingAsked,
@@ -27,16 +30,55 @@ from tests.crashloop.record import (
     RemoveAsked,
     Removed,
     Reported,
+    ScheduleAnswered,
+    ScheduleAsked,
     SettingAcknowledged,
     SettingAsked,
     Started,
     Told,
     group_of,
     lock_of,
+    occurrence_of,
 )
 
 MATCHED = "matched"
 """In place of a result: of a cancel that meant many nobody is told what it was for each."""
+NEVER = 2**62
+"""Later than any time."""
+
+
+class Set(NamedTuple):
+    """What is set of a schedule."""
+
+    every_ms: int
+    from_at_ms: int
+    overlap: str
+    missed: str
+    is_paused: bool = False
+
+    def has(self, at_ms: int) -> bool:
+        """Whether it is one of its instants."""
+        return at_ms >= self.from_at_ms and (at_ms - self.from_at_ms) % self.every_ms == 0
+
+    def instants(self, after_ms: int, until_ms: int) -> range:
+        first_ms = max(after_ms + 1, self.from_at_ms)
+        return range(first_ms + (self.from_at_ms - first_ms) % self.every_ms, until_ms + 1, self.every_ms)
+
+
+class Phase(NamedTuple):
+    """A schedule from one change of it to the next. By the wall clock; NEVER: not answered, or there is no next."""
+
+    change: str
+    now_set: Set | None
+    """None: it is removed."""
+    asked_ms: int
+    answered_ms: int = NEVER
+    next_asked_ms: int = NEVER
+    next_answered_ms: int = NEVER
+
+    @property
+    def fires(self) -> Set | None:
+        return None if self.now_set is None or self.now_set.is_paused else self.now_set
 
 
 @dataclass
@@ -51,6 +93,9 @@ class Listed:
     """The ``queue_max`` of functions that have one."""
     results: dict[str, bytes] = field(default_factory=dict)
     """Of the jobs of which it is kept that they are done."""
+    ids: dict[str, int] = field(default_factory=dict)
+    """Of each single job."""
+    schedules: dict[str, Set] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,9 +143,14 @@ class Records:
         self.setting_asked: dict[str, int] = {}
         self.setting_acknowledged: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
+        self.schedules: dict[str, list[Phase]] = {}
+        self.occurrences: dict[str, dict[int, Story]] = {}
+        """Of each schedule, by their instants."""
+        self.daemon: list[DaemonSeen] = []
         for record in sorted(records, key=lambda record: record.at_ns):
             self._take(record)
         self._take_follow_ons()
+        self._take_occurrences()
         self._take_ends_of_members()
 
     def _take(self, record: Record) -> None:
@@ -122,6 +172,10 @@ class Records:
                 group = self.groups.setdefault(record.group, Group())
                 group.members += record.members + record.joins
                 group.dead += record.dies
+            case ScheduleAsked() | ScheduleAnswered():
+                self._take_of_schedule(record, self.schedules.setdefault(record.name, []))
+            case DaemonSeen():
+                self.daemon.append(record)
             case CrowdAsked() | CrowdAcknowledged() | MatchingAsked() | MatchingAnswered():
                 self.many_acknowledged += isinstance(record, MatchingAnswered)
                 for number in range(CROWD_JOBS):
@@ -147,6 +201,25 @@ class Records:
             case MatchingAnswered():
                 story.removed_ns = record.at_ns
 
+    def _take_of_schedule(self, record: ScheduleAsked | ScheduleAnswered, phases: list[Phase]) -> None:
+        """They follow one another."""
+        if isinstance(record, ScheduleAnswered):
+            phases[-1] = phases[-1]._replace(answered_ms=record.wall_at_ms)
+            if len(phases) > 1:
+                phases[-2] = phases[-2]._replace(next_answered_ms=record.wall_at_ms)
+            return
+        now_set = phases[-1].now_set if phases else None
+        if record.change == "set":
+            is_paused = now_set is not None and now_set.is_paused
+            now_set = Set(record.every_ms, record.from_at_ms, record.overlap, record.missed, is_paused)
+        elif record.change == "remove":
+            now_set = None
+        elif now_set is not None:
+            now_set = now_set._replace(is_paused=record.change == "pause")
+        if phases:
+            phases[-1] = phases[-1]._replace(next_asked_ms=record.wall_at_ms)
+        phases.append(Phase(record.change, now_set, record.wall_at_ms))
+
     def _take_of_name(self, record: Record, story: Story) -> None:
         match record:
             case Asked():
@@ -170,6 +243,14 @@ class Records:
             case Reported():
                 story.reported.append(record)
 
+    def spans(self, begin: str, end: str) -> list[tuple[int, int]]:
+        """When the daemon was certainly living ("lives", "dies") or dead ("dead", "starts"), by the wall clock."""
+        return [
+            (first.wall_at_ms, second.wall_at_ms)
+            for first, second in pairwise(self.daemon)
+            if (first.state, second.state) == (begin, end)
+        ]
+
     def runs_of_locks(self) -> dict[str, list[tuple[Started, Reported | None]]]:
         """Of each lock the runs that held it, with the ends of those whose end was answered as one that counts."""
         found: dict[str, list[tuple[Started, Reported | None]]] = {}
@@ -188,6 +269,16 @@ class Records:
                 answered_ns = self.answered_ns.get(report.handle)
                 if answered_ns is not None:
                     story.acknowledged[1] = Acknowledged(report.follow_on, 1, "created", answered_ns)
+
+    def _take_occurrences(self) -> None:
+        """Who was given one knows that it was submitted, and kept, before that. It is not due before its instant."""
+        for name, story in self.stories.items():
+            occurrence = occurrence_of(name)
+            if occurrence is not None and story.started:
+                schedule, at_ms = occurrence
+                self.occurrences.setdefault(schedule, {})[at_ms] = story
+                story.asked[1] = Asked(name, 1, at_ms, story.started[0].at_ns)
+                story.acknowledged[1] = Acknowledged(name, 1, "created", story.started[0].at_ns)
 
     def _take_ends_of_members(self) -> None:
         for name, story in self.stories.items():

@@ -18,6 +18,7 @@ CROWD_KINDS = ("plain", "slow", "later", "retry", "dead", "dead")
 LOCK_KINDS = ("plain", "slow", "slow", "later", "retry")
 MEMBER_KINDS = ("plain", "slow", "later", "retry", "dead", "join", "join")
 """Each ends in one way only. "join": with a follow-on that is a member too."""
+OCCURRENCE_KINDS = ("plain", "plain", "slow", "later", "retry", "dead")
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
 RETRIES = 1000
@@ -41,6 +42,14 @@ def call(name: str, rng: Random) -> dict[str, Any]:
     """A job whose result is asked for, and kept."""
     content = json.dumps({"version": 1, "kind": CALL}).encode()
     return new_job(name, content, rng) | {"existing": "keep", "result_ms": RESULT_MS}
+
+
+def occurrence(rng: Random) -> dict[str, Any]:
+    """The job of a schedule. Its workload is small, since schedules are in the daemon's memory."""
+    content = json.dumps({"version": 1, "kind": rng.choice(OCCURRENCE_KINDS)}).encode()
+    job = new_job("", content, rng)
+    del job["name"]
+    return job
 
 
 def group(name: str) -> dict[str, Any]:
