@@ -28,6 +28,9 @@ What counts as a violation, and why no more than that:
 * **miscounted**: a group's job starts and was told otherwise than how its members end. Nobody takes one away, and
   each ends in one way only. A group that finishes twice is **run again**.
 * **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
+* **begun, expired**: a job is kept or was told as expired, and a run of it started.
+* **expired, runs**: the first run of a job was given out later than one of a job that was submitted after the first had
+  expired. It may lie in its worker's hands for long, so when it starts says nothing.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
 
 What is asked of schedules is in check_schedules.py; of an occurrence all of the above, as of any job.
@@ -45,12 +48,15 @@ from tests.crashloop.record import BATCH_JOBS, Record, Reported, Started
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
     "not set", "torn batch", "held twice", "never finished", "finished early", "miscounted",
-    *check_schedules.KINDS,
+    "begun, expired", "expired, runs", *check_schedules.KINDS,
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
 IN_FLIGHT_NS = 1_000_000_000
 """So long may a ``perform`` be under way to a worker that then writes its start down."""
+
+A_STEP_NS = 200_000_000
+"""So long may a step of the daemon take, whose time is that of its begin."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         if not answered <= there <= asked:
             violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
     violations += [*_held_twice(known), *_violations_of_groups(known, listed)]
+    violations += [*_begun_and_expired(known, listed), *_expired_and_runs(known)]
     schedules = [check_schedules.Judged(name, known, listed) for name in known.schedules]
     violations += [Violation(*found) for each in schedules for found in each.violations()]
     return Findings(_figures(known, listed) | check_schedules.figures(schedules), violations)
@@ -170,9 +177,31 @@ def _violations_of_requeue(story: Story, answered_ns: dict[str, int]) -> Iterato
 
 def _violations_of_result(name: str, story: Story, answered_ns: dict[str, int], result: bytes | None) -> Iterator[str]:
     done = any(report.outcome == "done" and report.handle in answered_ns for report in story.reported)
-    is_to_be_kept = (story.is_called and done) or story.told == "done"
+    is_to_be_kept = story.is_called and (done or story.told == "done")
     if is_to_be_kept and result != name.encode():
         yield "result gone"
+
+
+def _begun_and_expired(known: Records, listed: Listed) -> Iterator[Violation]:
+    """A run that is the first of such a job is on disk before its worker hears of it, so no kill forgets it."""
+    for name, story in known.stories.items():
+        if story.started and (name in listed.expired or story.told == "expired"):
+            yield Violation("begun, expired", name, story)
+
+
+def _expired_and_runs(known: Records) -> Iterator[Violation]:
+    runs = [(_place(run.handle), run, name, story) for name, story in known.stories.items() for run in story.started]
+    # Of the jobs of the runs given out so far, when the last one was submitted.
+    asked_ns = 0
+    for _, run, name, story in sorted(runs, key=lambda each: each[0]):
+        asked = story.asked.get(run.version)
+        if asked is None:
+            continue
+        if asked.expires_at_ms is not None and run.attempt == 1:
+            expires_ns = run.at_ns + (asked.expires_at_ms - run.wall_at_ms) * 1_000_000
+            if asked_ns > expires_ns + A_STEP_NS:
+                yield Violation("expired, runs", name, (run, story))
+        asked_ns = max(asked_ns, asked.at_ns)
 
 
 def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bool:
@@ -211,6 +240,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "of_these_running": sum(story.cancel is not None and story.cancel.result == "asked" for story in stories),
         "requests_on_many": known.many_acknowledged,
         "results_told": sum(story.told is not None for story in stories),
+        "expired": len(listed.expired),
         "settings_acknowledged": sum(known.setting_acknowledged.values()),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),

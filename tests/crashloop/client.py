@@ -64,6 +64,7 @@ MATCHING = {
 }
 LOCKED_EACH_S = 0.1
 GROUP_EACH_S = 0.3
+EXPIRING_EACH_S = 0.1
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -297,6 +298,28 @@ class Load:
                 self._records.write(MatchingAnswered(group, method))
                 return
 
+    async def expiring(self) -> None:
+        """Now and then somebody waits for what becomes of one: whoever was told that it expired knows that it did."""
+        rng = Random(f"{self._seed} expiring")
+        number = 0
+        while not self.stopping:
+            number += 1
+            name = f"{self._seed}-expiring-{number}"
+            if rng.random() < 0.2:
+                # Where it waits in a line, longer than it has time for.
+                name = name_of_locked(f"{self._seed}-expiring", rng.randrange(LOCKS), number)
+            job = plan.expiring(name, rng)
+            self._records.write(Asked(name, 1, job["due_at_ms"], expires_at_ms=job["expires_at_ms"]))
+            with suppress(ConnectionLost, CannotConnect):
+                answer = await self._client.request("submit", job)
+                self._records.write(Acknowledged(name, 1, answer["result"]))
+                if rng.random() < 0.1:
+                    only_end = {"only_end": True, "timeout_ms": 1_000}
+                    told = await self._client.request("watch", job["func"], name, only_end)
+                    if told["ended"]:
+                        self._records.write(Told(name, told["ending"]))
+            await trio.sleep(rng.expovariate(1 / EXPIRING_EACH_S))
+
     async def schedule(self, number: int) -> None:
         schedule = schedules.Schedule(self._client, self._records, f"{self._seed}-schedule-{number}", number)
         await schedule.change_until(self.stop)
@@ -325,6 +348,7 @@ async def main(url: str, folder: Path, seed: str) -> None:
         nursery.start_soon(load.calls)
         nursery.start_soon(load.settings)
         nursery.start_soon(load.crowds)
+        nursery.start_soon(load.expiring)
         for number in range(schedules.SCHEDULES):
             nursery.start_soon(load.schedule, number)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:

@@ -92,7 +92,9 @@ class Listed:
     settings: dict[str, int] = field(default_factory=dict)
     """The ``queue_max`` of functions that have one."""
     results: dict[str, bytes] = field(default_factory=dict)
-    """Of the jobs of which it is kept that they are done."""
+    """Of the jobs of which it is kept how they ended, those that are done."""
+    expired: set[str] = field(default_factory=set)
+    """Of the same."""
     ids: dict[str, int] = field(default_factory=dict)
     """Of each single job."""
     schedules: dict[str, Set] = field(default_factory=dict)
@@ -223,7 +225,8 @@ class Records:
     def _take_of_name(self, record: Record, story: Story) -> None:
         match record:
             case Asked():
-                story.asked[record.version] = record
+                # Or it is asked once more.
+                story.asked.setdefault(record.version, record)
             case Acknowledged():
                 story.acknowledged[record.version] = record
             case RemoveAsked():
@@ -271,13 +274,16 @@ class Records:
                     story.acknowledged[1] = Acknowledged(report.follow_on, 1, "created", answered_ns)
 
     def _take_occurrences(self) -> None:
-        """Who was given one knows that it was submitted, and kept, before that. It is not due before its instant."""
+        """Who was given one knows that it was submitted, and kept, before that. It is not due before its instant.
+
+        Nobody asked, so it is not known since when it is there.
+        """
         for name, story in self.stories.items():
             occurrence = occurrence_of(name)
             if occurrence is not None and story.started:
                 schedule, at_ms = occurrence
                 self.occurrences.setdefault(schedule, {})[at_ms] = story
-                story.asked[1] = Asked(name, 1, at_ms, story.started[0].at_ns)
+                story.asked[1] = Asked(name, 1, at_ms, 0)
                 story.acknowledged[1] = Acknowledged(name, 1, "created", story.started[0].at_ns)
 
     def _take_ends_of_members(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from typing import TypeGuard
 
 import trio
 
@@ -27,9 +28,12 @@ from tests.crashloop.record import (
     FUNC,
     GROUP_FUNC,
     LOCK_FUNC,
+    Asked,
     Called,
     DaemonSeen,
+    Record,
     RecordFile,
+    func_of,
     now_ms,
     read,
 )
@@ -123,8 +127,7 @@ class Loop:
             for client in clients:
                 client.stop()
             records = list(read(self._folder))
-            called = [record.name for record in records if isinstance(record, Called)]
-            listed = trio.run(self._drain, called)
+            listed = trio.run(self._drain, [record.name for record in records if _has_its_end_kept(record)])
         return check(read(self._folder), listed)
 
     def _start(self, stack: ExitStack, module: str, seed: str) -> Program:
@@ -178,7 +181,7 @@ class Loop:
         killer.join()
         self._seen("dead")
 
-    async def _drain(self, called: list[str]) -> Listed:
+    async def _drain(self, kept: list[str]) -> Listed:
         """Wait until all that is due is done. Returns what is left."""
         listed = Listed()
         async with Client(self.daemon.url) as client:
@@ -204,11 +207,17 @@ class Loop:
             async for function in client.functions():
                 if "queue_max" in function["settings"]:
                     listed.settings[function["func"]] = function["settings"]["queue_max"]
-            for name in called:
-                last = (await client.request("get", FUNC, name, {"data": True}))["last"]
+            for name in kept:
+                last = (await client.request("get", func_of(name), name, {"data": True}))["last"]
                 if last is not None and last["ending"] == "done":
                     listed.results[name] = last["data"]
+                elif last is not None and last["ending"] == "expired":
+                    listed.expired.add(name)
         return listed
+
+
+def _has_its_end_kept(record: Record) -> TypeGuard[Called | Asked]:
+    return isinstance(record, Called) or (isinstance(record, Asked) and record.expires_at_ms is not None)
 
 
 async def _left(client: Client) -> int:

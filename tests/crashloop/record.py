@@ -54,6 +54,11 @@ def lock_of(name: str) -> str | None:
     return lock if lock.startswith(LOCK_FUNC) else None
 
 
+def func_of(name: str) -> str:
+    """Of a job whose end is kept."""
+    return LOCK_FUNC if lock_of(name) else FUNC
+
+
 def name_of_member(group: str, number: int) -> str:
     return f"{group}#{number}"
 
@@ -87,6 +92,7 @@ class Asked:
     version: int
     not_before_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
+    expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +270,7 @@ class DaemonSeen:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A worker begins a run. ``told``: what the job of a group is told of its members."""
+    """A worker begins a run. ``told``: what the job of a group is told of its members. ``attempt``: which run it is."""
 
     name: str
     version: int
@@ -273,6 +279,7 @@ class Started:
     wall_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
     told: dict[str, int] | None = None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
