@@ -55,8 +55,7 @@ LEFT_ALONE = ("kept", "refused")
 IN_FLIGHT_NS = 1_000_000_000
 """So long may a ``perform`` be under way to a worker that then writes its start down."""
 
-A_STEP_NS = 200_000_000
-"""So long may a step of the daemon take, whose time is that of its begin."""
+A_STEP_NS = check_schedules.A_STEP_MS * 1_000_000
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 Puts together, and judges nothing: that is check.py's.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -79,6 +81,20 @@ class Phase(NamedTuple):
     @property
     def fires(self) -> Set | None:
         return None if self.now_set is None or self.now_set.is_paused else self.now_set
+
+
+class Life(NamedTuple):
+    """Of the daemon, while it certainly lived. By the wall clock."""
+
+    lives_ms: int
+    dies_ms: int
+    answers: list[tuple[int, int]]
+    """When a submit was answered, and of those answered so far when the last one was asked."""
+
+    def heard_ms(self, by_ms: int) -> int:
+        """By then it has said that it had got a submit which was asked at this time: it has made a step since."""
+        place = bisect_right(self.answers, (by_ms, NEVER))
+        return self.answers[place - 1][1] if place else 0
 
 
 @dataclass
@@ -246,13 +262,25 @@ class Records:
             case Reported():
                 story.reported.append(record)
 
-    def spans(self, begin: str, end: str) -> list[tuple[int, int]]:
-        """When the daemon was certainly living ("lives", "dies") or dead ("dead", "starts"), by the wall clock."""
-        return [
-            (first.wall_at_ms, second.wall_at_ms)
-            for first, second in pairwise(self.daemon)
-            if (first.state, second.state) == (begin, end)
-        ]
+    @cached_property
+    def deaths(self) -> list[tuple[int, int]]:
+        """From when until when the daemon was certainly dead, by the wall clock."""
+        return [(first.wall_at_ms, second.wall_at_ms) for first, second in self._seen("dead", "starts")]
+
+    @cached_property
+    def lives(self) -> list[Life]:
+        answers = sorted(
+            (answer.at_ns, story.asked[version].at_ns)
+            for story in self.stories.values()
+            for version, answer in story.acknowledged.items()
+            if version in story.asked
+        )
+        return [_life(first, second, answers) for first, second in self._seen("lives", "dies")]
+
+    def _seen(self, begin: str, end: str) -> Iterator[tuple[DaemonSeen, DaemonSeen]]:
+        for first, second in pairwise(self.daemon):
+            if (first.state, second.state) == (begin, end):
+                yield first, second
 
     def runs_of_locks(self) -> dict[str, list[tuple[Started, Reported | None]]]:
         """Of each lock the runs that held it, with the ends of those whose end was answered as one that counts."""
@@ -292,3 +320,18 @@ class Records:
             ends = [each for each in story.reported if each.outcome != "again" and each.handle in self.answered_ns]
             if group is not None and ends:
                 group.last = max([*ends, *filter(None, [group.last])], key=lambda end: end.at_ns)
+
+
+def _life(first: DaemonSeen, second: DaemonSeen, answers: list[tuple[int, int]]) -> Life:
+    """``answers``: when all submits were answered and asked, in that order, by the clock that orders records."""
+    heard = list[tuple[int, int]]()
+    last_ns = first.at_ns
+    for answered_ns, asked_ns in answers[bisect_left(answers, (first.at_ns, 0)) :]:
+        if answered_ns > second.at_ns:
+            break
+        last_ns = max(last_ns, asked_ns)
+        answered_ms, asked_ms = (
+            first.wall_at_ms + (at_ns - first.at_ns) // 1_000_000 for at_ns in (answered_ns, last_ns)
+        )
+        heard.append((answered_ms + 1, asked_ms))
+    return Life(first.wall_at_ms, second.wall_at_ms, heard)

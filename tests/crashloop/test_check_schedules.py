@@ -1,13 +1,16 @@
 """The checker finds what it is there for of schedules: stories that must not happen, beside those that may."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from tests.crashloop.check import check
 from tests.crashloop.known import Listed, Set
 from tests.crashloop.record import (
+    Acknowledged,
     Answered,
+    Asked,
     DaemonSeen,
     Record,
     Reported,
@@ -29,7 +32,13 @@ def at(ms: int) -> dict[str, int]:
 
 
 def daemon(*seen: tuple[str, int]) -> list[Record]:
-    return [DaemonSeen(state, **at(ms)) for state, ms in seen]
+    """While it lives it answers what is asked every 50 ms."""
+    spans = [(begin, end) for (state, begin), (_, end) in pairwise(seen) if state == "lives"]
+    submits = [submit for begin, end in spans for submit in range(begin // 50 * 50 + 50, end - 1, 50)]
+    said: list[Record] = [DaemonSeen(state, **at(ms)) for state, ms in seen]
+    said += [Asked(f"x-{ms}", 1, 0, ms * 1_000_000) for ms in submits]
+    said += [Acknowledged(f"x-{ms}", 1, "kept", ms * 1_000_000 + 1) for ms in submits]
+    return said
 
 
 def changed(change: str, asked_ms: int, answered_ms: int | None = None, overlap: str = "queue") -> list[Record]:
@@ -70,8 +79,13 @@ def test_the_name_of_an_occurrence_says_its_instant(at_ms: int) -> None:
 def test_each_instant_at_which_the_daemon_lived_long_enough_has_its_occurrence() -> None:
     assert kinds(LIVES, IS_SET, ran(10_000), ran(11_000), ran(12_000)) == []
     assert kinds(LIVES, IS_SET, ran(10_000), ran(12_000)) == ["left out"]
-    short = daemon(("starts", 1), ("lives", 2), ("dies", 12_499), ("dead", 12_500))
+    short = daemon(("starts", 1), ("lives", 2), ("dies", 12_200), ("dead", 12_201))
     assert kinds(short, IS_SET, ran(10_000), ran(11_000)) == [], "it may have been killed before"
+    stuck = [each for each in LIVES if isinstance(each, DaemonSeen) or each.at_ns < 12_200 * 1_000_000]
+    assert kinds(stuck, IS_SET, ran(10_000), ran(11_000)) == [], "it was not heard of since"
+    late = [each for each in stuck if isinstance(each, DaemonSeen) or each.at_ns < 11_200 * 1_000_000]
+    then: list[Record] = [Asked("y", 1, 0, 11_250 * 1_000_000), Acknowledged("y", 1, "kept", 12_000 * 1_000_000)]
+    assert kinds(late, then, IS_SET, ran(10_000), ran(12_000)) == [], "it may have come to both at once"
 
 
 def test_a_change_that_is_not_answered_may_hold_or_not() -> None:
@@ -80,26 +94,26 @@ def test_a_change_that_is_not_answered_may_hold_or_not() -> None:
     assert kinds(LIVES, late, ran(11_000)) == []
     pause = changed("pause", 11_100, 12_100)
     paused = Listed(schedules={"s": SET._replace(is_paused=True)})
-    assert kinds(LIVES, IS_SET, ran(10_000), pause, listed=paused) == [], "not half a second before it was asked"
+    assert kinds(LIVES, IS_SET, ran(10_000), pause, listed=paused) == [], "not long enough before it was asked"
     assert kinds(LIVES, IS_SET, ran(10_000), pause, ran(11_000), ran(12_000), listed=paused) == []
 
 
 def test_of_the_instants_that_passed_while_it_was_dead_the_last_fires() -> None:
-    dead = daemon(("starts", 1), ("lives", 2), ("dies", 9_100), ("dead", 9_200), ("starts", 12_100), ("lives", 12_300))
-    again = daemon(("dies", 12_900), ("dead", 12_901))
-    assert kinds(dead, again, IS_SET, ran(12_000, begun_ms=12_310)) == []
-    assert kinds(dead, again, IS_SET) == ["left out"]
+    dead_seen = ("starts", 1), ("lives", 2), ("dies", 9_100), ("dead", 9_200), ("starts", 12_100), ("lives", 12_300)
+    dead = daemon(*dead_seen, ("dies", 12_900), ("dead", 12_901))
+    assert kinds(dead, IS_SET, ran(12_000, begun_ms=12_310)) == []
+    assert kinds(dead, IS_SET) == ["left out"]
     both = [*ran(11_000, begun_ms=12_310), *ran(12_000, begun_ms=12_310)]
-    assert kinds(dead, again, IS_SET, both) == ["made up for"]
-    at_once = daemon(("dies", 12_500), ("dead", 12_501))
-    assert kinds(dead, at_once, IS_SET) == [], "it may have been killed before it came to it"
+    assert kinds(dead, IS_SET, both) == ["made up for"]
+    at_once = daemon(*dead_seen, ("dies", 12_500), ("dead", 12_501))
+    assert kinds(at_once, IS_SET) == [], "it may have been killed before it came to it"
 
 
 def test_what_passed_while_it_came_up_may_be_left_out() -> None:
-    slowly = daemon(("dies", 10_100), ("dead", 10_101), ("starts", 11_100), ("lives", 11_900), ("dies", 12_990))
-    begin = daemon(("starts", 1), ("lives", 2))
-    assert kinds(begin, slowly, IS_SET, ran(12_000)) == []
-    assert kinds(begin, slowly, IS_SET, ran(11_000, begun_ms=11_910), ran(12_000)) == []
+    slowly = ("dies", 10_100), ("dead", 10_101), ("starts", 11_100), ("lives", 11_900), ("dies", 12_990)
+    seen = daemon(("starts", 1), ("lives", 2), *slowly)
+    assert kinds(seen, IS_SET, ran(12_000)) == []
+    assert kinds(seen, IS_SET, ran(11_000, begun_ms=11_910), ran(12_000)) == []
 
 
 def test_an_occurrence_is_there_once() -> None:
