@@ -28,101 +28,34 @@ What counts as a violation, and why no more than that:
 * **miscounted**: a group's job starts and was told otherwise than how its members end. Nobody takes one away, and
   each ends in one way only. A group that finishes twice is **run again**.
 * **not set**: of a function, at the end, what was set last and answered, or asked after that, is not what is set.
+* **begun, expired**: a job is kept or was told as expired, and a run of it started.
+* **expired, runs**: the first run of a job was given out later than one of a job that was submitted after the first had
+  expired. It may lie in its worker's hands for long, so when it starts says nothing.
 * **torn batch**: of a batch some jobs are there and some are not, or an older batch than the last answered one.
+
+What is asked of schedules is in check_schedules.py; of an occurrence all of the above, as of any job.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
-from tests.crashloop.record import (
-    BATCH_JOBS,
-    CROWD_JOBS,
-    CROWD_STEP_MS,
-    Acknowledged,
-    Answered,
-    Asked,
-    BatchAcknowledged,
-    BatchAsked,
-    Called,
-    CancelAsked,
-    Cancelled,
-    CrowdAcknowledged,
-    CrowdAsked,
-    GroupAsked,
-    MatchingAnswered,
-    MatchingAsked,
-    Record,
-    Refused,
-    RemoveAsked,
-    Removed,
-    Reported,
-    SettingAcknowledged,
-    SettingAsked,
-    Started,
-    Told,
-    group_of,
-    lock_of,
-)
+from tests.crashloop import check_schedules
+from tests.crashloop.known import MATCHED, Listed, Records, Story
+from tests.crashloop.record import BATCH_JOBS, Record, Reported, Started
 
 KINDS = (
     "lost", "run again", "superseded", "kept", "came back", "cancelled, runs", "not requeued", "result gone", "early",
     "not set", "torn batch", "held twice", "never finished", "finished early", "miscounted",
+    "begun, expired", "expired, runs", *check_schedules.KINDS,
 )  # fmt: skip
 LEFT_ALONE = ("kept", "refused")
 """Results of a submit that changed nothing."""
-MATCHED = "matched"
-"""In place of a result: of a cancel that meant many nobody is told what it was for each."""
 IN_FLIGHT_NS = 1_000_000_000
 """So long may a ``perform`` be under way to a worker that then writes its start down."""
 
-
-@dataclass
-class Listed:
-    """What the daemon still has: the version of each single job, and of each job of a batch by its group."""
-
-    versions: dict[str, int] = field(default_factory=dict)
-    dead: set[str] = field(default_factory=set)
-    parked: set[str] = field(default_factory=set)
-    batches: dict[str, list[int]] = field(default_factory=dict)
-    settings: dict[str, int] = field(default_factory=dict)
-    """The ``queue_max`` of functions that have one."""
-    results: dict[str, bytes] = field(default_factory=dict)
-    """Of the jobs of which it is kept that they are done."""
-
-
-@dataclass
-class Story:
-    """All that is known of one name."""
-
-    asked: dict[int, Asked] = field(default_factory=dict)
-    acknowledged: dict[int, Acknowledged] = field(default_factory=dict)
-    remove_asked: bool = False
-    removed_ns: int | None = None
-    cancel: Cancelled | None = None
-    requeue_asked_ns: int | None = None
-    requeued_ns: int | None = None
-    is_called: bool = False
-    told: str | None = None
-    """How it ended."""
-    started: list[Started] = field(default_factory=list)
-    reported: list[Reported] = field(default_factory=list)
-
-
-@dataclass
-class Group:
-    """What is to become of its members, those that follow on others included."""
-
-    members: int = 0
-    dead: int = 0
-    last: Reported | None = None
-    """Of the ends that counted, the one that was said last."""
-
-    @property
-    def told(self) -> dict[str, int]:
-        ends = {"done": self.members - self.dead, "dead": self.dead, "removed": 0, "cancelled": 0, "expired": 0}
-        return {"members": self.members, **ends}
+A_STEP_NS = check_schedules.A_STEP_MS * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -139,117 +72,6 @@ class Violation:
 class Findings:
     figures: dict[str, int]
     violations: list[Violation]
-
-
-class Records:
-    def __init__(self, records: Iterable[Record]) -> None:
-        self.stories: dict[str, Story] = {}
-        self.answered_ns: dict[str, int] = {}
-        self.refused = 0
-        self.batches_acknowledged = 0
-        self.many_acknowledged = 0
-        self.batch_asked: dict[str, int] = {}
-        self.batch_acknowledged: dict[str, int] = {}
-        self.setting_asked: dict[str, int] = {}
-        self.setting_acknowledged: dict[str, int] = {}
-        self.groups: dict[str, Group] = {}
-        for record in sorted(records, key=lambda record: record.at_ns):
-            self._take(record)
-        self._take_follow_ons()
-        self._take_ends_of_members()
-
-    def _take(self, record: Record) -> None:
-        match record:
-            case Answered():
-                self.answered_ns[record.handle] = record.at_ns
-            case Refused():
-                self.refused += 1
-            case BatchAsked():
-                self.batch_asked[record.group] = record.version
-            case BatchAcknowledged():
-                self.batch_acknowledged[record.group] = record.version
-                self.batches_acknowledged += 1
-            case SettingAsked():
-                self.setting_asked[record.func] = record.queue_max
-            case SettingAcknowledged():
-                self.setting_acknowledged[record.func] = record.queue_max
-            case GroupAsked():
-                group = self.groups.setdefault(record.group, Group())
-                group.members += record.members + record.joins
-                group.dead += record.dies
-            case CrowdAsked() | CrowdAcknowledged() | MatchingAsked() | MatchingAnswered():
-                self.many_acknowledged += isinstance(record, MatchingAnswered)
-                for number in range(CROWD_JOBS):
-                    name = f"{record.group}-{number}"
-                    self._take_of_crowd(record, number, name, self.stories.setdefault(name, Story()))
-            case _:
-                self._take_of_name(record, self.stories.setdefault(record.name, Story()))
-
-    def _take_of_crowd(self, record: Record, number: int, name: str, story: Story) -> None:
-        match record:
-            case CrowdAsked():
-                story.asked[1] = Asked(name, 1, record.not_before_at_ms + number * CROWD_STEP_MS, record.at_ns)
-            case CrowdAcknowledged():
-                story.acknowledged[1] = Acknowledged(name, 1, "created", record.at_ns)
-            case MatchingAsked(method="requeue_matching"):
-                story.requeue_asked_ns = record.at_ns
-            case MatchingAsked():
-                story.remove_asked = True
-            case MatchingAnswered(method="requeue_matching"):
-                story.requeued_ns = record.at_ns
-            case MatchingAnswered(method="cancel_matching"):
-                story.cancel = Cancelled(name, MATCHED, record.at_ns)
-            case MatchingAnswered():
-                story.removed_ns = record.at_ns
-
-    def _take_of_name(self, record: Record, story: Story) -> None:
-        match record:
-            case Asked():
-                story.asked[record.version] = record
-            case Acknowledged():
-                story.acknowledged[record.version] = record
-            case RemoveAsked():
-                story.remove_asked = True
-            case Removed():
-                story.removed_ns = record.at_ns
-            case CancelAsked():
-                story.remove_asked = True
-            case Cancelled():
-                story.cancel = record
-            case Called():
-                story.is_called = True
-            case Told():
-                story.told = record.ending
-            case Started():
-                story.started.append(record)
-            case Reported():
-                story.reported.append(record)
-
-    def runs_of_locks(self) -> dict[str, list[tuple[Started, Reported | None]]]:
-        """Of each lock the runs that held it, with the ends of those whose end was answered as one that counts."""
-        found: dict[str, list[tuple[Started, Reported | None]]] = {}
-        for name, story in self.stories.items():
-            if lock := lock_of(name):
-                ends = {report.handle: report for report in story.reported if report.handle in self.answered_ns}
-                found.setdefault(lock, []).extend((run, ends.get(run.handle)) for run in story.started)
-        return found
-
-    def _take_follow_ons(self) -> None:
-        """A job in an outcome is submitted with it, and acknowledged with it."""
-        for report in [report for story in self.stories.values() for report in story.reported]:
-            if report.follow_on is not None:
-                story = self.stories.setdefault(report.follow_on, Story())
-                story.asked[1] = Asked(report.follow_on, 1, 0, report.at_ns)
-                answered_ns = self.answered_ns.get(report.handle)
-                if answered_ns is not None:
-                    story.acknowledged[1] = Acknowledged(report.follow_on, 1, "created", answered_ns)
-
-    def _take_ends_of_members(self) -> None:
-        for name, story in self.stories.items():
-            group = self.groups.get(group_of(name) or "")
-            ends = [each for each in story.reported if each.outcome != "again" and each.handle in self.answered_ns]
-            if group is not None and ends:
-                group.last = max([*ends, *filter(None, [group.last])], key=lambda end: end.at_ns)
 
 
 def check(records: Iterable[Record], listed: Listed) -> Findings:
@@ -279,7 +101,10 @@ def check(records: Iterable[Record], listed: Listed) -> Findings:
         if not answered <= there <= asked:
             violations.append(Violation("not set", func, f"{there}, answered {answered}, asked {asked}"))
     violations += [*_held_twice(known), *_violations_of_groups(known, listed)]
-    return Findings(_figures(known, listed), violations)
+    violations += [*_begun_and_expired(known, listed), *_expired_and_runs(known)]
+    schedules = [check_schedules.Judged(name, known, listed) for name in known.schedules]
+    violations += [Violation(*found) for each in schedules for found in each.violations()]
+    return Findings(_figures(known, listed) | check_schedules.figures(schedules), violations)
 
 
 def _violations(story: Story, answered_ns: dict[str, int], listed: int | None) -> Iterator[str]:
@@ -351,9 +176,31 @@ def _violations_of_requeue(story: Story, answered_ns: dict[str, int]) -> Iterato
 
 def _violations_of_result(name: str, story: Story, answered_ns: dict[str, int], result: bytes | None) -> Iterator[str]:
     done = any(report.outcome == "done" and report.handle in answered_ns for report in story.reported)
-    is_to_be_kept = (story.is_called and done) or story.told == "done"
+    is_to_be_kept = story.is_called and (done or story.told == "done")
     if is_to_be_kept and result != name.encode():
         yield "result gone"
+
+
+def _begun_and_expired(known: Records, listed: Listed) -> Iterator[Violation]:
+    """A run that is the first of such a job is on disk before its worker hears of it, so no kill forgets it."""
+    for name, story in known.stories.items():
+        if story.started and (name in listed.expired or story.told == "expired"):
+            yield Violation("begun, expired", name, story)
+
+
+def _expired_and_runs(known: Records) -> Iterator[Violation]:
+    runs = [(_place(run.handle), run, name, story) for name, story in known.stories.items() for run in story.started]
+    # Of the jobs of the runs given out so far, when the last one was submitted.
+    asked_ns = 0
+    for _, run, name, story in sorted(runs, key=lambda each: each[0]):
+        asked = story.asked.get(run.version)
+        if asked is None:
+            continue
+        if asked.expires_at_ms is not None and run.attempt == 1:
+            expires_ns = run.at_ns + (asked.expires_at_ms - run.wall_at_ms) * 1_000_000
+            if asked_ns > expires_ns + A_STEP_NS:
+                yield Violation("expired, runs", name, (run, story))
+        asked_ns = max(asked_ns, asked.at_ns)
 
 
 def _is_after(run: Started, report: Reported, answered_ns: dict[str, int]) -> bool:
@@ -392,6 +239,7 @@ def _figures(known: Records, listed: Listed) -> dict[str, int]:
         "of_these_running": sum(story.cancel is not None and story.cancel.result == "asked" for story in stories),
         "requests_on_many": known.many_acknowledged,
         "results_told": sum(story.told is not None for story in stories),
+        "expired": len(listed.expired),
         "settings_acknowledged": sum(known.setting_acknowledged.values()),
         "batches_acknowledged": known.batches_acknowledged,
         "runs": sum(len(story.started) for story in stories),

@@ -1,7 +1,8 @@
 """A process that submits: ``python -m tests.crashloop.client URL FOLDER SEED``, until SIGTERM.
 
 Each task goes its own way through one name after the other; one task replaces whole batches, which makes the WAL grow
-to checkpoints; one submits crowds and removes, cancels or requeues them by requests on many. A submit whose answer was
+to checkpoints; one submits crowds and removes, cancels or requeues them by requests on many; what becomes of schedules
+is in schedules.py. A submit whose answer was
 lost is not taken for anything: it is left, or the name is submitted again as a new version.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import trio
 
 from periodic_client import CannotConnect, Client, ConnectionLost
-from tests.crashloop import plan
+from tests.crashloop import plan, schedules
 from tests.crashloop.record import (
     BATCH_DUE_AT_MS,
     BATCH_FUNC,
@@ -63,6 +64,7 @@ MATCHING = {
 }
 LOCKED_EACH_S = 0.1
 GROUP_EACH_S = 0.3
+EXPIRING_EACH_S = 0.1
 AGAIN_S = 0.02
 """How soon a lost daemon is asked again."""
 
@@ -296,6 +298,32 @@ class Load:
                 self._records.write(MatchingAnswered(group, method))
                 return
 
+    async def expiring(self) -> None:
+        """Now and then somebody waits for what becomes of one: whoever was told that it expired knows that it did."""
+        rng = Random(f"{self._seed} expiring")
+        number = 0
+        while not self.stopping:
+            number += 1
+            name = f"{self._seed}-expiring-{number}"
+            if rng.random() < 0.2:
+                # Where it waits in a line, longer than it has time for.
+                name = name_of_locked(f"{self._seed}-expiring", rng.randrange(LOCKS), number)
+            job = plan.expiring(name, rng)
+            self._records.write(Asked(name, 1, job["due_at_ms"], expires_at_ms=job["expires_at_ms"]))
+            with suppress(ConnectionLost, CannotConnect):
+                answer = await self._client.request("submit", job)
+                self._records.write(Acknowledged(name, 1, answer["result"]))
+                if rng.random() < 0.1:
+                    only_end = {"only_end": True, "timeout_ms": 1_000}
+                    told = await self._client.request("watch", job["func"], name, only_end)
+                    if told["ended"]:
+                        self._records.write(Told(name, told["ending"]))
+            await trio.sleep(rng.expovariate(1 / EXPIRING_EACH_S))
+
+    async def schedule(self, number: int) -> None:
+        schedule = schedules.Schedule(self._client, self._records, f"{self._seed}-schedule-{number}", number)
+        await schedule.change_until(self.stop)
+
     async def _put_crowd(self, batch: list[dict[str, Any]]) -> bool:
         """Whether it was answered. Nothing happened as long as there was no daemon."""
         while True:
@@ -320,6 +348,9 @@ async def main(url: str, folder: Path, seed: str) -> None:
         nursery.start_soon(load.calls)
         nursery.start_soon(load.settings)
         nursery.start_soon(load.crowds)
+        nursery.start_soon(load.expiring)
+        for number in range(schedules.SCHEDULES):
+            nursery.start_soon(load.schedule, number)
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
                 load.stop.set()

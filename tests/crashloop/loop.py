@@ -14,18 +14,37 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from typing import TypeGuard
 
 import trio
 
 from periodic_client import Client
 from rig.daemon import Daemon, DidNotStart
-from tests.crashloop.check import Findings, Listed, check
-from tests.crashloop.record import BATCH_DUE_AT_MS, BATCH_FUNC, FUNC, GROUP_FUNC, LOCK_FUNC, Called, read
+from tests.crashloop.check import Findings, check
+from tests.crashloop.known import Listed, Set
+from tests.crashloop.record import (
+    BATCH_DUE_AT_MS,
+    BATCH_FUNC,
+    FUNC,
+    GROUP_FUNC,
+    LOCK_FUNC,
+    Asked,
+    Called,
+    DaemonSeen,
+    Record,
+    RecordFile,
+    func_of,
+    now_ms,
+    read,
+)
 
 CLIENTS = 2
 WORKERS = ("worker", "worker", "raw_worker", "taker")
 KILLED_WHILE_STARTING = 0.15
 WORKER_KILLED = 0.2
+LEFT_DEAD = 0.1
+LEFT_DEAD_S = (1.0, 4.0)
+"""Now and then for so long, from and to, that several instants of a schedule pass."""
 DRAIN_S = 120.0
 STOP_S = 30.0
 
@@ -89,11 +108,12 @@ class Loop:
         self._rng = Random(seed)
         self._between_s = between_s
         self._while_dead = while_dead
+        self._records = RecordFile(folder, "loop")
         self.daemon = Daemon(store_folder, *daemon_arguments)
 
     def run(self, kills: int) -> Findings:
         """Raises LoopError."""
-        self.daemon.start()
+        self._start_daemon()
         with ExitStack() as stack:
             stack.callback(self._kill_daemon)
             clients = [self._start(stack, "client", f"c{number}") for number in range(CLIENTS)]
@@ -107,8 +127,7 @@ class Loop:
             for client in clients:
                 client.stop()
             records = list(read(self._folder))
-            called = [record.name for record in records if isinstance(record, Called)]
-            listed = trio.run(self._drain, called)
+            listed = trio.run(self._drain, [record.name for record in records if _has_its_end_kept(record)])
         return check(read(self._folder), listed)
 
     def _start(self, stack: ExitStack, module: str, seed: str) -> Program:
@@ -128,17 +147,30 @@ class Loop:
             self._kill_while_starting(self._rng.uniform(0.1, 0.8))
             self._while_dead()
             killed += 1
-        self.daemon.start()
+        if self._rng.random() < LEFT_DEAD:
+            time.sleep(self._rng.uniform(*LEFT_DEAD_S))
+        self._start_daemon()
         return killed
+
+    def _start_daemon(self) -> None:
+        self._seen("starts")
+        self.daemon.start()
+        self._seen("lives")
 
     def _kill_daemon(self) -> None:
         """Raises LoopError if it was dead already."""
+        self._seen("dies")
         self.daemon.kill()
         if self.daemon.wait() != -signal.SIGKILL:
             raise LoopError(f"the daemon ended by itself: {self.daemon.said[-2000:]}")
+        self._seen("dead")
+
+    def _seen(self, state: str) -> None:
+        self._records.write(DaemonSeen(state, now_ms()))
 
     def _kill_while_starting(self, after_s: float) -> None:
         """Into the recovery of its store, or its first moments."""
+        self._seen("starts")
         killer = threading.Timer(after_s, self.daemon.kill)
         killer.start()
         try:
@@ -147,8 +179,9 @@ class Loop:
             if end.code != -signal.SIGKILL:
                 raise LoopError(f"the daemon did not start again: {end}") from end
         killer.join()
+        self._seen("dead")
 
-    async def _drain(self, called: list[str]) -> Listed:
+    async def _drain(self, kept: list[str]) -> Listed:
         """Wait until all that is due is done. Returns what is left."""
         listed = Listed()
         async with Client(self.daemon.url) as client:
@@ -165,16 +198,26 @@ class Loop:
                     whole = await client.get(job["func"], name, workload=True)
                     assert whole is not None
                     listed.versions[name] = json.loads(whole["workload"])["version"]
+                    listed.ids[name] = job["id"]
                     if job["state"] in ("dead", "parked"):
                         (listed.dead if job["state"] == "dead" else listed.parked).add(name)
+            async for schedule in client.schedules():
+                said = (schedule[key] for key in ("every_ms", "from_at_ms", "overlap", "missed", "paused"))
+                listed.schedules[schedule["schedule"]] = Set(*said)
             async for function in client.functions():
                 if "queue_max" in function["settings"]:
                     listed.settings[function["func"]] = function["settings"]["queue_max"]
-            for name in called:
-                last = (await client.request("get", FUNC, name, {"data": True}))["last"]
+            for name in kept:
+                last = (await client.request("get", func_of(name), name, {"data": True}))["last"]
                 if last is not None and last["ending"] == "done":
                     listed.results[name] = last["data"]
+                elif last is not None and last["ending"] == "expired":
+                    listed.expired.add(name)
         return listed
+
+
+def _has_its_end_kept(record: Record) -> TypeGuard[Called | Asked]:
+    return isinstance(record, Called) or (isinstance(record, Asked) and record.expires_at_ms is not None)
 
 
 async def _left(client: Client) -> int:

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.crashloop.record import FUNC, GROUP_FUNC, RESULT_MS, Reported, Started, now_ms
+from tests.crashloop.record import (
+    FUNC,
+    GROUP_FUNC,
+    LOCK_LEASE_MS,
+    RESULT_MS,
+    Reported,
+    Started,
+    func_of,
+    lock_of,
+    now_ms,
+)
 
 CALL = "call"
 """Its result is its name, so that anybody can tell whether it is the right one."""
@@ -18,6 +28,9 @@ CROWD_KINDS = ("plain", "slow", "later", "retry", "dead", "dead")
 LOCK_KINDS = ("plain", "slow", "slow", "later", "retry")
 MEMBER_KINDS = ("plain", "slow", "later", "retry", "dead", "join", "join")
 """Each ends in one way only. "join": with a follow-on that is a member too."""
+EXPIRING_KINDS = ("plain", "slow", "later", "retry", "retry", "dead")
+OCCURRENCE_KINDS = ("plain", "plain", "slow", "later", "retry", "dead")
+EXPIRES_MS = 1000
 LEASES_MS = (1000, 2000, 4000)
 RETRY_MS = 200
 RETRIES = 1000
@@ -43,6 +56,25 @@ def call(name: str, rng: Random) -> dict[str, Any]:
     return new_job(name, content, rng) | {"existing": "keep", "result_ms": RESULT_MS}
 
 
+def occurrence(rng: Random) -> dict[str, Any]:
+    """The job of a schedule. Its workload is small, since schedules are in the daemon's memory."""
+    content = json.dumps({"version": 1, "kind": rng.choice(OCCURRENCE_KINDS)}).encode()
+    job = new_job("", content, rng)
+    del job["name"]
+    return job
+
+
+def expiring(name: str, rng: Random) -> dict[str, Any]:
+    """A job of which it is kept how it ended. It expires in the moment in which it could begin, or a while later."""
+    content = json.dumps({"version": 1, "kind": rng.choice(EXPIRING_KINDS)}).encode()
+    due_at_ms = now_ms() + rng.choice((0, rng.randrange(EXPIRES_MS)))
+    expires_at_ms = due_at_ms + rng.choice((1, rng.randrange(2, 20), rng.randrange(20, EXPIRES_MS)))
+    job = new_job(name, content, rng) | {"func": func_of(name)}
+    if lock := lock_of(name):
+        job |= {"locks": {lock: 1}, "lease_ms": LOCK_LEASE_MS}
+    return job | {"due_at_ms": due_at_ms, "expires_at_ms": expires_at_ms, "result_ms": RESULT_MS}
+
+
 def group(name: str) -> dict[str, Any]:
     """A group's job. It is kept whatever became of it, so a group that is sent again is not there twice."""
     content = json.dumps({"version": 1, "kind": "plain"}).encode()
@@ -57,9 +89,8 @@ def member(name: str, kind: str) -> dict[str, Any]:
 def started(job: dict[str, Any]) -> Started:
     """``job``: as in ``end_of``. To be written down before the run begins."""
     said = {name.removeprefix("group-"): int(text) for name, text in job["headers"].items()}
-    return Started(
-        job["name"], version_of(job["workload"]), job["handle"], job["due_at_ms"], now_ms(), told=said or None
-    )
+    version, due_at_ms = version_of(job["workload"]), job["due_at_ms"]
+    return Started(job["name"], version, job["handle"], due_at_ms, now_ms(), told=said or None, attempt=job["attempt"])
 
 
 def version_of(content: bytes) -> int:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 FUNC = "crash"
@@ -36,6 +37,8 @@ CROWD_STEP_MS = 40
 """So much later than the one before is each job of a crowd due: when it is changed some have run, some run, some wait.
 """
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -47,7 +50,13 @@ def name_of_locked(who: str, lock: int, number: int) -> str:
 
 def lock_of(name: str) -> str | None:
     """The lock that the job of this name holds while it runs."""
-    return name.partition("@")[2] or None
+    lock = name.partition("@")[2]
+    return lock if lock.startswith(LOCK_FUNC) else None
+
+
+def func_of(name: str) -> str:
+    """Of a job whose end is kept."""
+    return LOCK_FUNC if lock_of(name) else FUNC
 
 
 def name_of_member(group: str, number: int) -> str:
@@ -60,6 +69,21 @@ def group_of(name: str) -> str | None:
     return group if is_member else None
 
 
+def occurrence_of(name: str) -> tuple[str, int] | None:
+    """The schedule and the instant of the job of this name, if a schedule submitted it."""
+    schedule, _, instant = name.partition("@")
+    try:
+        at = datetime.fromisoformat(instant)
+    except ValueError:
+        return None
+    return schedule, (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def name_of_occurrence(schedule: str, at_ms: int) -> str:
+    seconds, ms = divmod(at_ms, 1000)
+    return f"{schedule}@{EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}{f'.{ms:03}' if ms else ''}Z"
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A submit is about to be sent. Each try has a version of its own, higher than those of the name before it."""
@@ -68,6 +92,7 @@ class Asked:
     version: int
     not_before_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
+    expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +233,44 @@ class MatchingAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleAsked:
+    """A schedule is about to be changed. It is asked until it is answered; nobody else changes this one.
+
+    ``change``: "set", with all that follows, "pause", "resume" or "remove".
+    """
+
+    name: str
+    change: str
+    wall_at_ms: int
+    every_ms: int = 0
+    from_at_ms: int = 0
+    overlap: str = ""
+    missed: str = ""
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleAnswered:
+    name: str
+    wall_at_ms: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSeen:
+    """What the loop knows of the daemon's life: ``state`` is certain from the one record to the next.
+
+    "starts": it is about to be started, and may live. "lives": it listens. "dies": it is about to be killed. "dead".
+    """
+
+    state: str
+    wall_at_ms: int
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
-    """A worker begins a run. ``told``: what the job of a group is told of its members."""
+    """A worker begins a run. ``told``: what the job of a group is told of its members. ``attempt``: which run it is."""
 
     name: str
     version: int
@@ -218,6 +279,7 @@ class Started:
     wall_at_ms: int
     at_ns: int = field(default_factory=time.monotonic_ns)
     told: dict[str, int] | None = None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +317,7 @@ class Refused:
 Record = (
     Asked | Acknowledged | RemoveAsked | Removed | CancelAsked | Cancelled | Called | Told
     | BatchAsked | BatchAcknowledged | CrowdAsked | CrowdAcknowledged | MatchingAsked | MatchingAnswered
-    | SettingAsked | SettingAcknowledged | GroupAsked
+    | SettingAsked | SettingAcknowledged | GroupAsked | ScheduleAsked | ScheduleAnswered | DaemonSeen
     | Started | Reported | Answered | Refused
 )  # fmt: skip
 KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in Record.__args__}

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashloop.check import IN_FLIGHT_NS, Listed, check
+from tests.crashloop.check import A_STEP_NS, IN_FLIGHT_NS, check
+from tests.crashloop.known import Listed
 from tests.crashloop.record import (
     BATCH_JOBS,
     CROWD_JOBS,
@@ -216,6 +217,37 @@ def test_a_result_that_was_acknowledged_is_kept() -> None:
     unanswered = Reported("a", 1, "1-1-1", "done", 0, None, 30)
     assert kinds([*called, unanswered]) == []
     assert kinds([*called, unanswered, Told("a", "done", 40)]) == ["result gone"]
+
+
+def expiring(*records: Record) -> list[Record]:
+    return [Asked("a", 1, 0, 10, expires_at_ms=1000), Acknowledged("a", 1, "created", 11), *records]
+
+
+def test_what_has_begun_does_not_expire() -> None:
+    expired = Listed({"a": 1}, {"a"}, expired={"a"})
+    assert kinds(expiring(), expired) == []
+    assert kinds(expiring(started(1, 20, wall_at_ms=999), *reported(1, 30))) == []
+    assert kinds(expiring(started(1, 20, wall_at_ms=999)), expired) == ["begun, expired"]
+    told = [started(1, 20, wall_at_ms=999), Told("a", "expired", 25), *reported(1, 30)]
+    assert kinds(expiring(*told)) == ["begun, expired"]
+
+
+def test_what_has_expired_does_not_begin() -> None:
+    begun_ns = 5_000_000_000
+    run = Started("a", 1, "1-7-1", 0, 2000, begun_ns)
+    end = reported(1, begun_ns + 1, handle="1-7-1")
+    expired_ns = begun_ns - 1_000_000_000 + A_STEP_NS
+
+    def beside(handle: str, asked_ns: int) -> list[Record]:
+        ended = Reported("b", 1, handle, "done", 0, None, begun_ns + 1)
+        return [Asked("b", 1, 0, asked_ns), Started("b", 1, handle, 0, 2000, begun_ns), ended]
+
+    assert kinds(expiring(run, *end)) == [], "it lay in its worker's hands"
+    assert kinds(expiring(run, *end, *beside("1-6-2", expired_ns))) == []
+    assert kinds(expiring(run, *end, *beside("1-6-2", expired_ns + 1))) == ["expired, runs"]
+    assert kinds(expiring(run, *end, *beside("1-8-2", expired_ns + 1))) == []
+    again = replace(run, attempt=2)
+    assert kinds(expiring(again, *end, *beside("1-6-2", expired_ns + 1))) == [], "it had begun before"
 
 
 def test_early() -> None:

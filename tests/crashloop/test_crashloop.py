@@ -15,3 +15,5 @@ def test_three_kills(tmp_path: Path) -> None:
     assert findings.figures["requests_on_many"] > 1
     assert findings.figures["runs_that_held_a_lock"] > 10
     assert findings.figures["groups_that_finished"] > 5
+    assert findings.figures["expired"] > 5
+    assert findings.figures["of_these_had_to_be"] > 5
