@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-SEEDS_AT_ONCE = 400
+SEEDS_AT_ONCE = 800
 STEPS = 600
 
 
