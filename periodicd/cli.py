@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -184,7 +185,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
-    engine = start(store, system_now(), os.urandom, values.settings)
+    engine = start(store, system_now(), os.urandom, replace(values.settings, connections=connections))
     addresses = [parse_address(url) for url in values.listen]
     listening = await open_listening(addresses)
     limits = Limits(message_bytes=values.message_bytes)
