@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_doctor import doctor
 from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_groups import submit_group
 from periodic_client.cli_locks import lock, locks
@@ -34,6 +35,7 @@ from periodic_client.cli_waiting import call, events, watch, workers
 from periodic_client.cli_work import extend, finish, take
 from periodic_client.client import Client, JobMaps
 from periodic_client.streams import telling
+from periodic_client.survey import whole_status
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import limits
 
@@ -173,16 +175,7 @@ def list_(target: Target, where: dict[str, Any], limit: int, as_json: bool) -> N
 @click.pass_obj
 def status(target: Target, prefix: str | None, as_json: bool) -> None:
     """Show what the daemon is doing, function by function."""
-
-    async def all_pages(client: Client) -> dict[str, Any]:
-        whole = await client.status(prefix, None, limits.LISTING_MAX)
-        while (after := whole.get("next")) is not None:
-            page = await client.status(prefix, after, limits.LISTING_MAX)
-            whole["functions"] += page["functions"]
-            whole["next"] = page.get("next")
-        return whole
-
-    answer = target.ask(all_pages)
+    answer = target.ask(lambda client: whole_status(client, prefix))
     if as_json:
         show_json(answer)
         return
@@ -241,6 +234,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule,
+    lock, locks, submit_group, schedule, doctor,
 ):  # fmt: skip
     cli.add_command(command)
