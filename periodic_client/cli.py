@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_dead import dead, requeue
 from periodic_client.cli_doctor import doctor
 from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_groups import submit_group
@@ -199,15 +200,6 @@ def remove(target: Target, /, func: str | None, names: tuple[str, ...], id_: int
 
 
 @cli.command()
-@one_or_many
-@click.pass_obj
-def requeue(target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, **many: Any) -> None:
-    """Give dead jobs a new life, due now: FUNC NAME..., or many with --where."""
-    if not change_many(target.ask, Client.requeue_matching, "requeued", func, id_, **many):
-        for_each_name(target, Client.requeue, func, names, id_, many["as_json"])
-
-
-@cli.command()
 @as_json
 @click.pass_obj
 def ping(target: Target, as_json: bool) -> None:
@@ -234,6 +226,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule, doctor,
+    lock, locks, submit_group, schedule, doctor, dead, requeue,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,8 +1,15 @@
-"""Commands that look at the whole of a daemon, as a person or a script gives them: doctor."""
+"""Commands that look at the whole of a daemon, as a person or a script gives them; and requeue, spread."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from typing import Any
 
+import trio
+
+from periodic_client import Client, Failed, Job, NewJob, Worker
 from rig.daemon import Daemon
 from tests.daemon.command import Ended, periodic
 
@@ -69,3 +76,83 @@ def test_the_dead_of_the_last_hour_are_counted_and_none_is_requeued(daemon: Daem
         periodic(daemon, "finish", run["handle"], "--failed", "no way", "--final")
     assert verdicts(periodic(daemon, "doctor", "--json"))["dead"] == "watch"
     assert [job["state"] for job in said(daemon, "list")] == ["dead", "dead"]
+
+
+# -- the dead ----------------------------------------------------------------------------------------------------------
+
+
+async def dead(daemon: Daemon, reasons: dict[str, str], func: str = "f") -> None:
+    """A dead job for each name."""
+    async with Client(daemon.url) as client:
+        for name, reason in reasons.items():
+            await client.submit(NewJob(func, name))
+            (run,) = await client.take(func)
+            await client.finish(run.handle, Failed(reason, final=True))
+
+
+async def test_what_the_dead_died_of_is_told_by_function_and_reason(daemon: Daemon) -> None:
+    assert said(daemon, "dead") == {"count": 0, "groups": [], "others": 0}
+    await dead(daemon, {"a": "no such file: 1.jpg\ndetails", "b": "disk full", "c": "no such file: 22.jpg"})
+    await dead(daemon, {"a": "disk full"}, "it's g")
+    found = said(daemon, "dead")
+    told = [[each[key] for key in ("func", "reason", "count", "name")] for each in found["groups"]]
+    assert told == [
+        ["f", "no such file: #.jpg", 2, "c"], ["f", "disk full", 1, "b"], ["it's g", "disk full", 1, "a"],
+    ]  # fmt: skip
+    assert found["groups"][0]["first_at_ms"] <= found["groups"][0]["last_at_ms"]
+    assert [each["func"] for each in said(daemon, "dead", "--func", "it's g")["groups"]] == ["it's g"]
+    titles, row, *_ = (line.split("\t") for line in periodic(daemon, "dead").stdout.splitlines())
+    assert titles == ["count", "func", "reason", "first", "last", "name"]
+    assert row[:3] == ["2", "f", "no such file: #.jpg"]
+
+
+async def test_a_mass_requeue_is_spread_and_leaves_alone_what_dies_again(daemon: Daemon) -> None:
+    await dead(daemon, dict.fromkeys("abcd", "disk full") | {"other": "bad picture"})
+    names: list[str] = []
+    worker = Worker(daemon.url)
+
+    @worker.function("f", limit=9)
+    async def f(job: Job) -> Failed:
+        names.append(job.name)
+        return Failed("disk full", final=True)
+
+    which = ("--where", "func=f", "--where", "reason=disk full")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.run)
+        ended = await trio.to_thread.run_sync(
+            lambda: periodic(daemon, "requeue", *which, "--every", "20ms", "--yes", "--json")
+        )
+        worker.stop()
+    assert (ended.returncode, json.loads(ended.stdout)) == (0, {"count": 4}), ended.stderr
+    assert names == ["a", "b", "c", "d"]
+    assert [job["state"] for job in said(daemon, "list")] == ["dead"] * 5
+    assert said(daemon, "requeue", *which, "--every", "1h", "--dry-run") == {"count": 4}
+
+
+async def test_a_spread_requeue_that_is_interrupted_leaves_the_rest_dead_and_goes_on_when_given_again(
+    daemon: Daemon,
+) -> None:
+    await dead(daemon, dict.fromkeys("abc", "disk full"))
+    arguments = ("--url", daemon.url, "requeue", "--where", "state=dead", "--every", "1h", "--yes")
+    command = [sys.executable, "-m", "periodic_client", *arguments]
+    async with Client(daemon.url) as client:
+        before = await client.events_page()
+        process = await trio.lowlevel.open_process(command, stderr=subprocess.PIPE)
+        (event,) = (await client.events_page(before.next, kinds=["requeued"], wait_s=30)).events
+        assert event["name"] == "a"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        told = b"".join([piece async for piece in process.stderr]).decode()
+        assert await process.wait() == 130
+        # It may not have read the answer by then.
+        assert re.search(r"[01] were requeued before, and up to 1 more may have been", told)
+        assert [job["name"] async for job in client.list("f", "dead")] == ["b", "c"]
+    ended = periodic(daemon, "requeue", "--where", "state=dead", "--every", "1ms", "--yes")
+    assert (ended.returncode, ended.stdout) == (0, "requeued: 2\n")
+    assert said(daemon, "dead")["count"] == 0
+
+
+def test_spreading_single_jobs_is_refused(daemon: Daemon) -> None:
+    ended = periodic(daemon, "requeue", "f", "a", "--every", "1s")
+    assert ended.returncode == 2
+    assert "--every goes with --where or --all" in ended.stderr
