@@ -31,6 +31,7 @@ from periodic_client.cli_output import (
 from periodic_client.cli_schedules import schedule
 from periodic_client.cli_steering import cancel, end_run, explain, move
 from periodic_client.cli_target import ABSENT, EXIT_CODES, INTERRUPTED, Target, for_each_name, stop, stop_if_failed
+from periodic_client.cli_top import top
 from periodic_client.cli_values import Duration
 from periodic_client.cli_waiting import call, events, watch, workers
 from periodic_client.cli_work import extend, finish, take
@@ -226,6 +227,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule, doctor, dead, requeue,
+    lock, locks, submit_group, schedule, doctor, top, dead, requeue,
 ):  # fmt: skip
     cli.add_command(command)

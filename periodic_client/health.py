@@ -122,14 +122,15 @@ def unreachable(error: str) -> Finding:
     return Finding("connection", "bad", error, "see whether periodicd runs (systemctl status periodicd), and its log")
 
 
-def _graded(value: float, limits: tuple[float, float]) -> Verdict:
+def graded(value: float, limits: tuple[float, float]) -> Verdict:
+    """``limits``: from when on it is to be watched, and bad."""
     watch, bad = limits
     return "bad" if value >= bad else "watch" if value >= watch else "ok"
 
 
-def _graded_low(value: float, limits: tuple[float, float]) -> Verdict:
+def _low(value: float, limits: tuple[float, float]) -> Verdict:
     """Where less is worse."""
-    return _graded(-value, (-limits[0], -limits[1]))
+    return graded(-value, (-limits[0], -limits[1]))
 
 
 def _listed(what: Sequence[str]) -> str:
@@ -143,7 +144,7 @@ def _listed(what: Sequence[str]) -> str:
 def _connection(facts: Facts) -> Finding:
     found = f"{facts.url} answers in {facts.round_trip_ms:.1f} ms"
     todo = "look at the load of the daemon's machine, and at the way to it"
-    return Finding("connection", _graded(facts.round_trip_ms, ROUND_TRIP_MS), found, todo)
+    return Finding("connection", graded(facts.round_trip_ms, ROUND_TRIP_MS), found, todo)
 
 
 def _versions(facts: Facts) -> Finding:
@@ -162,7 +163,7 @@ def _clock(facts: Facts) -> Finding:
         return Finding("clock", "ok", "the daemon's clock and this machine's agree")
     way = "ahead of" if facts.clock_ms > 0 else "behind"
     found = f"the daemon's clock is {span(off_ms)} {way} this machine's"
-    return Finding("clock", _graded(off_ms, CLOCK_MS), found, "let NTP set the clocks of both machines")
+    return Finding("clock", graded(off_ms, CLOCK_MS), found, "let NTP set the clocks of both machines")
 
 
 def _durability(facts: Facts) -> Finding:
@@ -182,7 +183,7 @@ def _commits(facts: Facts) -> Finding:
         return Finding("commits", "ok", "none yet")
     found = f"p50 {p50_us / 1000:.1f} ms, p99 {p99_us / 1000:.1f} ms"
     todo = "the disk is slow: look at what else writes to it (iostat -x 1), and at dmesg"
-    return Finding("commits", _graded(p99_us, COMMIT_P99_US), found, todo)
+    return Finding("commits", graded(p99_us, COMMIT_P99_US), found, todo)
 
 
 def _disk(facts: Facts) -> Iterator[Finding]:
@@ -193,10 +194,10 @@ def _disk(facts: Facts) -> Iterator[Finding]:
         return
     yield Finding("store", "ok", size(store_bytes))
     todo = "see who has the file open and ends no transaction: fuser -v on it; a stop of the daemon empties the WAL"
-    yield Finding("wal", _graded(wal_bytes or 0, WAL_BYTES), size(wal_bytes or 0), todo)
+    yield Finding("wal", graded(wal_bytes or 0, WAL_BYTES), size(wal_bytes or 0), todo)
     if free_bytes is None:
         return
-    verdict = _graded_low(free_bytes, FREE_BYTES)
+    verdict = _low(free_bytes, FREE_BYTES)
     found = f"{size(free_bytes)} free"
     if verdict == "ok" and free_bytes < store_bytes:
         verdict, found = "watch", f"{found}, less than the store has: no backup of it fits there"
@@ -260,7 +261,7 @@ def _overdue(facts: Facts) -> Finding:
     if facts.why is not None:
         found += f"; {facts.why.name}: {', '.join(facts.why.sentences) or 'about to run'}"
         todo = f"periodic explain {shlex.quote(facts.why.func)} {shlex.quote(facts.why.name)}"
-    return Finding("overdue", _graded(oldest_ms, OVERDUE_MS), found, todo)
+    return Finding("overdue", graded(oldest_ms, OVERDUE_MS), found, todo)
 
 
 def _paused(facts: Facts) -> Finding:
@@ -306,7 +307,7 @@ def _stuck(facts: Facts, lock: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _silent(facts: Facts) -> Finding:
-    silent = [each for each in facts.workers if each["silent_ms"] * SILENT_PARTS >= each["silence_ms"]]
+    silent = [each for each in facts.workers if is_silent(each)]
     if not silent:
         return Finding("workers", "ok", f"{len(facts.workers):,} subscribed, none of them silent")
     named = [
@@ -317,11 +318,15 @@ def _silent(facts: Facts) -> Finding:
     return Finding("workers", "watch", _listed(named), "it hangs, or its machine does: look at it, and start it again")
 
 
+def is_silent(worker: dict[str, Any]) -> bool:
+    return bool(worker["silent_ms"] * SILENT_PARTS >= worker["silence_ms"])
+
+
 def _dead(facts: Facts) -> Finding:
     dead = sum(each["dead"] for each in facts.functions)
     found = f"{facts.dead_lately:,} of {dead:,} were due within the last {span(DEAD_WITHIN_MS)}"
     todo = "periodic dead says why; mend that, then periodic requeue --where state=dead --every 1s"
-    return Finding("dead", _graded(facts.dead_lately, DEAD_LATELY), found if dead else "none", todo)
+    return Finding("dead", graded(facts.dead_lately, DEAD_LATELY), found if dead else "none", todo)
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
@@ -335,7 +340,7 @@ def _limits(facts: Facts) -> Iterator[Finding]:
         ("schedules", status.get("schedules"), "schedules_max", "remove schedules that nobody needs"),
     ):
         if (limit := status.get(key)) and used is not None:
-            yield Finding(check, _graded(used / limit, USED), f"{used:,} of {limit:,}", todo)
+            yield Finding(check, graded(used / limit, USED), f"{used:,} of {limit:,}", todo)
     for check, used, key, todo in (
         ("dead kept", dead, "dead_max", "requeue or remove them, or raise `dead_kept`: the oldest go first"),
         ("results kept", status.get("results"), "results_max", "keep them for less long (--result)"),
@@ -357,7 +362,7 @@ def _queues(facts: Facts) -> Finding:
         found = f"{len(bounded):,} functions have a queue_max, and room" if bounded else "no function has a queue_max"
         return Finding("queues", "ok", found)
     todo = "submits are refused past it: more workers, or periodic function set --queue-max"
-    return Finding("queues", _graded(used[0][0], USED), _listed(near), todo)
+    return Finding("queues", graded(used[0][0], USED), _listed(near), todo)
 
 
 def _live(function: dict[str, Any]) -> int:
