@@ -1,6 +1,6 @@
 """The command ``periodic top``: what the daemon does now, live on a terminal, or once for a script.
 
-What is asked is gauges.py's, how it looks top_view.py's, the terminal screen.py's; here they are brought together.
+What is asked is gauges.py's, how it looks cli_top_view.py's, the terminal screen.py's; here they are brought together.
 """
 
 import os
@@ -15,12 +15,12 @@ import trio
 from periodic_client.cli_many import as_json
 from periodic_client.cli_output import show, show_json
 from periodic_client.cli_target import Target
+from periodic_client.cli_top_view import Choices, view
 from periodic_client.cli_values import Duration
 from periodic_client.client import Client
 from periodic_client.gauges import Gauges
 from periodic_client.screen import Screen, has_colours, rendered, taken
 from periodic_client.session import CannotConnect, ConnectionLost, TimedOut
-from periodic_client.top_view import Choices, view
 from periodic_client.wire import PeriodicError
 
 INTERVAL_MS_MIN = 100

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from periodic_client import gauges
+from periodic_client.cli_top_view import Choices, view
 from periodic_client.client import Client
 from periodic_client.gauges import Gauges
 from periodic_client.screen import Line, Span, cells, fit, keys_of, rendered
-from periodic_client.top_view import Choices, view
 from tests.core.script import Daemon, Peer, worker
 
 
