@@ -38,7 +38,7 @@ class Run:
         self.handle = handle
         self.job = job
         self.parts: dict[str, Run] = NO_PARTS
-        """Of a broadcast, by handle: those that were not over when it was."""
+        """Of a broadcast, by handle: those that are not over."""
         self.lease_ms = job.lease_ms
         self.until_ms: int | None = None
         """When it ends, whatever its lease; by the monotonic clock."""
@@ -145,7 +145,9 @@ class InProgress:
         del self._by_key[run.job.key]
         del self._by_id[run.job.id]
         if run.job.broadcast is not None:
-            self.broadcasts -= Counter((func,))
+            self.broadcasts[func] -= 1
+            if not self.broadcasts[func]:
+                del self.broadcasts[func]
         if self.by_func[func] == 1:
             del self.by_func[func]
         else:

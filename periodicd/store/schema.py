@@ -249,7 +249,7 @@ def broadcasts(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN broadcast TEXT")
     db.execute(
         """
-        CREATE INDEX jobs_broadcast ON jobs (func, due_at_ms, id)
+        CREATE INDEX jobs_broadcast ON jobs (due_at_ms, id)
         WHERE broadcast IS NOT NULL AND state = 0
         """
     )
