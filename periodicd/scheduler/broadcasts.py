@@ -70,8 +70,8 @@ class Broadcasts:
         """When the next one may be due, if there is one (wall clock)."""
         self._begun = self._parts = 0
         """In this step."""
-        self._held: dict[Peer, dict[str, Run]] = {}
-        """Parts by handle that wait until their connection can take more."""
+        self._held: dict[Peer, list[Run]] = {}
+        """Parts that wait until their connection can take more."""
         self.has_stopped = False
         """From now on nothing is broadcast."""
         runs.on_parts_lost = self._parts_lost
@@ -126,9 +126,7 @@ class Broadcasts:
         self._parts += len(peers)
         job.broadcast = Broadcast(len(peers))
         for peer in peers:
-            self._figures.note_start(job, self._step.now.wall_ms)
-            part = Run(*self._handles.new(job.id), job, peer, self._step.now.mono_ms)
-            self._note("started", part)
+            part = Run(0, f"for {peer.number}", job, peer, self._step.now.mono_ms)
             if len(peer.told) + len(self._held.get(peer, ())) >= UNANSWERED_MAX:
                 job.broadcast = job.broadcast.with_one("lost")
                 self._note("lost", part, f"{UNANSWERED_MAX:,} broadcasts before it are unanswered")
@@ -140,21 +138,29 @@ class Broadcasts:
         self._go_on(whole, DONE)
 
     def _give(self, part: Run, peer: Peer) -> None:
-        """Or, if it cannot take more now, later."""
+        """Or, if it cannot take more now, later. Only then it has a number and a handle of its own, which grow."""
         held = self._held.get(peer)
         if held is not None or not peer.can_take_more:
-            self._held.setdefault(peer, {})[part.handle] = part
+            self._held.setdefault(peer, []).append(part)
             return
+        job, parts = part.job, self.whole(part).parts
+        del parts[part.handle]
+        part.number, part.handle = self._handles.new(job.id)
+        parts[part.handle] = part
         msgid = peer.new_msgid()
         peer.told[msgid] = part
         perform(self._step, part, peer, msgid)
+        if job.cancelled is not None:
+            self._step.notice(peer, part.handle, "cancel", job.cancelled)
+        self._figures.note_start(job, self._step.now.wall_ms)
+        self._note("started", part)
 
     def _give_held(self) -> None:
         """To whom can take more now. What is over by now is nobody's."""
         for peer, held in list(self._held.items()):
             if peer.can_take_more:
                 del self._held[peer]
-                for part in held.values():
+                for part in held:
                     if not part.ended:
                         self._give(part, peer)
 
@@ -189,7 +195,7 @@ class Broadcasts:
 
     def detach(self, peer: Peer) -> None:
         """The connection is gone, and its parts are lost."""
-        parts = [*peer.told.values(), *self._held.pop(peer, {}).values()]
+        parts = [*peer.told.values(), *self._held.pop(peer, [])]
         peer.told.clear()
         open_ = [part for part in parts if not part.ended]
         if open_ and not peer.said_goodbye:
@@ -208,7 +214,8 @@ class Broadcasts:
         for part in parts.values():
             if not part.reported:
                 part.lost = True
-                self._step.notice(part.peer, part.handle, "lost", f"this run no longer counts: {why}")
+                if part.number:
+                    self._step.notice(part.peer, part.handle, "lost", f"this run no longer counts: {why}")
                 self._note("lost", part, why)
 
     def _end(
@@ -251,7 +258,8 @@ class Broadcasts:
         if self._ring.is_on:
             worker = None if part.peer is None else part.peer.shown
             job = part.job
-            self._ring.note(how, job.func, name=job.name, id=job.id, run=part.number, worker=worker, text=text)
+            run = part.number or None
+            self._ring.note(how, job.func, name=job.name, id=job.id, run=run, worker=worker, text=text)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -55,6 +55,14 @@ class Run:
         self.lost = False
         """Its worker was told that it no longer counts."""
 
+    def of_peers(self) -> "Iterator[Run]":
+        """Itself, if a connection has it, and its parts that have a number: the others were not given yet."""
+        if self.peer is not None:
+            yield self
+        for part in self.parts.values():
+            if part.number:
+                yield part
+
 
 NO_PARTS: dict[str, Run] = {}
 """Never changed."""
@@ -106,9 +114,7 @@ class InProgress:
     def of_peers(self) -> Iterator[Run]:
         """Those that a connected worker is busy with; of broadcasts the parts."""
         for run in self:
-            if run.peer is not None:
-                yield run
-            yield from run.parts.values()
+            yield from run.of_peers()
 
     def by_handle(self, handle: str) -> Run | None:
         return self._by_handle.get(handle)

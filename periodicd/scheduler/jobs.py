@@ -142,7 +142,7 @@ class Jobs:
                 self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
-                for each in (run, *run.parts.values()):
+                for each in run.of_peers():
                     self._step.notice(each.peer, each.handle, "cancel", op.reason)
             then(result)
 

@@ -168,8 +168,22 @@ def test_who_does_not_read_is_given_it_when_it_reads_and_is_lost_with_the_lease(
     assert figures(daemon) == {"runs": 2, "done": 1, "failed": 0, "lost": 1}
     slower.read()
     daemon.step()
-    assert [kind for _, kind in slower.notices] == ["lost"]
-    assert slower.names() == []
+    assert (slower.notices, slower.names()) == ([], [])
+
+
+def test_who_is_given_it_late_is_told_that_it_was_cancelled() -> None:
+    daemon = Daemon()
+    slow, client = worker(daemon), daemon.connect()
+    slow.reads = False
+    slow.me.note_outbox(OUTBOX_HIGH_BYTES)
+    broadcast(client)
+    client.ask("cancel", "f", "reload")
+    assert slow.notices == []
+    slow.read()
+    client.submit("a")
+    runs = {run.name: run for run in (slow.take(), slow.take())}
+    assert runs.keys() == {"a", "reload"}
+    assert slow.notices == [(runs["reload"].handle, "cancel")]
 
 
 def test_who_is_sent_a_large_job_is_given_it_after_that() -> None:
