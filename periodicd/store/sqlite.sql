@@ -106,6 +106,10 @@ SELECT {columns_without_workload}
 FROM jobs
 WHERE id = ?;
 
+-- all_without_workload: Every job, as it is shown.
+SELECT {columns_without_workload}
+FROM jobs;
+
 -- running: What ran when the daemon stopped, oldest first.
 SELECT {columns_without_workload}
 FROM jobs

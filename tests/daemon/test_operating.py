@@ -19,7 +19,7 @@ import image_workers.cli
 from periodic_client import Client, ConnectionLost, NewJob
 from periodic_client.cli_target import ABSENT, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, UNANSWERED, UNREACHABLE
 from periodic_client.streams import EXIT_UNWRITTEN
-from periodicd import cli, notify
+from periodicd import cli, cli_store, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
 from rig.daemon import Daemon
@@ -46,7 +46,7 @@ def test_the_configuration_table_is_the_code_s() -> None:
 
 
 def test_the_exit_codes_are_the_command_s() -> None:
-    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
+    codes = {cli_store.EXIT_USAGE, cli_store.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
     assert [int(row[0]) for row in rows("exit code")] == [0, 1, *sorted(codes)]
 
 
@@ -93,7 +93,7 @@ def test_the_unit_fits_the_daemon() -> None:
     service = unit()["Service"]
     assert service["Type"] == "notify"
     assert service["Restart"] == "on-failure"
-    assert int(service["RestartPreventExitStatus"]) == cli.EXIT_USAGE
+    assert int(service["RestartPreventExitStatus"]) == cli_store.EXIT_USAGE
     default_connections = FIELDS["connections"].default
     assert int(service["LimitNOFILE"]) >= default_connections + cli.FILES_BESIDE_CONNECTIONS
     assert service["WorkingDirectory"] == f"%S/{service['StateDirectory']}"
