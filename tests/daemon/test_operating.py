@@ -158,8 +158,14 @@ def vacuum_into(store: Path, copy: Path) -> None:
     subprocess.run([sys.executable, "-c", script, store, copy], check=True)
 
 
+def by_command(store: Path, copy: Path) -> None:
+    command = [sys.executable, "-m", "periodicd", "--store", store, "backup", copy]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("backup", [by_command, vacuum_into])
 async def test_a_backup_of_a_daemon_under_load_starts_and_has_all_that_was_acknowledged(
-    daemon: Daemon, tmp_path: Path
+    daemon: Daemon, tmp_path: Path, backup: Callable[[Path, Path], None]
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -172,7 +178,7 @@ async def test_a_backup_of_a_daemon_under_load_starts_and_has_all_that_was_ackno
         while len(acknowledged) < 500:  # noqa: ASYNC110 - counts what came from outside
             await trio.sleep(0.001)
         begun_with = len(acknowledged)
-        await trio.to_thread.run_sync(vacuum_into, daemon.store, other / "periodic.db")
+        await trio.to_thread.run_sync(backup, daemon.store, other / "periodic.db")
         stopped = True
     assert len(acknowledged) > begun_with, "it was not held up"
     with sqlite3.connect(other / "periodic.db") as copy:
