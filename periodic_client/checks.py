@@ -67,14 +67,14 @@ def _check_job(job: dict[str, Any], where: str, rules: Rules) -> None:
     _boolean(job.get("join_group"), f"{where}.join_group")
     _boolean(job.get("broadcast"), f"{where}.broadcast")
     if job.get("broadcast"):
-        _broadcast(job, where)
+        _check_broadcast(job, where)
     retry = job.get("retry") or {}
     for key, (low, high) in RETRY_INTEGERS.items():
         _integer(retry.get(key), f"{where}.retry.{key}", low, high)
     _choice(retry.get("backoff"), f"{where}.retry.backoff", BACKOFFS)
 
 
-def _broadcast(job: dict[str, Any], where: str) -> None:
+def _check_broadcast(job: dict[str, Any], where: str) -> None:
     if job.get("locks"):
         raise WrongValue(f"{where}.locks is not for a broadcast, whose runs wait for nothing")
     if job.get("retry") is not None:

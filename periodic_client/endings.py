@@ -84,8 +84,9 @@ class Broadcast(NamedTuple):
     def from_result(cls, result: bytes) -> Self:
         """Raises ValueError if it is not that of a broadcast."""
         try:
-            return cls(**json.loads(result))
-        except TypeError:
+            told = json.loads(result)
+            return cls(*(int(told[field]) for field in cls._fields))
+        except (TypeError, KeyError, ValueError):
             raise ValueError(f"this is not the result of a broadcast: {result!r:.100}") from None
 
 

@@ -124,6 +124,7 @@ class Link:
         self._session = None
         self._connected = trio.Event()
         self.reports.connection_lost()
+        self.runs.lose_broadcasts()
         await self.runs.hand_back_not_begun()
         return str(session.lost)
 
@@ -138,7 +139,7 @@ class Link:
             if await self._say_hello(session):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.reports.deliver, session)
-                    for run in self.runs.begun.values():
+                    for run in self.runs.in_places():
                         nursery.start_soon(self._take_over, session, run)
                 await self._subscribe(session)
         except ConnectionLost:
@@ -150,7 +151,7 @@ class Link:
             session.close(str(error))
 
     async def _say_hello(self, session: Session) -> bool:
-        self._asked_credit = max(1, self._credit - len(self.runs.begun))
+        self._asked_credit = max(1, self._credit - len(self.runs.in_places()))
         credit = {} if self._asked_credit == limits.CONNECTION_JOBS_MAX else {"credit": self._asked_credit}
         answer = await session.request("hello", self._peer.options | credit)
         try:
@@ -172,7 +173,7 @@ class Link:
         asked: dict[str, int] = {}
         while not self.runs.is_stopping:
             room_comes_back = self.runs.room_comes_back()
-            earlier = Counter(run.job.func for run in self.runs.begun.values() if run.session is not session)
+            earlier = Counter(run.job.func for run in self.runs.in_places() if run.session is not session)
             await self._ask(session, earlier, asked)
             if not earlier:
                 log.info("%s: subscribed to %s", self._peer.url, ", ".join(asked))

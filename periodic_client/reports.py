@@ -5,8 +5,9 @@ But the daemon takes the messages of a connection in order, and answers after it
 ``ping`` shows that all outcomes sent before it are safe. Those it does not show are sent with ``finish`` over the next
 connection. Finishing twice is harmless, a handle counts once.
 
-What is kept is bounded: the daemon gives no more jobs than the worker's credit while it does not read the outcomes, and
-a ping follows every CONFIRM_REPORTS of them. This module decides no outcome, opens no connection and waits for no time.
+What is kept is bounded: the daemon gives no more jobs than the worker's credit, and 1,000 runs of broadcasts, while it
+does not read the outcomes, and a ping follows every CONFIRM_REPORTS of them. This module decides no outcome, opens no
+connection and waits for no time.
 """
 
 from functools import partial

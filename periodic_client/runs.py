@@ -87,6 +87,8 @@ class Runs:
         """Those that came although they could not begin: more than was asked for."""
         self._threads = threads
         self._in_threads = 0
+        self._more_threads = trio.CapacityLimiter(inf)
+        """For broadcasts, which take no place; the daemon gives no more than it takes unanswered."""
         self._reports = reports
         self._tell = tell
         self._idle = trio.Event()
@@ -175,7 +177,18 @@ class Runs:
         """A run that has begun no longer counts."""
         if job.handle in self.begun and not job.lost:
             job.lost = True
-            log.warning("%s %s: this run no longer counts; another one may be under way", job.func, job.name)
+            more = "" if job.broadcast else "; another one may be under way"
+            log.warning("%s %s: this run no longer counts%s", job.func, job.name, more)
+
+    def in_places(self) -> list[Run]:
+        """Those that were begun and take the place of others: broadcasts take none."""
+        return [run for run in self.begun.values() if not run.job.broadcast]
+
+    def lose_broadcasts(self) -> None:
+        """The connection was lost, and its runs of broadcasts with it: those wait for nobody."""
+        for run in list(self.begun.values()):
+            if run.job.broadcast:
+                self.take_lost(run.job.handle)
 
     async def hand_back_not_begun(self) -> None:
         while self._not_begun:
@@ -222,8 +235,8 @@ class Runs:
         outcome: WireOutcome
         try:
             if function.threaded:
-                # A broadcast takes no room, so it has a thread of others.
-                outcome = await self._run_in_thread(function, job, None if job.broadcast else self._threads)
+                threads = self._more_threads if job.broadcast else self._threads
+                outcome = await self._run_in_thread(function, job, threads)
             elif function.interrupt:
                 outcome = INTERRUPTED
                 with run.scope:
@@ -236,7 +249,7 @@ class Runs:
             function.running -= 1
             self._in_threads -= function.threaded
         del self.begun[job.handle]
-        if run.session.lost is not None:
+        if run.session.lost is not None and not job.broadcast:
             self._room_comes_back.set()
         if not self.is_stopping:
             self._begin_next()
@@ -244,7 +257,7 @@ class Runs:
             self._idle.set()
         await self._deliver(run, outcome)
 
-    async def _run_in_thread(self, function: Function, job: Job, threads: trio.CapacityLimiter | None) -> WireOutcome:
+    async def _run_in_thread(self, function: Function, job: Job, threads: trio.CapacityLimiter) -> WireOutcome:
         """What it raises comes beside what it returns, and is taken out. Raised through trio's frames, which hold it,
         it would hold them and so the job's workload, until Python looks for cycles.
         """

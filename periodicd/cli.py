@@ -22,6 +22,7 @@ from click.core import ParameterSource
 
 from periodic_client.wire import Limits
 from periodicd import BUILD, __version__, logs, notify
+from periodicd.cli_store import EXIT_STORE, EXIT_USAGE, backup, check, restore
 from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
@@ -45,8 +46,6 @@ from periodicd.store.sqlite import SqliteStore
 
 log = logging.getLogger("periodicd")
 
-EXIT_USAGE = 2
-EXIT_STORE = 3
 EXIT_LISTEN = 4
 EXIT_STORE_FAILED = 5
 
@@ -86,7 +85,7 @@ def _print_unit(context: click.Context, _option: click.Parameter, wanted: bool) 
 
 @click.group(
     invoke_without_command=True,
-    subcommand_metavar="[config show]",
+    subcommand_metavar="[COMMAND]",
     context_settings={"max_content_width": 120},
     epilog=_EPILOG,
 )
@@ -109,6 +108,10 @@ def periodicd(context: click.Context, /, file: Path | None, **flags: Any) -> Non
     if context.invoked_subcommand is None:
         values, _ = context.obj()
         _start(values)
+
+
+for _command in (backup, restore, check):
+    periodicd.add_command(_command)
 
 
 @periodicd.group()

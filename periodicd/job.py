@@ -7,7 +7,7 @@ suite and the comparison of the page with the types say what was forgotten.
 import enum
 import json
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from periodic_client.wire import limits
 from periodicd.retry import DEFAULT, Retry
@@ -64,9 +64,17 @@ class Broadcast(NamedTuple):
     failed: int = 0
     lost: int = 0
 
+    def with_one(self, word: Literal["done", "failed", "lost"]) -> "Broadcast":
+        """More that has ended so."""
+        return self._replace(**{word: getattr(self, word) + 1})
+
+    @property
+    def open(self) -> int:
+        return self.runs - self.done - self.failed - self.lost
+
     def over(self) -> "Broadcast":
         """Whoever has not reported will not."""
-        return self._replace(lost=self.runs - self.done - self.failed)
+        return self._replace(lost=self.lost + self.open)
 
     def result(self) -> bytes:
         """That of the job, when it has ended: JSON, as ``periodic`` prints it and every language reads it."""

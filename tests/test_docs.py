@@ -139,6 +139,19 @@ def test_every_decision_is_listed_by_its_heading() -> None:
     assert rows == expected
 
 
+def test_parity_has_all_its_rows_and_counts_them() -> None:
+    text = (ROOT / "docs" / "parity.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    verdicts = {row[0]: row[1] for row in rows if re.fullmatch(r"w?\d+", row[0])}
+    for letter, kind, count in (("", "features", 94), ("w", "weak points", 30)):
+        ours = [verdicts.pop(f"{letter}{number}") for number in range(1, count + 1)]
+        counts = [ours.count(each) for each in ("same", "better", "different", "not there")]
+        assert [kind, *map(str, counts)] in rows, (kind, counts)
+        assert sum(counts) == count
+    assert not verdicts
+    assert all("`tests/" in row[-1] for row in rows if row[1] in {"same", "better", "different"} and row[0])
+
+
 def test_the_changelog_begins_with_the_version() -> None:
     heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert heading is not None

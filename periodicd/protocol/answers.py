@@ -353,7 +353,7 @@ def got(found: GetResult, worker: str | None, workload: bool) -> GetAnswer:
     return {"result": found.result, "job": job, "worker": worker, "last": last, "group": group}
 
 
-def far(broadcast: Broadcast) -> BroadcastAnswer:
+def broadcast_so_far(broadcast: Broadcast) -> BroadcastAnswer:
     return {
         "runs": broadcast.runs,
         "done": broadcast.done,
@@ -397,7 +397,7 @@ def describe(shown: Shown, workload: bool = False) -> JobAnswer:
         "locks": job.locks or NOTHING,
         "group_id": job.group_id,
         "expires_at_ms": job.expires_at_ms,
-        "broadcast": None if job.broadcast is None else far(job.broadcast),
+        "broadcast": None if job.broadcast is None else broadcast_so_far(job.broadcast),
         "result_ms": job.result_ms,
         "reason": job.reason,
         "errors": [{"attempt": each.attempt, "at_ms": each.at_ms, "text": each.text} for each in job.errors],

@@ -109,7 +109,8 @@ class Hello(Said, forbid_unknown_fields=False):
     protocol: Annotated[Version | None, says("the highest version that you speak", 1)] = None
     client: Annotated[Text | None, says("who you are, for the daemon's log")] = None
     credit: Annotated[
-        Room | None, says("how many jobs this connection runs at once, all functions together", 1_000)
+        Room | None,
+        says("how many jobs this connection runs at once, all functions together; broadcasts come on top", 1_000),
     ] = None
     disconnect_grace_ms: Annotated[
         Grace | None, says("how long this connection's runs wait for it after it was lost", 0)

@@ -4,8 +4,8 @@ The job as a whole is one run, of nobody, with a part for each connection; it ta
 function. It is over when each part was reported or is lost, when its lease is, or with the life of the daemon: then it
 is done, whatever became of the parts, and how many of them were what is its result. Nothing is run again.
 
-Waiting broadcasts are on disk only, in no window; memory knows when the first of each function is due. None begins
-soon after a start, so that the workers of the life before can come back.
+Waiting broadcasts are on disk only, in no window; memory knows when the first is due. None begins soon after a restart
+or a sleep of the machine, so that workers can come back first.
 """
 
 from functools import partial
@@ -16,8 +16,8 @@ from periodicd.protocol.requests import DONE, Outcome
 from periodicd.scheduler import ends
 from periodicd.scheduler.connections import Connections
 from periodicd.scheduler.event_ring import EventRing
+from periodicd.scheduler.events import WorkerLost
 from periodicd.scheduler.figures import Figures
-from periodicd.scheduler.functions import Functions
 from periodicd.scheduler.in_progress import Run
 from periodicd.scheduler.jobs import Jobs
 from periodicd.scheduler.numbers import Handles, job_of
@@ -25,133 +25,144 @@ from periodicd.scheduler.peers import Peer
 from periodicd.scheduler.performs import perform
 from periodicd.scheduler.runs import Runs
 from periodicd.scheduler.step import Step, Then
-from periodicd.scheduler.timers import Deadlines
 from periodicd.scheduler.watches import Watches
 from periodicd.store import ops, order
 
-Reported = Literal["done", "failed"]
+Word = Literal["done", "failed", "lost"]
+"""What a part comes to."""
 
 BROADCASTS_A_STEP = 16
-"""The rest waits for the next one."""
+PARTS_A_STEP = 1_000
+"""Once so many have begun the rest waits for the next step."""
+UNANSWERED_MAX = 1_000
+"""A connection that has so many unanswered is given no more of them: they are lost."""
 
 
 class Broadcasts:
-    """``waits_ms``: how long after the start none begins; ``first_due``: the waiting ones, by function."""
+    """``waits_ms``: how long nothing is broadcast after a restart; ``first_at_ms``: when the first is due, or was."""
 
     def __init__(
         self,
         step: Step,
         waits_ms: int,
-        first_due: dict[str, int],
+        is_restart: bool,
+        first_at_ms: int | None,
         handles: Handles,
         connections: Connections,
         runs: Runs,
         jobs: Jobs,
-        functions: Functions,
         figures: Figures,
         watches: Watches,
         ring: EventRing,
     ) -> None:
         self._step = step
+        self._waits_ms = waits_ms
         self._handles = handles
         self._connections = connections
         self._runs = runs
         self._jobs = jobs
-        self._functions = functions
         self._figures = figures
         self._watches = watches
         self._ring = ring
-        self._from_ms = step.now.mono_ms + waits_ms
+        self._from_ms = step.now.mono_ms + (waits_ms if is_restart else 0)
         """Nothing is broadcast before (monotonic clock)."""
-        self._due: Deadlines[str] = Deadlines()
-        """By function: when its next one is due, or was (wall clock)."""
-        self._to_look: dict[str, None] = {}
-        """Functions that may have one that is due."""
-        self._begun = 0
+        self._at_ms = first_at_ms
+        """When the next one may be due, if there is one (wall clock)."""
+        self._begun = self._parts = 0
         """In this step."""
-        self._requests: dict[tuple[Peer, int], Run] = {}
-        """By the msgid of the ``perform`` that was not answered yet."""
+        self._held: dict[Peer, list[Run]] = {}
+        """Parts that wait until their connection can take more."""
         self.has_stopped = False
         """From now on nothing is broadcast."""
-        for func, due_at_ms in first_due.items():
-            self._due.set(func, due_at_ms)
+        runs.on_parts_lost = self._parts_lost
 
     # -- what waits ----------------------------------------------------------------------------------------------------
 
     def note(self, job: Job) -> None:
         """It waits now."""
-        known_at_ms = self._due.get(job.func)
-        if known_at_ms is None or job.due_at_ms < known_at_ms:
-            self._due.set(job.func, job.due_at_ms)
-        if job.due_at_ms <= self._step.now.wall_ms:
-            self._to_look[job.func] = None
+        self._at_ms = job.due_at_ms if self._at_ms is None else min(self._at_ms, job.due_at_ms)
 
-    def look_at(self, func: str) -> None:
-        """It may be paused no more, or all may be due at other times."""
-        self._to_look[func] = None
+    def look(self) -> None:
+        """Some may be due that were not, or were paused."""
+        self._at_ms = self._step.now.wall_ms
 
-    def stepped_back(self) -> None:
-        """The wall clock was."""
-        for func in list(self._due):
-            self.look_at(func)
+    def was_suspended(self) -> None:
+        """The process stood still, and connections with it: as after a restart."""
+        self._from_ms = max(self._from_ms, self._step.now.mono_ms + self._waits_ms)
 
     @property
     def starts_in_ms(self) -> int:
         """How long nothing is broadcast yet."""
         return max(0, self._from_ms - self._step.now.mono_ms)
 
-    def is_postponed(self, func: str) -> bool:
-        """Whether it has its turn in the next step."""
-        return func in self._to_look
+    @property
+    def are_due(self) -> bool:
+        """Whether some may be, which have their turn in the next step."""
+        return self._at_ms is not None and self._at_ms <= self._step.now.wall_ms
 
     # -- beginning -----------------------------------------------------------------------------------------------------
 
     def ask(self) -> None:
-        """For those of the next function that are due; to be called again until nothing is asked."""
-        while self._to_look and self._begun < BROADCASTS_A_STEP and not (self.has_stopped or self.starts_in_ms):
-            func = next(iter(self._to_look))
-            del self._to_look[func]
-            self._due.discard(func)
-            if not self._functions.is_paused(func):
-                limit = BROADCASTS_A_STEP - self._begun
-                asked = order.Broadcasts(func, self._step.now.wall_ms, limit)
-                self._step.read(asked, partial(self._on_found, func))
-                return
+        """For those that are due; to be called again until nothing is asked."""
+        left = BROADCASTS_A_STEP - self._begun if self._parts < PARTS_A_STEP else 0
+        if self.are_due and left > 0 and not (self.has_stopped or self.starts_in_ms):
+            self._at_ms = None
+            self._step.read(order.Broadcasts(self._step.now.wall_ms, left), self._on_found)
 
-    def _on_found(self, func: str, found: order.BroadcastsResult) -> None:
+    def _on_found(self, found: order.BroadcastsResult) -> None:
+        self._at_ms = found.next_at_ms
         for job in found.jobs:
-            if not job.has_expired(self._step.now.wall_ms):
-                self._begun += 1
-                self._begin(job)
-        if found.next_at_ms is not None:
-            self._due.set(func, found.next_at_ms)
-            if found.next_at_ms <= self._step.now.wall_ms:
-                self._to_look[func] = None
+            if self._parts >= PARTS_A_STEP:
+                self.note(job)
+                return
+            self._begun += 1
+            self._begin(job)
 
     def _begin(self, job: Job) -> None:
         whole = self._runs.begin_broadcast(job)
         if self._watches.tails:
             self._watches.began(job)
-        if self._ring.is_on:
-            self._ring.note("started", job.func, name=job.name, id=job.id, run=whole.number)
         peers = [peer for peer in self._connections if job.func in peer.subscriptions and not peer.has_ended]
-        whole.parts = {}
+        self._parts += len(peers)
+        job.broadcast = Broadcast(len(peers))
         for peer in peers:
-            self._figures.note_start(job, self._step.now.wall_ms)
-            part = Run(*self._handles.new(job.id), job, peer, self._step.now.mono_ms)
-            if peer.can_take_more:
-                whole.parts[part.handle] = part
-                self._give(part, peer)
-            else:
-                self._note("lost", part, "it does not read what is sent to it")
-        job.broadcast = Broadcast(len(peers), lost=len(peers) - len(whole.parts))
+            part = Run(0, f"for {peer.number}", job, peer, self._step.now.mono_ms)
+            if len(peer.told) + len(self._held.get(peer, ())) >= UNANSWERED_MAX:
+                job.broadcast = job.broadcast.with_one("lost")
+                self._note("lost", part, f"{UNANSWERED_MAX:,} broadcasts before it are unanswered")
+                continue
+            whole.parts[part.handle] = part
+            self._give(part, peer)
+        # Or a part that is never answered would hold it.
+        job.workload = None
         self._go_on(whole, DONE)
 
     def _give(self, part: Run, peer: Peer) -> None:
+        """Or, if it cannot take more now, later. Only then it has a number and a handle of its own, which grow."""
+        held = self._held.get(peer)
+        if held is not None or not peer.can_take_more:
+            self._held.setdefault(peer, []).append(part)
+            return
+        job, parts = part.job, self.whole(part).parts
+        del parts[part.handle]
+        part.number, part.handle = self._handles.new(job.id)
+        parts[part.handle] = part
         msgid = peer.new_msgid()
-        peer.told.add(msgid)
-        self._requests[peer, msgid] = part
+        peer.told[msgid] = part
         perform(self._step, part, peer, msgid)
+        if job.cancelled is not None:
+            self._step.notice(peer, part.handle, "cancel", job.cancelled)
+        self._figures.note_start(job, self._step.now.wall_ms)
+        self._note("started", part)
+
+    def _give_held(self) -> None:
+        """To whom can take more now. What is over by now is nobody's."""
+        for peer, held in list(self._held.items()):
+            if peer.can_take_more:
+                del self._held[peer]
+                for part in held:
+                    if not part.ended:
+                        self._give(part, peer)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -160,40 +171,57 @@ class Broadcasts:
         whole = self._runs.in_progress.of_job(job_of(handle) or 0)
         return None if whole is None else whole.parts.get(handle)
 
-    def answered(self, peer: Peer, msgid: int) -> Run:
-        """The part whose ``perform`` is answered now: one of those that the peer was told."""
-        peer.told.remove(msgid)
-        return self._requests.pop((peer, msgid))
-
-    def report(self, part: Run, how: Outcome, follow_ons: ops.FollowOns, then: Then[ops.Ended]) -> None:
-        """Its worker says how it ended."""
-        if part.ended:
-            then(ops.Ended(False))
-            return
-        word: Reported = "done" if how.outcome == "done" else "failed"
-        self._figures.count(word)
-        if word == "failed":
-            self._note(word, part, how.reason or "it is not run again later")
-        self._end(part, word, how, follow_ons, then)
-
-    def detach(self, peer: Peer) -> None:
-        """The connection is gone, and its parts are lost."""
-        for msgid in list(peer.told):
-            part = self.answered(peer, msgid)
-            if not part.ended:
-                self._note("lost", part, ends.why_lost(ends.Lost(True)))
-                self._end(part, "lost", DONE)
-
     def whole(self, part: Run) -> Run:
         """That it is a part of, as long as it is not over."""
         whole = self._runs.in_progress.of_job(part.job.id)
         assert whole is not None, "its parts end with it"
         return whole
 
+    def report(self, part: Run, how: Outcome, follow_ons: ops.FollowOns, then: Then[ops.Ended]) -> None:
+        """Its worker says how it ended."""
+        if part.ended:
+            then(ops.Ended(False))
+            return
+        word: Literal["done", "failed"] = "done" if how.outcome == "done" else "failed"
+
+        def on_ended(ended: ops.Ended) -> None:
+            if ended.found:
+                self._figures.count(word)
+                if word == "failed":
+                    self._note(word, part, how.reason or "it is not run again later")
+            then(ended)
+
+        self._end(part, word, how, follow_ons, on_ended)
+
+    def detach(self, peer: Peer) -> None:
+        """The connection is gone, and its parts are lost."""
+        parts = [*peer.told.values(), *self._held.pop(peer, [])]
+        peer.told.clear()
+        open_ = [part for part in parts if not part.ended]
+        if open_ and not peer.said_goodbye:
+            self._step.tell(WorkerLost(peer, len(open_)))
+        why = ends.why_lost(ends.Returned() if peer.said_goodbye else ends.Lost(True))
+        for part in open_:
+            self._end(part, "lost", DONE, then=partial(self._on_lost, part, why))
+
+    def _on_lost(self, part: Run, why: str, ended: ops.Ended) -> None:
+        if ended.found:
+            self._note("lost", part, why)
+
+    def _parts_lost(self, whole: Run, why: str) -> None:
+        """It is over before they are."""
+        parts, whole.parts = whole.parts, {}
+        for part in parts.values():
+            if not part.reported:
+                part.lost = True
+                if part.number:
+                    self._step.notice(part.peer, part.handle, "lost", f"this run no longer counts: {why}")
+                self._note("lost", part, why)
+
     def _end(
         self,
         part: Run,
-        word: Literal[Reported, "lost"],
+        word: Word,
         how: Outcome,
         follow_ons: ops.FollowOns = ops.NO_FOLLOW_ONS,
         then: Then[ops.Ended] | None = None,
@@ -202,7 +230,7 @@ class Broadcasts:
         part.ended = True
         del whole.parts[part.handle]
         assert job.broadcast is not None
-        job.broadcast = job.broadcast._replace(**{word: getattr(job.broadcast, word) + 1})
+        job.broadcast = job.broadcast.with_one(word)
         self._go_on(whole, how, follow_ons, then)
 
     def _go_on(
@@ -226,23 +254,22 @@ class Broadcasts:
 
         self._step.write(tally, on_tally)
 
-    def _note(self, how: str, part: Run, text: str) -> None:
+    def _note(self, how: str, part: Run, text: str | None = None) -> None:
         if self._ring.is_on:
             worker = None if part.peer is None else part.peer.shown
             job = part.job
-            self._ring.note(how, job.func, name=job.name, id=job.id, run=part.number, worker=worker, text=text)
+            run = part.number or None
+            self._ring.note(how, job.func, name=job.name, id=job.id, run=run, worker=worker, text=text)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        self._begun = 0
-        for func in self._due.pop_due(self._step.now.wall_ms):
-            self._to_look[func] = None
+        self._begun = self._parts = 0
+        if self._held:
+            self._give_held()
 
     def next_ms(self) -> int | None:
         """In how many milliseconds ``advance`` has something to do. A stepped wall clock is the caller's care."""
-        due_at_ms = self._due.next_ms()
-        if self.has_stopped or (due_at_ms is None and not self._to_look):
+        if self.has_stopped or self._at_ms is None:
             return None
-        wait_ms = 0 if self._to_look or due_at_ms is None else due_at_ms - self._step.now.wall_ms
-        return max(wait_ms, self.starts_in_ms)
+        return max(0, self._at_ms - self._step.now.wall_ms, self.starts_in_ms)

@@ -340,8 +340,8 @@ class Dispatch:
             self._due.set(func, hold.until_at_ms)
 
     def _on_page(self, page: ops.Page, result: ops.PageResult) -> None:
-        left_out = {job.id for job in result.jobs if job.id in self._running or job.broadcast is not None}
-        self.queues.load(page, result, left_out)
+        running = {job.id for job in result.jobs if job.id in self._running}
+        self.queues.load(page, result, running)
         self._functions[page.func] = None
 
     # -- time ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 | how the run ended | the job |
 |---|---|
-| done, or it was broadcast | is gone |
+| done | is gone |
+| in any way, and it was broadcast | is gone |
 | later | waits for as long as the worker said; nothing is counted |
 | failed | one more failure; waits by its retry rule, or as the worker said; dead if that was final or the last |
 | its lease ran out | as failed |

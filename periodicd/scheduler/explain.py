@@ -146,9 +146,9 @@ class Explain:
         if self._broadcasts.has_stopped:
             yield Gate("stopping", STOPPING, {})
         elif starts_in_ms := self._broadcasts.starts_in_ms:
-            text = f"nothing is broadcast for {_span(starts_in_ms)}: workers come back after the daemon's start"
+            text = f"nothing is broadcast for {_span(starts_in_ms)}: after a restart workers come back first"
             yield Gate("starting", text, {"until_at_ms": self._step.now.wall_ms + starts_in_ms})
-        elif self._broadcasts.is_postponed(job.func):
+        elif self._broadcasts.are_due:
             yield Gate("turn", TURN, {})
 
     def _of_function(self, job: Job) -> Iterator[Gate]:

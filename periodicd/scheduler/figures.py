@@ -19,8 +19,8 @@ class Figures:
         self._lateness_ms: OrderedDict[str, Recent] = OrderedDict()
         self.commits_us = Recent()
 
-    def count(self, what: Counted) -> None:
-        self._counts[what] += 1
+    def count(self, what: Counted, more: int = 1) -> None:
+        self._counts[what] += more
 
     def __getitem__(self, what: Counted) -> int:
         return self._counts[what]

@@ -38,7 +38,7 @@ class Run:
         self.handle = handle
         self.job = job
         self.parts: dict[str, Run] = NO_PARTS
-        """Of a broadcast, by handle: those that were not over when it was."""
+        """Of a broadcast, by handle: those that are not over."""
         self.lease_ms = job.lease_ms
         self.until_ms: int | None = None
         """When it ends, whatever its lease; by the monotonic clock."""
@@ -54,6 +54,14 @@ class Run:
         """Its worker reported with ``finish``; the response that follows needs no answer."""
         self.lost = False
         """Its worker was told that it no longer counts."""
+
+    def of_peers(self) -> "Iterator[Run]":
+        """Itself, if a connection has it, and its parts that have a number: the others were not given yet."""
+        if self.peer is not None:
+            yield self
+        for part in self.parts.values():
+            if part.number:
+                yield part
 
 
 NO_PARTS: dict[str, Run] = {}
@@ -106,9 +114,7 @@ class InProgress:
     def of_peers(self) -> Iterator[Run]:
         """Those that a connected worker is busy with; of broadcasts the parts."""
         for run in self:
-            if run.peer is not None:
-                yield run
-            yield from run.parts.values()
+            yield from run.of_peers()
 
     def by_handle(self, handle: str) -> Run | None:
         return self._by_handle.get(handle)
@@ -145,7 +151,9 @@ class InProgress:
         del self._by_key[run.job.key]
         del self._by_id[run.job.id]
         if run.job.broadcast is not None:
-            self.broadcasts -= Counter((func,))
+            self.broadcasts[func] -= 1
+            if not self.broadcasts[func]:
+                del self.broadcasts[func]
         if self.by_func[func] == 1:
             del self.by_func[func]
         else:

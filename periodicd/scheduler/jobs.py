@@ -142,7 +142,7 @@ class Jobs:
                 self.gone(gone_id, (op.func, op.name), "cancelled", op.reason or None)
             run = None if result.asked is None else self._runs.in_progress.of_job(result.asked)
             if run is not None:
-                for each in (run, *run.parts.values()):
+                for each in run.of_peers():
                     self._step.notice(each.peer, each.handle, "cancel", op.reason)
             then(result)
 
@@ -229,12 +229,11 @@ class Jobs:
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
-        is_whole = job.broadcast is not None
-        """Its parts were counted."""
-        if isinstance(how, requests.Outcome) and not is_whole:
+        if isinstance(how, requests.Outcome) and job.broadcast is None:
             self._figures.count(how.outcome)
-        elif isinstance(how, ends.RanOut) and not is_whole:
-            self._figures.count("failed")
+        elif isinstance(how, ends.RanOut):
+            # Of a broadcast those that were reported, or are lost, were counted before.
+            self._figures.count("failed", 1 if job.broadcast is None else job.broadcast.open)
         self._waits_no_more(job.id)
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)

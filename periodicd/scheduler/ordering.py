@@ -63,7 +63,7 @@ class Ordering:
 
     def _function_changed(self, peer: Peer, msgid: int, func: str, how: str) -> None:
         self._dispatch.look_at(func)
-        self._broadcasts.look_at(func)
+        self._broadcasts.look()
         self._ring.note(how, func)
         self._step.reply(peer, msgid)
 

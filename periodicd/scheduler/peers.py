@@ -5,7 +5,7 @@ out: a worker that is stuck on a job is still busy with it.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from periodic_client.wire.limits import CONNECTION_JOBS_MAX
 from periodicd.clock import Now
@@ -46,8 +46,8 @@ class Peer:
         self.subscriptions: dict[str, Subscription] = {}
         self.performing: dict[int, Subscription] = {}
         """Unanswered ``perform`` requests by msgid: what takes room."""
-        self.told: set[int] = set()
-        """Those of broadcasts, which take none."""
+        self.told: dict[int, Any] = {}
+        """Unanswered ones of broadcasts, which take none: the run of each."""
         self.passed_over: dict[Subscription, None] = {}
         """Subscriptions that would have been given a job, had the connection as a whole had room; longest first."""
         self.said_goodbye = False

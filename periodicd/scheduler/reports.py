@@ -36,7 +36,7 @@ class Reports:
         if run is not None and msgid is not None:
             self._dispatch.give_room(peer, msgid)
         elif msgid in peer.told:
-            run = self._broadcasts.answered(peer, msgid)
+            run = peer.told.pop(msgid)
         else:
             return  # to a request that was never made
         if run.lost or run.reported:
@@ -53,8 +53,8 @@ class Reports:
         self._report(run, outcome, follow_ons, on_ended)
 
     def _report(self, run: Run, outcome: requests.Outcome, follow_ons: ops.FollowOns, then: Then[ops.Ended]) -> None:
-        parts = self._broadcasts if run.job.broadcast is not None else self._runs
-        parts.report(run, outcome, follow_ons, then)
+        ended_by = self._broadcasts if run.job.broadcast is not None else self._runs
+        ended_by.report(run, outcome, follow_ons, then)
 
     def finish(self, peer: Peer, msgid: int, handle: str, outcome: requests.Outcome) -> None:
         run, job_id = self._runs.find(handle) or self._broadcasts.find(handle), job_of(handle)
@@ -82,7 +82,10 @@ class Reports:
         if run is None:
             return
         is_part = run.job.broadcast is not None
-        if own and run.peer is not peer and not is_part:
+        if own and run.peer is not peer:
+            if is_part:
+                self._step.refuse(peer, msgid, LeaseLost("a run of a broadcast is lost with its connection"))
+                return
             self._runs.take_over(run, peer)
 
         def on_extended(found: bool) -> None:

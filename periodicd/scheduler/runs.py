@@ -42,6 +42,8 @@ class Runs:
         self._locks = locks
         self.on_ended: OnEnded
         """To be set by whoever composes the parts."""
+        self.on_parts_lost: Callable[[Run, str], None]
+        """Likewise: a broadcast is over before these."""
         self.in_progress = InProgress()
         self.requests: dict[Peer, dict[int, Run]] = {}
         """By the msgid of the ``perform`` that was not answered yet."""
@@ -82,7 +84,9 @@ class Runs:
 
     def begin_broadcast(self, job: Job) -> Run:
         """Its parts, which the caller gives out, are connections'."""
-        return self._begin(job, None, job.lease_ms)
+        run = self._begin(job, None, job.lease_ms)
+        run.parts = {}
+        return run
 
     def _begin(self, job: Job, peer: Peer | None, lease_ms: int) -> Run:
         late = self._late.get(job.id)
@@ -246,12 +250,13 @@ class Runs:
         return None if self._claims.forget(run) else run.handle
 
     def tell_lost(self, run: Run, why: str) -> None:
-        """The run no longer counts. Its worker is told once, and not if it has reported; of a broadcast each is."""
+        """The run no longer counts. Its worker is told once, and not if it has reported."""
         self._forget_late(run)
-        for each in (run, *run.parts.values()):
-            if not each.lost and not each.reported:
-                each.lost = True
-                self._step.notice(each.peer, each.handle, "lost", f"this run no longer counts: {why}")
+        if not run.lost and not run.reported:
+            run.lost = True
+            self._step.notice(run.peer, run.handle, "lost", f"this run no longer counts: {why}")
+        if run.parts:
+            self.on_parts_lost(run, why)
 
     def _forget_late(self, run: Run) -> None:
         if self._late.get(run.job.id) is run:

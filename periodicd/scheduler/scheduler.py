@@ -104,8 +104,8 @@ class Scheduler:
         self.schedules = Schedules(self.step, self.settings, self.jobs, self.functions, self.ring, boot.schedules)
         self.steering = Steering(self.step, self.numbers, self.runs, self.dispatch, self.jobs, self.watches)
         self.broadcasts = Broadcasts(
-            self.step, self.settings.restart_grace_ms if boot.boot > 1 else 0, boot.broadcasts, handles,
-            self.connections, self.runs, self.jobs, self.functions, self.figures, self.watches, self.ring,
+            self.step, self.settings.restart_grace_ms, boot.boot > 1, boot.broadcast_at_ms, handles,
+            self.connections, self.runs, self.jobs, self.figures, self.watches, self.ring,
         )  # fmt: skip
         self.dispatch.on_broadcast = self.broadcasts.note
         self.reports = Reports(self.step, self.runs, self.dispatch, self.jobs, self.watches, self.broadcasts)
@@ -136,6 +136,7 @@ class Scheduler:
         if self._clocks.was_suspended:
             self.connections.was_suspended()
             self.runs.was_suspended()
+            self.broadcasts.was_suspended()
         if self._clocks.stepped_back_ms:
             self._step_back(self._clocks.stepped_back_ms)
 
@@ -148,7 +149,7 @@ class Scheduler:
         self.runs.claim_all()
         self.functions.stepped_back(by_ms)
         self.locks.stepped_back(by_ms)
-        self.broadcasts.stepped_back()
+        self.broadcasts.look()
         self.step.write(ops.Shift(by_ms), lambda _: self.dispatch.read_anew())
 
     def advance(self) -> None:
@@ -215,8 +216,7 @@ class Scheduler:
         if peer.subscriptions:
             self._subscribing.leave(peer)
         self.runs.detach(peer)
-        if peer.told:
-            self.broadcasts.detach(peer)
+        self.broadcasts.detach(peer)
         peer.performing.clear()  # or it and its subscriptions would hold each other
 
     # -- anyone's messages ---------------------------------------------------------------------------------------------

@@ -146,11 +146,14 @@ class Beside:
         waiting = [job for job in self._jobs.values() if job.broadcast is not None and job.state is State.WAITING]
         return sorted(waiting, key=lambda job: (job.due_at_ms, job.id))
 
-    def _first_broadcasts(self) -> dict[str, int]:
-        return {job.func: job.due_at_ms for job in reversed(self._waiting_broadcasts())}
+    def _first_broadcast(self) -> int | None:
+        return next((job.due_at_ms for job in self._waiting_broadcasts()), None)
 
     def _broadcasts(self, op: order.Broadcasts) -> order.BroadcastsResult:
-        waiting = [job for job in self._waiting_broadcasts() if job.func == op.func]
+        paused = {func for func, function in self._functions.items() if function.paused}
+        waiting = [
+            job for job in self._waiting_broadcasts() if job.func not in paused and not job.has_expired(op.at_ms)
+        ]
         due = [job for job in waiting if job.due_at_ms <= op.at_ms][: op.limit]
         left = waiting[len(due) :]
         return order.BroadcastsResult([replace(job) for job in due], left[0].due_at_ms if left else None)

@@ -13,7 +13,7 @@ from typing import Literal
 import sqlite_utils
 
 from periodicd.store import StoreError
-from periodicd.store.schema import APPLICATION_ID, MIGRATION_NAMES, migrations
+from periodicd.store.schema import APPLICATION_ID, migrations, newer_than_this, pending
 
 log = logging.getLogger("periodicd.store")
 
@@ -68,6 +68,11 @@ def hold(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def release(held: int) -> None:
+    """What ``hold`` has returned."""
+    os.close(held)
 
 
 def writer(path: Path) -> str:
@@ -157,10 +162,27 @@ def make(path: Path) -> None:
 
 def migrate(path: Path, db: sqlite3.Connection) -> None:
     wrapped = sqlite_utils.Database(db)
-    newer = [migration.name for migration in migrations.applied(wrapped) if migration.name not in MIGRATION_NAMES]
+    newer = newer_than_this(wrapped)
     if newer:
         raise StoreError(f"{path} was written by a newer periodicd (it has {', '.join(newer)}); use that version")
+    older = pending(wrapped)
+    if older and "jobs" not in older:
+        _keep_copy(beside(path, f".before-{older[0]}"), db)
     migrations.apply(wrapped)
+
+
+def _keep_copy(copy: Path, db: sqlite3.Connection) -> None:
+    """What the file was, for the way back. Without room for it the new version is started all the same."""
+    try:
+        os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        db.execute("VACUUM INTO ?", (os.fspath(copy),))
+    except FileExistsError:
+        pass  # of a start that did not come to its end
+    except (OSError, sqlite3.Error) as error:
+        copy.unlink(missing_ok=True)
+        log.warning("the store is brought up to date, and no copy of what it was could be made: %s", error)
+    else:
+        log.info("the store is brought up to date; what it was is %s", copy)
 
 
 def explain(path: Path, error: sqlite3.Error) -> str:

@@ -218,7 +218,7 @@ class MemoryStore(Beside):
         running = [replace(job, workload=None) for job in self._by_id() if job.state is State.RUNNING]
         lines = tuple(sorted({lock for job in self._jobs.values() for lock in self._stands_at(job)}))
         has_groups = any(group_id in self._jobs for group_id in self._groups)
-        beside = has_groups, dict(self._schedules), self._first_expiry(), self._first_broadcasts()
+        beside = has_groups, dict(self._schedules), self._first_expiry(), self._first_broadcast()
         settings = dict(self._functions), dict(self._locks), lines, *beside
         return ops.BootResult(self._boot, self._next_id, running, *settings)
 
@@ -261,6 +261,7 @@ class MemoryStore(Beside):
 
     def _page(self, op: ops.Page) -> ops.PageResult:
         lane = [job for job in self._waiting() if job.func == op.func and job.priority == op.priority]
+        lane = [job for job in lane if job.broadcast is None]
         lane.sort(key=lambda job: (job.due_at_ms, job.id))
         if op.after is not None:
             lane = [job for job in lane if (job.due_at_ms, job.id) > op.after]

@@ -313,8 +313,8 @@ class BootResult(NamedTuple):
     """By name."""
     expires_at_ms: int | None = None
     """When the first of those does that can."""
-    broadcasts: dict[str, int] = {}  # noqa: RUF012
-    """When the first one that waits is due, by function."""
+    broadcast_at_ms: int | None = None
+    """When the first broadcast that waits is due, or was."""
 
 
 class Reserve(Op[None], frozen=True):

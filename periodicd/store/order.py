@@ -138,12 +138,11 @@ class ExpireResult(NamedTuple):
 
 
 class Broadcasts(Read["BroadcastsResult"], frozen=True):
-    """The broadcasts of a function that wait and are due by then, in the order of their due times.
+    """The broadcasts that wait and are due by then, in the order of their due times, with their workloads.
 
-    ``limit`` at the most, with their workloads.
+    ``limit`` at the most. Those of paused functions and those that have expired are passed over.
     """
 
-    func: str
     at_ms: int
     limit: int
 

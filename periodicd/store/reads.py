@@ -75,11 +75,12 @@ class Reads:
             page.append(job)
         return ops.PageResult(page, False)
 
-    def first_broadcasts(self) -> dict[str, int]:
-        return dict(self._execute(SQL["first_broadcasts"]).fetchall())
+    def first_broadcast(self) -> int | None:
+        due_at_ms: int | None = self._execute(SQL["first_broadcast"]).fetchone()[0]
+        return due_at_ms
 
     def broadcasts(self, op: order.Broadcasts) -> order.BroadcastsResult:
-        rows = self._execute(SQL["broadcasts"], (op.func, op.limit + 1)).fetchall()
+        rows = self._execute(SQL["broadcasts"], (op.at_ms, op.limit + 1)).fetchall()
         due = [job_id for job_id, due_at_ms in rows[: op.limit] if due_at_ms <= op.at_ms]
         jobs = [job for job in map(self.fetch, due) if job is not None]
         return order.BroadcastsResult(jobs, rows[len(due)][1] if len(due) < len(rows) else None)

@@ -249,15 +249,20 @@ def broadcasts(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN broadcast TEXT")
     db.execute(
         """
-        CREATE INDEX jobs_broadcast ON jobs (func, due_at_ms, id)
+        CREATE INDEX jobs_broadcast ON jobs (due_at_ms, id)
         WHERE broadcast IS NOT NULL AND state = 0
         """
     )
 
 
-MIGRATION_NAMES = frozenset(
-    step.__name__
-    for step in (
-        jobs, settled_words, dead_by_id, whole_life, functions, locks, groups, schedules, expiry, broadcasts,
-    )
-)  # fmt: skip
+def pending(db: Database) -> list[str]:
+    """The migrations that a file does not have yet."""
+    return [migration.name for migration in migrations.pending(db)]
+
+
+_KNOWN = frozenset(pending(Database(memory=True)))
+
+
+def newer_than_this(db: Database) -> list[str]:
+    """The migrations that a file has and this program does not know: a newer one wrote it."""
+    return [migration.name for migration in migrations.applied(db) if migration.name not in _KNOWN]

@@ -106,6 +106,10 @@ SELECT {columns_without_workload}
 FROM jobs
 WHERE id = ?;
 
+-- all_without_workload: Every job, as it is shown.
+SELECT {columns_without_workload}
+FROM jobs;
+
 -- running: What ran when the daemon stopped, oldest first.
 SELECT {columns_without_workload}
 FROM jobs
@@ -124,10 +128,10 @@ WHERE func = ? AND state = 0 AND priority = ?
 ORDER BY due_at_ms
 LIMIT 1;
 
--- page: The next jobs of a lane, in order.
+-- page: The next jobs of a lane, in order. Broadcasts stand in none.
 SELECT {columns}
 FROM jobs
-WHERE func = ? AND state = 0 AND priority = ? AND (due_at_ms, id) > (?, ?)
+WHERE func = ? AND state = 0 AND priority = ? AND (due_at_ms, id) > (?, ?) AND broadcast IS NULL
 ORDER BY due_at_ms, id LIMIT ?;
 
 -- listed: Of the rows of {found}, in {order}, the first that a page shows: JSON, since each row of an answer would have
@@ -399,14 +403,14 @@ UPDATE jobs SET state = 2, ended_at_ms = ?, reason = ? WHERE id = ?;
 -- tally: One run of a broadcast has ended, if that goes on under this handle.
 UPDATE jobs SET broadcast = ? WHERE id = ? AND state = 1 AND handle IS coalesce(?, handle);
 
--- broadcasts: Those of a function that wait, the first due first, up to one more than are wanted.
+-- broadcasts: Those that wait and may begin, the first due first, up to one more than are wanted.
 SELECT id, due_at_ms
 FROM jobs INDEXED BY jobs_broadcast
-WHERE func = ? AND broadcast IS NOT NULL AND state = 0
+WHERE broadcast IS NOT NULL AND state = 0 AND (expires_at_ms IS NULL OR expires_at_ms > ? OR attempt > 0)
+AND NOT EXISTS (SELECT 1 FROM functions WHERE functions.func = jobs.func AND paused)
 ORDER BY due_at_ms, id LIMIT ?;
 
--- first_broadcasts: When the first one that waits is due, by function.
-SELECT func, min(due_at_ms)
+-- first_broadcast: When the first one that waits is due.
+SELECT min(due_at_ms)
 FROM jobs INDEXED BY jobs_broadcast
-WHERE broadcast IS NOT NULL AND state = 0
-GROUP BY func;
+WHERE broadcast IS NOT NULL AND state = 0;

@@ -218,9 +218,8 @@ class Tables(Leaving):
         settings = self.lines.all()
         jobs, has_groups = [job_of(row) for row in running], self.members.groups > 0
         (expires_at_ms,) = self._execute(SQL["first_expiry"]).fetchone()
-        broadcasts = self.reads.first_broadcasts()
-        schedules = self.lines.schedules()
-        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, schedules, expires_at_ms, broadcasts)
+        schedules, broadcast_at_ms = self.lines.schedules(), self.reads.first_broadcast()
+        return ops.BootResult(boot, next_id, jobs, *settings, has_groups, schedules, expires_at_ms, broadcast_at_ms)
 
     def _fire(self, op: order.Fire) -> ops.PutResult | None:
         if op.unless_live is not None and self._execute(SQL["is_live"], (op.unless_live,)).fetchone() is not None:

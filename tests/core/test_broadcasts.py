@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from periodic_client.wire import Invalid, LeaseLost
+from periodicd.clock import Now
 from periodicd.scheduler.peers import OUTBOX_HIGH_BYTES
 from tests.core.script import START, Daemon, Peer, worker
 
@@ -149,13 +150,72 @@ def test_who_is_gone_is_lost_at_once_and_reports_no_more() -> None:
     assert figures(daemon) == {"runs": 2, "done": 1, "failed": 0, "lost": 1}
 
 
-def test_who_does_not_read_is_lost_and_not_waited_for() -> None:
+def test_who_does_not_read_is_given_it_when_it_reads_and_is_lost_with_the_lease() -> None:
     daemon = Daemon()
-    slow = worker(daemon)
+    slow, slower = worker(daemon), worker(daemon)
+    for peer in (slow, slower):
+        peer.reads = False
+        peer.me.note_outbox(OUTBOX_HIGH_BYTES)
+    broadcast(daemon.connect(), result_ms=60_000, lease_ms=5_000, workload=b"x")
+    assert (slow.names(), slower.names()) == ([], [])
+    assert figures(daemon) == {"runs": 2, "done": 0, "failed": 0, "lost": 0}
+    slow.read()
+    daemon.step()
+    run = slow.take()
+    assert run.job["workload"] == b"x"
+    run.respond()
+    daemon.later(5_000)
+    assert figures(daemon) == {"runs": 2, "done": 1, "failed": 0, "lost": 1}
+    slower.read()
+    daemon.step()
+    assert (slower.notices, slower.names()) == ([], [])
+
+
+def test_who_is_given_it_late_is_told_that_it_was_cancelled() -> None:
+    daemon = Daemon()
+    slow, client = worker(daemon), daemon.connect()
+    slow.reads = False
     slow.me.note_outbox(OUTBOX_HIGH_BYTES)
-    broadcast(daemon.connect(), result_ms=60_000)
-    assert slow.names() == []
-    assert figures(daemon) == {"runs": 1, "done": 0, "failed": 0, "lost": 1}
+    broadcast(client)
+    client.ask("cancel", "f", "reload")
+    assert slow.notices == []
+    slow.read()
+    client.submit("a")
+    runs = {run.name: run for run in (slow.take(), slow.take())}
+    assert runs.keys() == {"a", "reload"}
+    assert slow.notices == [(runs["reload"].handle, "cancel")]
+
+
+def test_who_is_sent_a_large_job_is_given_it_after_that() -> None:
+    daemon = Daemon()
+    runner = worker(daemon)
+    large = {"func": "f", "name": "large", "workload": b"x" * 2 * 1024 * 1024}
+    daemon.connect().ask("submit_batch", [large, {"func": "f", "name": "reload", "broadcast": True}])
+    daemon.later(1)
+    assert set(runner.names()) == {"large", "reload"}
+
+
+def test_where_others_have_filled_the_memory_it_is_given_when_there_is_some_again() -> None:
+    daemon = Daemon(connections_bytes=10_000_000)
+    other, runner = daemon.connect(), worker(daemon)
+    other.me.note_outbox(10_000_000)
+    broadcast(daemon.connect())
+    assert runner.names() == []
+    other.me.note_outbox(0)
+    daemon.later(1)
+    assert runner.names() == ["reload"]
+
+
+def test_who_answers_none_of_many_is_given_no_more_and_holds_no_workloads() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), daemon.connect()
+    for _ in range(2):
+        batch = [{"func": "f", "name": f"{n}", "broadcast": True, "workload": b"x" * 100} for n in range(600)]
+        client.ask("submit_batch", [job | {"name": f"{job['name']}-{_}", "result_ms": 60_000} for job in batch])
+        daemon.later(60)
+    assert len(runner.runs) == len(runner.me.told) == 1_000
+    assert all(part.job.workload is None for part in runner.me.told.values())
+    assert figures(daemon, "599-1") == {"runs": 1, "done": 0, "failed": 0, "lost": 1}
 
 
 def test_when_its_lease_is_over_it_is_done_and_who_has_not_reported_is_told() -> None:
@@ -413,3 +473,99 @@ def test_what_it_tells_meanwhile_is_told_of_the_job() -> None:
     client.answer(watched)
     runner.ask("data", run.handle, b"half")
     assert client.ask("watch", "f", "reload")["chunks"] == [b"half"]
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("passes", [False, True], ids=["put", "clock"])
+def test_more_have_expired_than_end_in_a_step(passes: bool) -> None:
+    daemon = Daemon()
+    expires_at_ms = START.wall_ms + (2_000 if passes else -1)
+    delay_ms = 1_000 if passes else 0
+    jobs = [
+        {"func": "f", "name": f"{n}", "broadcast": True, "delay_ms": delay_ms, "expires_at_ms": expires_at_ms}
+        for n in range(150)
+    ]
+    client = daemon.connect()
+    client.ask("submit_batch", jobs)
+    daemon.now = daemon.now._replace(wall_ms=START.wall_ms + 3_000)
+    daemon.later(10)
+    assert {daemon.job("f", f"{n}")["state"] for n in range(150)} == {"dead"}
+
+
+def test_a_step_gives_out_only_so_many_runs() -> None:
+    daemon = Daemon()
+    workers = [worker(daemon) for _ in range(400)]
+    daemon.connect().send("submit_batch", [{"func": "f", "name": f"{n}", "broadcast": True} for n in range(9)])
+    daemon.allow("run", "answer")
+    begun = []
+    for _ in range(3):
+        daemon.step()
+        begun.append(len(workers[0].runs))
+    assert begun == [3, 6, 9]
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_told_who_ran_it_who_failed_and_who_did_not_report() -> None:
+    daemon = Daemon()
+    runners = [worker(daemon, client=name) for name in ("done", "failed", "hung", "left", "gone")]
+    client = daemon.connect()
+    events = client.send("events", {"kinds": ["none"], "timeout_ms": 600_000})
+    daemon.step()
+    broadcast(client, lease_ms=5_000)
+    runs = [runner.take() for runner in runners]
+    runs[0].respond()
+    runs[1].fail("no")
+    runners[3].ask("unsubscribe_all")
+    runners[3].close()
+    runners[4].close()
+    daemon.later(5_000)
+    assert runners[2].notices == [(runs[2].handle, "lost")]
+    told = [event for event in client.ask("events", {"timeout_ms": 0})["events"] if event["worker"] is not None]
+    kinds = {(event["kind"], event["worker"].split()[0], event["text"]) for event in told if event["run"] is not None}
+    assert kinds - {("started", runner.me.client, None) for runner in runners} == {
+        ("failed", "failed", "no"), ("lost", "hung", "the lease of its broadcast ran out"),
+        ("lost", "left", "its worker left"), ("lost", "gone", "its worker's connection was lost"),
+    }  # fmt: skip
+    assert [type(event).__name__ for event in daemon.take_events()] == ["WorkerLost", "LeaseRanOut"]
+    status = client.ask("status")
+    assert (status["started"], status["done"], status["failed"]) == (5, 1, 2)
+    client.ask("unwait", events)
+    assert client.answer(events)["events"] == []
+
+
+def test_a_report_that_did_not_count_is_not_counted() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), daemon.connect()
+    broadcast(client)
+    run = runner.take()
+    removed = client.send("remove", "f", "reload")
+    run.fail()
+    assert client.answer(removed)["result"] == "removed"
+    assert runner.notices == [(run.handle, "lost")]
+    assert client.ask("status")["failed"] == 0
+
+
+def test_nobody_takes_over_what_another_runs() -> None:
+    daemon = Daemon()
+    old, new = worker(daemon), worker(daemon)
+    broadcast(daemon.connect())
+    run, _ = old.take(), new.take()
+    with pytest.raises(LeaseLost, match="lost with its connection"):
+        new.ask("extend", run.handle, {"own": True})
+    old.ask("extend", run.handle, {"own": True})
+
+
+def test_after_a_sleep_of_the_machine_workers_come_back_first() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), daemon.connect()
+    broadcast(client, delay_ms=10_000)
+    daemon.now = Now(START.wall_ms + 50_000, START.mono_ms + 50_000)
+    daemon.step()
+    runner.close()
+    again = worker(daemon)
+    daemon.later(30_000)
+    assert again.take().name == "reload"

@@ -55,6 +55,17 @@ def test_room_comes_back_with_the_response_only() -> None:
     assert runner.names() == ["b"]
 
 
+def test_a_job_that_is_handed_back_goes_to_another_worker_with_room() -> None:
+    daemon = Daemon()
+    first, second = worker(daemon, limit=1), worker(daemon, limit=1)
+    daemon.connect().submit("a")
+    run = first.take()
+    run.respond({"outcome": "later"})
+    again = second.take()
+    assert (again.name, again.job["attempt"], again.job["failures"]) == ("a", 2, 0)
+    assert not first.runs
+
+
 def test_the_credit_of_a_connection_counts_all_its_functions() -> None:
     daemon = Daemon()
     runner = worker(daemon, "f", 5, credit=2)

@@ -252,6 +252,19 @@ def test_a_parked_job_can_be_taken_out_of_the_line(how: str) -> None:
     assert runner.names() == ["c"]
 
 
+def test_a_parked_job_that_is_submitted_again_runs_once_with_what_was_said_last() -> None:
+    daemon = Daemon()
+    runner, client = worker(daemon), submitted(daemon, "ab")
+    assert client.submit("b", locks={"k": 1}, workload=b"new") == "replaced"
+    assert states(daemon, "ab") == {"a": "running", "b": "parked"}
+    runner.take().respond()
+    run = runner.take()
+    assert (run.name, run.job["workload"]) == ("b", b"new")
+    run.respond()
+    assert not runner.runs
+    assert daemon.gone("f", "b")
+
+
 # -- several locks -----------------------------------------------------------------------------------------------------
 
 

@@ -164,6 +164,35 @@ def test_a_lease_that_runs_out_is_a_failure_and_the_late_response_is_told_so() -
     assert daemon.gone("f", "a")
 
 
+def test_a_lease_counts_from_when_its_job_was_given_out_however_long_that_was_due() -> None:
+    daemon = Daemon()
+    client, runner = daemon.connect(), worker(daemon, limit=1)
+    for name in "abcd":
+        client.submit(name, lease_ms=2_000)
+    for name in "abcd":
+        run = runner.take()
+        assert (run.name, run.job["attempt"]) == (name, 1)
+        daemon.later(1_900)
+        assert daemon.job("f", name)["state"] == "running"
+        run.respond()
+    assert not runner.runs
+
+
+def test_a_lease_that_runs_out_costs_its_worker_no_other_run() -> None:
+    daemon = Daemon()
+    client, mute, other = daemon.connect(), worker(daemon), worker(daemon, "g")
+    client.submit("hangs", lease_ms=2_000)
+    client.submit("works")
+    hangs, works = mute.take(), mute.take()
+    daemon.later(2_000)
+    assert daemon.take_closings() == []
+    assert daemon.job("f", "hangs")["failures"] == 1
+    assert (daemon.job("f", "works")["state"], daemon.job("f", "works")["failures"]) == ("running", 0)
+    works.respond({"outcome": "done", "submit": [{"func": "g", "name": "next"}]})
+    assert other.names() == ["next"]
+    assert (hangs.name, daemon.gone("f", "works")) == ("hangs", True)
+
+
 def test_extend_starts_the_lease_anew() -> None:
     daemon = Daemon()
     runner, run = one_job(daemon, lease_ms=2_000)

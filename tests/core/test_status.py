@@ -95,6 +95,17 @@ def test_behind_is_not_waiting(store: Store) -> None:
     assert (f["waiting"], f["running"], f["behind"], f["dead"]) == (1, 1, 0, 0)
 
 
+def test_where_nothing_waits_no_due_time_is_told(store: Store) -> None:
+    daemon = Daemon(store)
+    client, runner = daemon.connect(), worker(daemon)
+    (f,) = client.ask("status")["functions"]
+    assert (f["workers"], f["due_at_ms"]) == (1, None)
+    client.submit("a")
+    assert runner.names() == ["a"]
+    (f,) = client.ask("status")["functions"]
+    assert (f["running"], f["due_at_ms"]) == (1, None)
+
+
 def test_names_that_users_choose_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kept_counts, "IDLE_MAX", 50)
     monkeypatch.setattr(figures, "FUNCTIONS_MAX", 60)

@@ -10,6 +10,7 @@ from typing import IO
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from periodic_client import Client, Job, JobCancelled, LeaseLost, NewJob, NotDone, Worker
 from rig.daemon import Daemon
@@ -82,6 +83,64 @@ async def test_a_watcher_that_never_comes_back_costs_nobody_his_result(real: Dae
         told = [news async for news in client.watch("echo", "n")]
         assert told[-1].data == b"r"
         assert await trio.to_thread.run_sync(ended, process) == (0, b"r", "")
+        worker.stop()
+
+
+async def test_calls_of_one_name_that_keep_it_share_one_run(real: Daemon) -> None:
+    worker = Worker(real.url)
+    begun, may_end = trio.Event(), trio.Event()
+    runs: list[int] = []
+
+    @worker.function("f", limit=10)
+    async def slow(job: Job) -> str:
+        runs.append(job.run)
+        begun.set()
+        await may_end.wait()
+        return "the result"
+
+    job = NewJob("f", "n", existing="keep")
+    results: list[bytes] = []
+
+    async def call() -> None:
+        results.append(await client.call(job))
+
+    async with Client(real.url) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run)
+        async with trio.open_nursery() as calls:
+            calls.start_soon(call)
+            await begun.wait()
+            calls.start_soon(call)
+            await wait_all_tasks_blocked()
+            assert (await client.submit(job)).result == "kept", "and what was sent before it has arrived"
+            may_end.set()
+        assert (results, len(runs)) == ([b"the result"] * 2, 1)
+        worker.stop()
+
+
+async def test_all_who_watch_are_told_every_chunk_in_order(real: Daemon) -> None:
+    worker = Worker(real.url)
+
+    @worker.function("f")
+    async def tells(job: Job) -> None:
+        for number in range(500):
+            await job.send(f"{number}")
+
+    told: list[list[bytes]] = []
+
+    async def look() -> None:
+        chunks: list[bytes] = []
+        async for news in client.watch("f", "n"):
+            chunks += news.chunks
+            assert not news.missed
+        told.append(chunks)
+
+    async with Client(real.url) as client, trio.open_nursery() as nursery:
+        await client.submit(NewJob("f", "n", result_ms=60_000))
+        async with trio.open_nursery() as watchers:
+            for _ in range(3):
+                watchers.start_soon(look)
+            nursery.start_soon(worker.run)
+        assert told == [[b"%d" % number for number in range(500)]] * 3
         worker.stop()
 
 

@@ -19,7 +19,7 @@ import image_workers.cli
 from periodic_client import Client, ConnectionLost, NewJob
 from periodic_client.cli_target import ABSENT, EXIT_CODES, FAILED, INTERRUPTED, REFUSED, UNANSWERED, UNREACHABLE
 from periodic_client.streams import EXIT_UNWRITTEN
-from periodicd import cli, notify
+from periodicd import cli, cli_store, notify
 from periodicd.config import FIELDS
 from periodicd.logs import JsonFormatter, PeopleFormatter
 from rig.daemon import Daemon
@@ -46,7 +46,7 @@ def test_the_configuration_table_is_the_code_s() -> None:
 
 
 def test_the_exit_codes_are_the_command_s() -> None:
-    codes = {cli.EXIT_USAGE, cli.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
+    codes = {cli_store.EXIT_USAGE, cli_store.EXIT_STORE, cli.EXIT_LISTEN, cli.EXIT_STORE_FAILED, EXIT_UNWRITTEN}
     assert [int(row[0]) for row in rows("exit code")] == [0, 1, *sorted(codes)]
 
 
@@ -93,7 +93,7 @@ def test_the_unit_fits_the_daemon() -> None:
     service = unit()["Service"]
     assert service["Type"] == "notify"
     assert service["Restart"] == "on-failure"
-    assert int(service["RestartPreventExitStatus"]) == cli.EXIT_USAGE
+    assert int(service["RestartPreventExitStatus"]) == cli_store.EXIT_USAGE
     default_connections = FIELDS["connections"].default
     assert int(service["LimitNOFILE"]) >= default_connections + cli.FILES_BESIDE_CONNECTIONS
     assert service["WorkingDirectory"] == f"%S/{service['StateDirectory']}"
@@ -158,8 +158,14 @@ def vacuum_into(store: Path, copy: Path) -> None:
     subprocess.run([sys.executable, "-c", script, store, copy], check=True)
 
 
+def by_command(store: Path, copy: Path) -> None:
+    command = [sys.executable, "-m", "periodicd", "--store", store, "backup", copy]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("backup", [by_command, vacuum_into])
 async def test_a_backup_of_a_daemon_under_load_starts_and_has_all_that_was_acknowledged(
-    daemon: Daemon, tmp_path: Path
+    daemon: Daemon, tmp_path: Path, backup: Callable[[Path, Path], None]
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -172,7 +178,7 @@ async def test_a_backup_of_a_daemon_under_load_starts_and_has_all_that_was_ackno
         while len(acknowledged) < 500:  # noqa: ASYNC110 - counts what came from outside
             await trio.sleep(0.001)
         begun_with = len(acknowledged)
-        await trio.to_thread.run_sync(vacuum_into, daemon.store, other / "periodic.db")
+        await trio.to_thread.run_sync(backup, daemon.store, other / "periodic.db")
         stopped = True
     assert len(acknowledged) > begun_with, "it was not held up"
     with sqlite3.connect(other / "periodic.db") as copy:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -188,6 +189,19 @@ def test_kill_9_loses_nothing_acknowledged(daemon: Daemon) -> None:
         trio.run(submit_until_killed)
         daemon.start()
         assert set(acknowledged) <= trio.run(names)
+
+
+def test_a_due_time_is_the_same_after_a_kill(daemon: Daemon) -> None:
+    due = {"tomorrow": time.time_ns() // 1_000_000 + 86_400_000, "at the end of time": 253_402_300_799_999}
+    raw = Raw(daemon)
+    for name, due_at_ms in due.items():
+        assert raw.ask("submit", {"func": "f", "name": name, "due_at_ms": due_at_ms})["result"] == "created"
+    daemon.kill()
+    raw.socket.close()
+    daemon.start()
+    raw = Raw(daemon)
+    assert {job["name"]: job["due_at_ms"] for job in raw.ask("list")["jobs"]} == due
+    raw.socket.close()
 
 
 def test_it_listens_on_several_addresses_and_clears_a_stale_socket(tmp_path: Path) -> None:

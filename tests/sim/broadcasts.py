@@ -27,6 +27,7 @@ class Broadcasts:
 
     def new_life(self, now: Now, waits_ms: int) -> None:
         self._of_this_life: set[int] = set()
+        self._told: dict[int, set[Peer]] = {}
         self._from_ms = now.mono_ms + waits_ms
         """Before this nothing is broadcast."""
 
@@ -82,8 +83,12 @@ class Broadcasts:
         now = scheduler.step.now
         if self._given and now.mono_ms < self._from_ms:
             raise Broken(f"{self._given} are broadcast at {now}, too soon after the start")
+        for job in after.jobs.values():
+            was = before.jobs.get(job.id)
+            if job.broadcast is not None and job.state is State.RUNNING and (was is None or was.state != job.state):
+                self._begins(job, scheduler)
         for job_id, peers in self._given.items():
-            self._is_given(job_id, peers, after.jobs[job_id], scheduler)
+            self._is_given(job_id, peers, after.jobs[job_id])
         for job in before.jobs.values():
             later = after.jobs.get(job.id)
             if job.broadcast is not None and later is not None and later.broadcast is not None:
@@ -94,20 +99,29 @@ class Broadcasts:
             if job.broadcast is not None and job.state is State.RUNNING:
                 self._runs(job, scheduler)
 
-    def _is_given(self, job_id: int, peers: list[Peer], job: Job, scheduler: Scheduler) -> None:
-        if job_id in self._begun:
-            raise Broken(f"{job} is given again")
-        self._begun.add(job_id)
-        self._of_this_life.add(job_id)
+    def _is_given(self, job_id: int, peers: list[Peer], job: Job) -> None:
+        told = self._told.setdefault(job_id, set())
+        if told & set(peers) or len(set(peers)) != len(peers):
+            raise Broken(f"{job} is given again to one of {peers}")
+        told.update(peers)
         self.runs += len(peers)
+        if job_id not in self._of_this_life:
+            raise Broken(f"{job} is given, and does not run")
+
+    def _begins(self, job: Job, scheduler: Scheduler) -> None:
+        """To every connection of its function; some may have to wait for their run."""
+        if job.id in self._begun:
+            raise Broken(f"{job} begins again")
+        self._begun.add(job.id)
+        self._of_this_life.add(job.id)
+        peers = self._given.get(job.id, [])
         wanted = [peer for peer in scheduler.connections if job.func in peer.subscriptions]
         assert job.broadcast is not None
-        if len(set(peers)) != len(peers) or not set(peers) <= set(wanted) or job.broadcast.runs != len(wanted):
-            raise Broken(f"{job} is given to {peers}, and those of its function are {wanted}")
-        passed_over = set(wanted) - set(peers)
-        could_take = {peer for peer in passed_over & self._could_take if peer.can_take_more}
-        if job.broadcast.lost < len(passed_over) or could_take:
-            raise Broken(f"{job} is given to {len(peers)} of {len(wanted)}")
+        if job.broadcast.runs != len(wanted):
+            raise Broken(f"{job} is for {job.broadcast.runs}, and those of its function are {wanted}")
+        could_take = {peer for peer in set(wanted) & self._could_take if peer.can_take_more}
+        if could_take - set(peers):
+            raise Broken(f"{job} is not given to {could_take - set(peers)}")
 
     def _goes_on(self, job: Job, later: Job) -> None:
         was, now = job.broadcast, later.broadcast

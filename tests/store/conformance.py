@@ -970,21 +970,37 @@ class Conformance:
 
     # -- broadcasts ----------------------------------------------------------------------------------------------------
 
+    def broadcasts(self, store: Store, at_ms: int, limit: int = 9) -> tuple[list[int], int | None]:
+        found: order.BroadcastsResult = self.do(store, order.Broadcasts(at_ms, limit))
+        assert all(each.workload == b"x" * 5_000 for each in found.jobs)
+        return [each.id for each in found.jobs], found.next_at_ms
+
+    def broadcast(self, job_id: int, name: str, func: str = "f", **fields: Any) -> ops.Put:
+        return ops.Put(job(job_id, name, func, broadcast=Broadcast(), workload=b"x" * 5_000, **fields))
+
     def test_broadcasts_that_wait_are_told_in_the_order_of_their_due_times(self, store: Store) -> None:
+        assert self.do(store, ops.Boot()).broadcast_at_ms is None
         for number, (name, due_at_ms) in enumerate([("a", 300), ("b", 200), ("c", 100)], 1):
-            self.do(
-                store, ops.Put(job(number, name, due_at_ms=due_at_ms, broadcast=Broadcast(), workload=b"x" * 5_000))
-            )
-        self.do(store, ops.Put(job(4, "d")), ops.Put(job(5, "e", "g", broadcast=Broadcast())))
-        assert self.do(store, ops.Boot()).broadcasts == {"f": 100, "g": 100}
-        found = self.do(store, order.Broadcasts("f", 200, 9))
-        assert ([each.id for each in found.jobs], found.next_at_ms) == ([3, 2], 300)
-        assert [len(each.workload) for each in found.jobs] == [5_000, 5_000]
-        found = self.do(store, order.Broadcasts("f", 300, 1))
-        assert ([each.id for each in found.jobs], found.next_at_ms) == ([3], 200)
+            self.do(store, self.broadcast(number, name, due_at_ms=due_at_ms))
+        self.do(store, ops.Put(job(4, "d", due_at_ms=50)))
+        assert self.do(store, ops.Boot()).broadcast_at_ms == 100
+        assert self.broadcasts(store, 200) == ([3, 2], 300)
+        assert self.broadcasts(store, 300, 1) == ([3], 200)
         self.do(store, claim(3), claim(2), remove("a"))
-        assert self.do(store, order.Broadcasts("f", 300, 9)) == order.BroadcastsResult([], None)
-        assert self.do(store, ops.Boot()).broadcasts == {"g": 100}
+        assert self.broadcasts(store, 300) == ([], None)
+
+    def test_broadcasts_of_paused_functions_and_expired_ones_are_passed_over(self, store: Store) -> None:
+        self.do(store, order.SetFunction("g", Function(paused=True)))
+        self.do(store, self.broadcast(1, "a", "g"), self.broadcast(2, "b", expires_at_ms=200), self.broadcast(3, "c"))
+        assert self.broadcasts(store, 199) == ([2, 3], None)
+        assert self.broadcasts(store, 200) == ([3], None)
+        self.do(store, order.SetFunction("g", None))
+        assert self.broadcasts(store, 200, 1) == ([1], 100)
+
+    def test_broadcasts_stand_in_no_lane(self, store: Store) -> None:
+        self.do(store, self.broadcast(1, "a"), ops.Put(job(2, "b")))
+        page = self.do(store, ops.Page("f", 0, None, 1, 4096, 10**6))
+        assert ([each.id for each in page.jobs], page.more) == ([2], False)
 
     def test_a_broadcast_s_figures_are_kept_while_it_runs(self, store: Store) -> None:
         self.do(store, ops.Put(job(1, broadcast=Broadcast(), dated=True)), claim(1))

@@ -110,7 +110,7 @@ steps = st.lists(
     | st.builds(lambda: order.Left())
     | st.builds(order.PutGroup, puts(), st.lists(puts(), max_size=3).map(tuple), st.booleans())
     | st.builds(lambda: order.Freed())
-    | st.builds(order.Broadcasts, st.sampled_from(FUNCS), millis, st.integers(1, 3))
+    | st.builds(order.Broadcasts, millis, st.integers(1, 3))
     | st.builds(order.Expire, millis, st.integers(1, 3))
     | st.builds(order.SetSchedule, st.sampled_from("st"), st.none() | schedules)
     | st.builds(order.Fire, st.sampled_from("st"), schedules, puts(), st.none() | ids)

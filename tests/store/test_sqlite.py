@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,11 @@ def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
 
 def test_a_file_of_the_first_version_becomes_one_of_today(path: Path) -> None:
     """The file was written by the program as it was before points in time ended in ``_at_ms``."""
-    path.write_bytes(Path(__file__).with_name("jobs-of-version-1.sqlite").read_bytes())
+    before = Path(__file__).with_name("jobs-of-version-1.sqlite").read_bytes()
+    path.write_bytes(before)
     store = SqliteStore(path)
+    with closing(sqlite3.connect(path.with_name(f"{path.name}.before-settled_words"))) as copy:
+        assert copy.execute("SELECT count(*), max(due_ms) FROM jobs").fetchone() == (5, 1_700_000_200_000)
     submitted_at_ms, due_at_ms = 1_700_000_000_000, 1_700_000_100_000
     listed = {shown.job.id: shown for shown in store.list_jobs(ops.Listing()).jobs}
     waits, runs, behind, dead, again = (listed[number].job for number in range(1, 6))
