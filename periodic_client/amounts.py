@@ -22,11 +22,11 @@ def count(number: float) -> str:
 
 
 def size(bytes_: int) -> str:
-    """``512 B``, ``24 MB``, ``1.5 GB``."""
+    """``512B``, ``24MB``, ``1.5GB``."""
     for unit_bytes, unit in _SIZES:
         if bytes_ >= unit_bytes:
-            return f"{_few(bytes_ / unit_bytes)} {unit}"
-    return f"{bytes_} B"
+            return f"{_few(bytes_ / unit_bytes)}{unit}"
+    return f"{bytes_}B"
 
 
 def _few(number: float) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ INTERVAL_MS_MIN = 100
 """Looks cost the daemon something."""
 WIDTH_OF_NO_TERMINAL = 140
 QUIT = ("q", "Q", "quit")
+SIGNALS = (signal.SIGWINCH, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The terminal has another size; it is enough."""
 
 
 def _at_least(_: click.Context, __: click.Parameter, interval_ms: int) -> int:
@@ -105,9 +108,9 @@ class Live:
     async def run(self) -> None:
         # What is wrong at the beginning is told as by every command; what goes wrong later, on the screen.
         await self._gauges.look()
-        with taken(has_colours()) as screen:
+        with trio.open_signal_receiver(*SIGNALS) as received, taken(has_colours()) as screen:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey_signals, screen, nursery.cancel_scope)
+                nursery.start_soon(self._obey, received, screen, nursery.cancel_scope)
                 nursery.start_soon(self._look, screen)
                 while (keys := await screen.keys()) is not None and not any(map(self._press, keys)):
                     self._paint(screen)
@@ -146,13 +149,10 @@ class Live:
             except (CannotConnect, ConnectionLost, TimedOut, PeriodicError) as error:
                 self._message = f"{error}; trying again"
 
-    async def _obey_signals(self, screen: Screen, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(
-            signal.SIGWINCH, signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-        ) as received:  # fmt: skip
-            async for number in received:
-                if number != signal.SIGWINCH:
-                    scope.cancel()
-                    return
-                screen.measure()
-                self._paint(screen)
+    async def _obey(self, received: AsyncIterator[int], screen: Screen, scope: trio.CancelScope) -> None:
+        async for number in received:
+            if number != signal.SIGWINCH:
+                scope.cancel()
+                return
+            screen.measure()
+            self._paint(screen)

@@ -194,7 +194,7 @@ def _commits(head: Row) -> Span:
     p50_us, p99_us = head["commit_p50_us"], head["commit_p99_us"]
     if p99_us is None:
         return Span("commit -")
-    return Span(f"commit p50 {p50_us / 1000:.1f} p99 {p99_us / 1000:.1f} ms", _style(p99_us, health.COMMIT_P99_US))
+    return Span(f"commit p50 {p50_us / 1000:.1f} p99 {p99_us / 1000:.1f}ms", _style(p99_us, health.COMMIT_P99_US))
 
 
 def _connections(head: Row) -> Span:
@@ -280,7 +280,7 @@ def _workers(gauges: Gauges, width: int) -> list[Line]:
     for worker in gauges.workers:
         begun = [(now_at_ms - each["started_at_ms"], each) for each in worker["runs"] if each["started_at_ms"]]
         longest_ms, run = max(begun, key=lambda each: each[0], default=(-1, None))
-        longest = "-" if run is None else visible(f"{run['func']} {run['name']} {span(longest_ms)}")
+        longest = "-" if run is None else visible(f"{span(longest_ms)} {run['func']} {run['name']}")
         looks: Style = "watch" if health.is_silent(worker) else ""
         name = visible(f"{worker['client'] or 'a worker'} ({worker['connection']})")
         rows.append((-longest_ms, (name, looks, worker | {"longest": longest})))

@@ -220,7 +220,7 @@ def _lateness(facts: Facts) -> Finding:
         return Finding("lateness", "ok", "nothing has run lately")
     if late[0]["lateness_p50_ms"] < LATENESS_P50_MS:
         return Finding("lateness", "ok", f"{named[0]} at the most, of its last runs")
-    todo = "more workers, or a larger limit; periodic top shows who is busy"
+    todo = "more workers, or a larger limit, unless they have just caught up"
     return Finding("lateness", "watch", f"of the last runs: {_listed(named)}", todo)
 
 
@@ -243,12 +243,8 @@ def _no_worker(facts: Facts) -> Finding:
         f"{each['func']} ({each['waiting']:,} waiting, the oldest due for {span(facts.overdue_ms(each))})"
         for each in alone
     ]
-    todo = f"start its worker, and see why it went: periodic events --kind worker_went; {_of(alone[0])}"
+    todo = "start its worker; the daemon's log says when it went"
     return Finding("no worker", "bad", _listed(named), todo)
-
-
-def _of(function: dict[str, Any]) -> str:
-    return f"periodic workers --func {shlex.quote(function['func'])}"
 
 
 def _overdue(facts: Facts) -> Finding:
