@@ -23,8 +23,9 @@ def test_bash_completes_commands_and_options() -> None:
     line = completion("bash").stdout
     script = f"""{line}
         complete -p periodic
-        COMP_WORDS=(periodic sub) COMP_CWORD=1; _periodic_completion periodic; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(periodic submit --retry-l) COMP_CWORD=2 COMPREPLY=(); _periodic_completion periodic; echo "${{COMPREPLY[@]}}"
+        ask() {{ COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _periodic_completion periodic; }}
+        ask periodic sub; echo "${{COMPREPLY[@]}}"
+        ask periodic submit --retry-l; echo "${{COMPREPLY[@]}}"
     """
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=ENV)
     registered, commands, options = ended.stdout.splitlines()
