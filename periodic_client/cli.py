@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_commands import work
 from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_groups import submit_group
 from periodic_client.cli_locks import lock, locks
@@ -241,6 +242,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule,
+    lock, locks, submit_group, schedule, work,
 ):  # fmt: skip
     cli.add_command(command)
