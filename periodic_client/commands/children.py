@@ -51,6 +51,7 @@ class Output:
 
     async def read(self) -> bytes:
         """The next bytes; none if nobody is left who could write, or after ``finish``."""
+        await trio.lowlevel.checkpoint()  # before it reads, so that what was read is with the reader at once
         while self._left > 0:
             try:
                 data = os.read(self._descriptor, READ_BYTES)
@@ -61,9 +62,7 @@ class Output:
                     await trio.lowlevel.wait_readable(self._descriptor)
                 continue
             self._left -= len(data)
-            await trio.lowlevel.checkpoint()
             return data
-        await trio.lowlevel.checkpoint()
         return b""
 
     def finish(self) -> None:

@@ -182,14 +182,14 @@ class Pool:
                     continue
                 if living.has_answered:
                     wait_s = FIRST_WAIT_S
-            log.warning("%s; another one is started in %g s", why, wait_s)
+            log.warning("a command that lives on: %s; another one is started in %g s", why, wait_s)
             await trio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     async def _live(self, living: Living) -> str:
         """From its first line on it is given jobs, until it is over. Returns why it is."""
         child = living.child
-        why = "a command was no good any more"
+        why = "it was no good any more"
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(living.messages.read)
@@ -198,14 +198,16 @@ class Pool:
                     with trio.fail_after(self._ready_s):
                         await living.line()
                 except trio.TooSlowError:
-                    why = f"a command printed no line in {self._ready_s:g} s, by which it says that it is ready"
-                except (BadAnswer, EOFError):
-                    why = "a command ended, or closed its standard output, before it was ready"
+                    why = f"it printed no line in {self._ready_s:g} s, by which it says that it is ready"
+                except BadAnswer as error:
+                    why = str(error)
+                except EOFError:
+                    why = await _how_it_ended(child)
                 else:
                     self._give_back(living)
                     await living.over.wait()
-                if child.exited.is_set():
-                    why = f"a command ended: {child.ending}"
+                    if child.exited.is_set():
+                        why = await _how_it_ended(child)
                 await child.end(living.first_signal, self._rules.grace_s)
         finally:
             if living in self._free:
