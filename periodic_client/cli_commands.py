@@ -4,6 +4,7 @@ What is written on the command line becomes the rules of commands/, and how the 
 """
 
 import logging
+import resource
 import shutil
 import signal
 from math import inf
@@ -26,6 +27,8 @@ from periodic_client.wire.limits import CONNECTION_JOBS_MAX
 from periodic_client.worker import Worker
 
 READY_S = 10.0
+DESCRIPTORS, DESCRIPTORS_MORE = 6, 100
+"""For each command while it is started, and for the rest of the worker."""
 SIGNALS = {"term": signal.SIGTERM, "kill": signal.SIGKILL}
 
 EXAMPLES = """\b
@@ -125,6 +128,7 @@ def work(target: Target, /, func: str, command: tuple[str, ...], **options: Any)
             keeping(command, environment) as keeper,
             trio.open_nursery() as nursery,
         ):
+            _allow_descriptors(DESCRIPTORS * limit + DESCRIPTORS_MORE)
             perform = Once(keeper, rules, lambda: worker.result_bytes_max).perform
             if pipe:
                 ready_s = READY_S if ready_ms is None else ready_ms / 1000
@@ -137,12 +141,21 @@ def work(target: Target, /, func: str, command: tuple[str, ...], **options: Any)
             nursery.cancel_scope.cancel()
         return refusal
 
+    why: str | None = None
     try:
-        refusal = trio.run(main)
-    except* KeeperLost as errors:
-        stop(REFUSED, str(errors.exceptions[0]))
-    if refusal is not None:
-        stop(REFUSED, refusal.to_wire())
+        if (refusal := trio.run(main)) is not None:
+            why = refusal.to_wire()
+    except* KeeperLost:
+        why = "the process that starts its commands was killed"
+    if why is not None:
+        stop(REFUSED, why)
+
+
+def _allow_descriptors(count: int) -> None:
+    """As far as the system lets us. What was started before this keeps the limit that programs expect."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
 def _rules(options: dict[str, Any]) -> Rules:

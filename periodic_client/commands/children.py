@@ -191,7 +191,7 @@ class Keeper:
             log.debug("the keeper's socket: %s", error)
         finally:
             self._lose()
-        raise KeeperLost("the process that starts its commands was killed")
+        raise KeeperLost
 
     def _take(self, message: dict[str, Any]) -> None:
         number = message["of"]

@@ -188,6 +188,30 @@ async def test_the_lease_is_extended_while_it_runs(daemon: Daemon, client: Clien
         assert await client.call(NewJob("f", "n", lease_ms=1000, retry=ONCE), timeout_s=60) == b"1\n"
 
 
+async def test_many_run_at_once_beyond_the_descriptors_that_a_program_has_by_itself(
+    daemon: Daemon, client: Client, told: Told
+) -> None:
+    script = 'echo >"$TOLD"; ulimit -n; read -r go <"$TOLD.go"'
+    go_on = daemon.store.parent / "told.go"
+    os.mkfifo(go_on)
+    before = ("prlimit", "--nofile=200:4096")
+    with command_worker(daemon, "f", "--limit", "100", "--", "sh", "-c", script, before=before):
+        results: list[bytes] = []
+
+        async def one(name: str) -> None:
+            results.append(await call(client, name))
+
+        async with trio.open_nursery() as nursery:
+            for count in range(100):
+                nursery.start_soon(one, str(count))
+            for _ in range(100):
+                await told.line()
+            descriptor = os.open(go_on, os.O_RDWR)
+            os.write(descriptor, b"\n" * 100)
+        os.close(descriptor)
+        assert results == [b"200\n"] * 100
+
+
 async def test_who_does_not_hold_the_lock_comes_again_when_he_does(daemon: Daemon, client: Client) -> None:
     folder = daemon.store.parent / "held"
     script = f"mkdir {folder} && sleep 0.1 && rmdir {folder} && echo $PERIODIC_ATTEMPT"
@@ -283,7 +307,7 @@ async def test_a_killed_keeper_ends_the_worker_and_the_commands(daemon: Daemon, 
         os.kill(worker.keeper, signal.SIGKILL)
         assert await worker.ended() == 1
         await gone(pid)
-        assert "periodic: the process that starts its commands was killed" in worker.said
+        assert worker.said.endswith("periodic: the process that starts its commands was killed\n")
 
 
 async def test_a_stop_waits_for_what_runs_and_begins_nothing(daemon: Daemon, client: Client, told: Told) -> None:
