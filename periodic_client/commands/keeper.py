@@ -49,7 +49,10 @@ class Keeper:
 
     def hear(self) -> bool:
         """Do what the worker says next; false if it has ended."""
-        data, descriptors, _, _ = socket.recv_fds(self._worker, _MESSAGE_BYTES, 3)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._worker, _MESSAGE_BYTES, 3)
+        except ConnectionResetError:  # so it is told that the worker has ended, and left something unread
+            return False
         try:
             match json.loads(data) if data else None:
                 case {"start": number, "arguments": arguments, "environment": environment, "memory": memory}:
@@ -63,7 +66,7 @@ class Keeper:
 
     def reap(self) -> None:
         """Take note of all that have ended."""
-        while (ended := _next_ended(os.WNOHANG)) is not None:
+        while (ended := _next_ended()) is not None:
             pid, status = ended
             if pid in self._running:
                 self._say(of=self._running.pop(pid), status=status)
@@ -77,13 +80,15 @@ class Keeper:
         """Kill everything that descends from a command. Who has left his group comes here when his parent is dead."""
         for group in self._groups.values():
             _send(signal.SIGKILL, group)
-        with suppress(FileNotFoundError):  # a kernel that does not list children: the groups must do
+        # A kernel that does not list children, or not those of this process: the groups must do.
+        with suppress(FileNotFoundError, ChildProcessError):
             while True:
-                for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                for pid in children:
                     with suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
-                if _next_ended(0) is None:
-                    return
+                # The list may lack one that has just come, so only one that was killed is waited for.
+                os.waitpid(-1, 0 if children else os.WNOHANG)
 
     def _start(
         self, number: int, arguments: list[str], environment: dict[str, str], memory: int | None, streams: list[int]
@@ -131,10 +136,10 @@ def _send(number: int, group: int) -> bool:
     return True
 
 
-def _next_ended(options: int) -> tuple[int, int] | None:
+def _next_ended() -> tuple[int, int] | None:
     """The next child that has ended, and how; None if there is none."""
     try:
-        pid, status = os.waitpid(-1, options)
+        pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
         return None
     return (pid, os.waitstatus_to_exitcode(status)) if pid else None
@@ -152,14 +157,16 @@ def main() -> None:
         signal.signal(number, lambda *_: None)
     keeper = Keeper(worker, command)
     goes_on = True
-    while goes_on:
-        ready, _, _ = select.select([worker.fileno(), woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
-            keeper.reap()
-        if worker.fileno() in ready:
-            goes_on = keeper.hear()
-    keeper.end_all()
+    try:
+        while goes_on:
+            ready, _, _ = select.select([worker.fileno(), woken], [], [])
+            if woken in ready:
+                os.read(woken, 4096)
+                keeper.reap()
+            if worker.fileno() in ready:
+                goes_on = keeper.hear()
+    finally:
+        keeper.end_all()
 
 
 if __name__ == "__main__":

@@ -226,11 +226,11 @@ async def test_who_does_not_hold_the_lock_comes_again_when_he_does(daemon: Daemo
                 nursery.start_soon(one, name, {"disk": 1, "other": 1} if name == "f" else {})
     assert sorted(results) == [b"1\n", *[b"2\n"] * 5]
     with command_worker(daemon, "f", "--lock", "disk=2", "--lock", "tape", "--", "true"):
-        await client.submit(NewJob("f", "wants", locks={"disk": 1}))
+        await client.submit(NewJob("f", "wants", locks={"disk": 1, "other": 1}))
         with trio.fail_after(30):
             while (job := await client.get("f", "wants")) is None or job["state"] != "parked":  # noqa: ASYNC110
                 await trio.sleep(0.02)
-        assert (job["locks"], job["failures"]) == ({"disk": 2, "tape": 1}, 0)
+        assert (job["locks"], job["failures"]) == ({"disk": 2, "other": 1, "tape": 1}, 0)
         assert Broadcast.from_result(await client.call(NewJob("f", "all", broadcast=True))).failed == 1
 
 
@@ -251,7 +251,9 @@ async def test_a_cancelled_run_is_asked_to_end(daemon: Daemon, client: Client, t
 
 
 async def test_a_cancelled_run_is_killed_if_that_was_said(daemon: Daemon, client: Client, told: Told) -> None:
-    with command_worker(daemon, "f", "--on-cancel", "kill", "--", "sh", "-c", f"{TWO_DEEP}; {TWO_DEEP}"):
+    with command_worker(
+        daemon, "f", "--on-cancel", "kill", "--grace", "1h", "--", "sh", "-c", f"{TWO_DEEP}; {TWO_DEEP}"
+    ):
         await client.submit(NewJob("f", "n"))
         pid = int(await told.line())
         await client.cancel("f", "n")
@@ -300,6 +302,24 @@ async def test_a_killed_worker_leaves_nothing_behind(daemon: Daemon, client: Cli
             await gone(pid)
 
 
+async def test_a_worker_that_is_killed_while_it_hears_nothing_leaves_nothing_behind(
+    daemon: Daemon, client: Client, told: Told
+) -> None:
+    script = f"[ $0 = short ] && {{ echo $$ >$TOLD; sleep 1; exit; }}; {TWO_DEEP}; true"
+    with command_worker(daemon, "f", "--limit", "2", "--", "sh", "-c", script, expects=-signal.SIGKILL) as worker:
+        await client.submit(NewJob("f", "long"))
+        long = int(await told.line())
+        await client.submit(NewJob("f", "short"))
+        short = int(await told.line())
+        keeper = worker.keeper
+        worker.process.send_signal(signal.SIGSTOP)
+        await gone(short)
+        await until(lambda: len(children_of(keeper)) == 1)  # it has said so, and nobody has read it
+        worker.process.kill()
+        await gone(long)
+        await gone(keeper)
+
+
 async def test_a_killed_keeper_ends_the_worker_and_the_commands(daemon: Daemon, client: Client, told: Told) -> None:
     with command_worker(daemon, "f", "--", "sh", "-c", TWO_DEEP, expects=1) as worker:
         await client.submit(NewJob("f", "n"))
@@ -328,6 +348,22 @@ async def test_a_stop_waits_for_what_runs_and_begins_nothing(daemon: Daemon, cli
     waiting = await client.get("f", "second")
     assert waiting is not None
     assert (waiting["state"], waiting["crashes"]) == ("waiting", 0)
+
+
+async def test_a_command_goes_on_while_the_daemon_is_away(daemon: Daemon, client: Client, told: Told) -> None:
+    go_on = daemon.store.parent / "go-on"
+    os.mkfifo(go_on)
+    with command_worker(daemon, "f", "--", "sh", "-c", f'echo $0 >"$TOLD"; cat {go_on}'):
+        await client.submit(NewJob("f", "n", result_ms=60_000))
+        assert await told.line() == "n"
+        await client.get("f", "n")  # that it runs is on disk now
+        daemon.kill()
+        daemon.start()
+        go_on.write_text("done all the same")
+        with trio.fail_after(30):
+            async with Client(daemon.url) as another:
+                assert await another.call(NewJob("f", "n", existing="keep", result_ms=60_000)) == b"done all the same"
+        assert not told.has_more()
 
 
 async def test_a_second_signal_ends_what_runs(daemon: Daemon, client: Client, told: Told) -> None:

@@ -28,6 +28,7 @@ do case "$payload" in
     other) echo 99 WORKDONE x ;;
     words) echo what is this ;;
     twice) printf '%s once\\n%s twice\\n' $id $id ;;
+    late) echo $id now; sleep 0.2; echo $id late; echo >"$TOLD" ;;
     talk) echo line one >&2; echo line two >&2; echo $id talked ;;
     close) exec >&-; read -r more ;;
     *) echo "$id $payload" ;;
@@ -191,10 +192,13 @@ async def test_one_that_answers_what_was_not_asked_is_replaced(
         assert await call(client, "next") == b"next"
 
 
-async def test_one_that_answers_twice_is_given_nothing_more(daemon: Daemon, client: Client) -> None:
+async def test_one_that_answers_twice_is_given_nothing_more(daemon: Daemon, client: Client, told: Told) -> None:
     with command_worker(daemon, "f", "--pipe", *SHELL):
         assert await call(client, "twice") == b"once"
         assert await call(client, "next") == b"next"
+        assert await call(client, "late") == b"now"
+        await told.line()
+        assert await call(client, "next again") == b"next again"
 
 
 async def test_lines_of_standard_error_belong_to_the_job_in_whose_time_they_come(
