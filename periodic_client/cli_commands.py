@@ -4,31 +4,18 @@ What is written on the command line becomes the rules of commands/, and how the 
 """
 
 import logging
-import resource
 import shutil
 import signal
-from math import inf
-from typing import Any
+from typing import Any, get_args
 
 import click
-import trio
 
 from periodic_client.cli_target import REFUSED, Target, stop
 from periodic_client.cli_values import Duration, LockValue, Size
 from periodic_client.client import Client
-from periodic_client.commands.children import KeeperLost, keeping
-from periodic_client.commands.framing import FRAMINGS
-from periodic_client.commands.once import Once
-from periodic_client.commands.pool import Pool
-from periodic_client.commands.runs import Rules, Runner
-from periodic_client.url import URL_VARIABLE
-from periodic_client.wire import PeriodicError
+from periodic_client.commands.rules import FramingName, Rules
 from periodic_client.wire.limits import CONNECTION_JOBS_MAX
-from periodic_client.worker import Worker
 
-READY_S = 10.0
-DESCRIPTORS, DESCRIPTORS_MORE = 6, 100
-"""For each command while it is started, and for the rest of the worker."""
 SIGNALS = {"term": signal.SIGTERM, "kill": signal.SIGKILL}
 
 EXAMPLES = """\b
@@ -92,7 +79,9 @@ killed; with 2 if there is no such command.
 @click.option("--grace", "grace_ms", type=Duration(), default="5s", show_default=True, help="From SIGTERM to SIGKILL.")
 @click.option("--stream", "streams", is_flag=True, help="Lines of standard error go to who watches the job.")
 @click.option("--pipe", is_flag=True, help="The command lives on, and is given a line for each job.")
-@click.option("--framing", type=click.Choice(list(FRAMINGS)), help="With --pipe: what the lines are.  [default: lines]")
+@click.option(
+    "--framing", type=click.Choice(get_args(FramingName)), help="With --pipe: what the lines are.  [default: lines]"
+)
 @click.option(
     "--ready-timeout",
     "ready_ms",
@@ -108,64 +97,26 @@ def work(target: Target, /, func: str, command: tuple[str, ...], **options: Any)
     PERIODIC_DUE_AT_MS, PERIODIC_HANDLE, PERIODIC_HEADERS (in JSON) and PERIODIC_URL in its environment. All that it has
     started is ended with it, and with this worker, however that ends. It connects again for ever.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"{command[0]}: there is no such command, or it may not be run")
-    pipe: bool = options.pop("pipe")
-    framing: str | None = options.pop("framing")
-    ready_ms: int | None = options.pop("ready_ms")
-    if not pipe and (framing or ready_ms is not None):
-        raise click.UsageError("--framing and --ready-timeout are for commands that live on; give --pipe too")
-    limit: int = options.pop("limit")
-    drain_ms: int | None = options.pop("drain_ms")
     rules = _rules(options)
-    worker = Worker(target.url, drain_s=inf if drain_ms is None else drain_ms / 1000)
+    # Other commands, of which a script may give hundreds, are not to be slower for it.
+    from periodic_client.commands.serving import serve
 
-    async def main() -> PeriodicError | None:
-        environment = {URL_VARIABLE: target.url, "PERIODIC_FUNC": func}
-        async with (
-            Client(target.url, timeout_s=target.timeout_ms / 1000) as client,
-            keeping(command, environment) as keeper,
-            trio.open_nursery() as nursery,
-        ):
-            _allow_descriptors(DESCRIPTORS * limit + DESCRIPTORS_MORE)
-            perform = Once(keeper, rules, lambda: worker.result_bytes_max).perform
-            if pipe:
-                ready_s = READY_S if ready_ms is None else ready_ms / 1000
-                pool = Pool(keeper, rules, FRAMINGS[framing or "lines"], ready_s, lambda: worker.result_bytes_max)
-                nursery.start_soon(pool.run, limit)
-                perform = pool.perform
-            runner = Runner(rules, client, perform)
-            worker.function(func, limit=limit, interrupt=True)(runner)
-            refusal = await worker.run_until_signal()
-            nursery.cancel_scope.cancel()
-        return refusal
-
-    why: str | None = None
-    try:
-        if (refusal := trio.run(main)) is not None:
-            why = refusal.to_wire()
-    except* KeeperLost:
-        why = "the process that starts its commands was killed"
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    why = serve(Client(target.url, timeout_s=target.timeout_ms / 1000), func, command, rules)
     if why is not None:
         stop(REFUSED, why)
 
 
-def _allow_descriptors(count: int) -> None:
-    """As far as the system lets us. What was started before this keeps the limit that programs expect."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
-
-
 def _rules(options: dict[str, Any]) -> Rules:
-    """Of what is left of the options."""
-    timeout_ms: int | None = options.pop("timeout_ms")
-    return Rules(
-        gives_name=not options.pop("no_name"),
-        timeout_s=inf if timeout_ms is None else timeout_ms / 1000,
-        grace_s=options.pop("grace_ms") / 1000,
-        locks=dict(options.pop("locks")),
-        on_cancel=SIGNALS[options.pop("on_cancel")],
-        **options,
-    )
+    """Of the options; what was not given is left to the defaults."""
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given["pipe"] and ("framing" in given or "ready_ms" in given):
+        raise click.UsageError("--framing and --ready-timeout are for commands that live on; give --pipe too")
+    for key in ("timeout", "grace", "ready", "drain"):
+        if f"{key}_ms" in given:
+            given[f"{key}_s"] = given.pop(f"{key}_ms") / 1000
+    given["gives_name"] = not given.pop("no_name")
+    given["on_cancel"] = SIGNALS[given["on_cancel"]]
+    return Rules(**given | {"locks": dict(given["locks"])})

@@ -7,6 +7,7 @@ import base64
 import json
 from typing import Any, NamedTuple, Protocol
 
+from periodic_client.commands.rules import FramingName
 from periodic_client.job import Job
 from periodic_client.outcomes import Done, Failed, Later, Outcome, WrongValue
 
@@ -100,4 +101,4 @@ def _shown(line: bytes) -> str:
     return ascii(line[:80].decode(errors="backslashreplace")) + "..." * (len(line) > 80)
 
 
-FRAMINGS: dict[str, Framing] = {"lines": _Lines(), "json": _Json()}
+FRAMINGS: dict[FramingName, Framing] = {"lines": _Lines(), "json": _Json()}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import trio
 
 from periodic_client.commands.children import CannotStart, Child, Keeper
-from periodic_client.commands.runs import Messages, Rules, environment_of
+from periodic_client.commands.rules import Rules
+from periodic_client.commands.runs import Messages, environment_of
 from periodic_client.job import Job
 from periodic_client.outcomes import Done, Failed, Later, Outcome
 

@@ -3,13 +3,15 @@
 What the lines say is framing.py's; this module decides which command does a job, and when one is no good any more.
 """
 
+import signal
 from collections.abc import Callable
 
 import trio
 
 from periodic_client.commands.children import CannotStart, Child, Keeper
-from periodic_client.commands.framing import BadAnswer, Chunk, Framing
-from periodic_client.commands.runs import Messages, Rules
+from periodic_client.commands.framing import FRAMINGS, BadAnswer, Chunk
+from periodic_client.commands.rules import Rules
+from periodic_client.commands.runs import Messages
 from periodic_client.job import Job
 from periodic_client.lines import Lines
 from periodic_client.outcomes import Failed, Later, Outcome, WrongValue
@@ -35,7 +37,7 @@ class Living:
         """The number of its last line."""
         self.has_answered = False
         self.was_given_up = False
-        self.first_signal = Rules().on_cancel
+        self.first_signal = signal.SIGTERM
         self.over = trio.Event()
         """It is to be ended."""
         self.closed = trio.Event()
@@ -70,23 +72,20 @@ class Living:
 class Pool:
     """``run`` keeps the commands, ``perform`` does a job with one of them."""
 
-    def __init__(
-        self, keeper: Keeper, rules: Rules, framing: Framing, ready_s: float, result_bytes_max: Callable[[], int]
-    ) -> None:
+    def __init__(self, keeper: Keeper, rules: Rules, result_bytes_max: Callable[[], int]) -> None:
         self._keeper = keeper
         self._rules = rules
-        self._framing = framing
-        self._ready_s = ready_s
+        self._framing = FRAMINGS[rules.framing]
         self._result_bytes_max = result_bytes_max
         self._free: list[Living] = []
         """Those that wait for a job."""
         self._waiting = trio.lowlevel.ParkingLot()
         """Jobs that wait for one of those."""
 
-    async def run(self, count: int) -> None:
-        """Keep so many commands, until cancelled; then they are ended."""
+    async def run(self) -> None:
+        """Keep as many commands as may run at once, until cancelled; then they are ended."""
         async with trio.open_nursery() as nursery:
-            for _ in range(count):
+            for _ in range(self._rules.limit):
                 nursery.start_soon(self._keep)
 
     async def perform(self, job: Job) -> Outcome:
@@ -195,10 +194,10 @@ class Pool:
                 nursery.start_soon(living.messages.read)
                 nursery.start_soon(living.end_when_it_exits)
                 try:
-                    with trio.fail_after(self._ready_s):
+                    with trio.fail_after(self._rules.ready_s):
                         await living.line()
                 except trio.TooSlowError:
-                    why = f"it printed no line in {self._ready_s:g} s, by which it says that it is ready"
+                    why = f"it printed no line in {self._rules.ready_s:g} s, by which it says that it is ready"
                 except BadAnswer as error:
                     why = str(error)
                 except EOFError:

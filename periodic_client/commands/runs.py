@@ -4,16 +4,15 @@ What performs a job is given: a command of its own (once.py), or one that lives 
 """
 
 import json
-import signal
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from math import inf
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import trio
 
 from periodic_client.client import Client
 from periodic_client.commands.children import READ_BYTES, Output
+from periodic_client.commands.rules import Rules
 from periodic_client.job import Job
 from periodic_client.lines import Lines
 from periodic_client.outcomes import Failed, Later, Outcome
@@ -26,28 +25,6 @@ log = Lines(__name__)
 AGAIN_S = 0.5
 SETTLE_S = 1.0
 NO_LONGER = Failed("this run no longer counts")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How a command worker runs its jobs; what ``periodic work`` has options for."""
-
-    gives_name: bool = True
-    """The name is the command's last argument, or what a line says; else a line says the workload."""
-    streams: bool = False
-    """Lines of standard error are told to who watches."""
-    timeout_s: float = inf
-    later_ms: int = 5000
-    retry_limit: int | None = None
-    memory: int | None = None
-    """Bytes of address space that each process of a command may have."""
-    locks: Mapping[str, int] = field(default_factory=dict)
-    on_cancel: signal.Signals = signal.SIGTERM
-    grace_s: float = 5.0
-
-    def first_signal(self, job: Job) -> signal.Signals:
-        """With which a run that is not over is ended."""
-        return self.on_cancel if job.cancelled or job.lost else signal.SIGTERM
 
 
 class Runner:
