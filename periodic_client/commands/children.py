@@ -4,7 +4,6 @@ It knows processes, and nothing of jobs. Every process of a command is ended wit
 group at once, and what has left that when the worker ends.
 """
 
-import errno
 import json
 import os
 import select
@@ -14,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from math import inf
 from typing import Any
 
@@ -158,13 +158,19 @@ class Keeper:
         """
         self._last += 1
         number = self._last
-        theirs, ours = _pipes()
+        try:
+            theirs, ours = _pipes()
+        except OSError as no_pipe:
+            raise CannotStart(f"the command cannot be started: {no_pipe.strerror}") from None
         child = self._children[number] = Child(number, self, ours)
         self._starting[number] = trio.Event()
         message = {"start": number, "arguments": list(arguments), "environment": environment, "memory": memory}
         with trio.CancelScope(shield=True):  # what was started must be known, or nobody would end it
             try:
                 await self._send(message, theirs)
+            except OSError as not_sent:
+                self._errors[number] = str(not_sent.strerror)
+                self._starting[number].set()
             finally:
                 for descriptor in theirs:
                     os.close(descriptor)
@@ -215,9 +221,7 @@ class Keeper:
         ]
         try:
             await self._socket.sendmsg([json.dumps(message).encode()], rights if descriptors else [])
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise
+        except (BrokenPipeError, ConnectionResetError):
             self._lose()
 
     def _lose(self) -> None:
@@ -237,7 +241,15 @@ class Keeper:
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """What becomes standard input, output and error of a command, and the other ends."""
-    (their_in, our_in), (our_out, their_out), (our_err, their_err) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+    made: list[tuple[int, int]] = []
+    try:
+        for _ in range(3):
+            made.append(os.pipe2(os.O_CLOEXEC))  # noqa: PERF401 - what was made before one failed is to be closed
+    except OSError:
+        for descriptor in chain(*made):
+            os.close(descriptor)
+        raise
+    (their_in, our_in), (our_out, their_out), (our_err, their_err) = made
     return (their_in, their_out, their_err), (our_in, our_out, our_err)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.daemon.command import periodic
 from tests.daemon.programs import Told, children_of, command_worker, gone, is_there, until
 
 ONCE = Retry(limit=0)
+FIRST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Before a command that is to be the first process, as in a container."""
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], sys.stdin.read(), dict(os.environ)]))"
 TWO_DEEP = 'sh -c "trap : TERM; echo \\$\\$ >\\"$TOLD\\"; while :; do sleep 1; done"'
 """A process below the command's own that takes no notice of SIGTERM, and tells its number."""
@@ -212,6 +215,21 @@ async def test_many_run_at_once_beyond_the_descriptors_that_a_program_has_by_its
         assert results == [b"200\n"] * 100
 
 
+async def test_without_descriptors_jobs_fail_and_the_worker_goes_on(daemon: Daemon, client: Client, told: Told) -> None:
+    before = ("prlimit", "--nofile=40:40")
+    script = '[ $0 = last ] || { echo $$ >"$TOLD"; exec sleep 1000; }'
+    with command_worker(daemon, "f", "--limit", "20", "--", "sh", "-c", script, before=before) as worker:
+        for count in range(20):
+            await client.submit(NewJob("f", str(count), retry=ONCE))
+        await until(lambda: "failed: the command cannot be started: Too many open files" in worker.said)
+        assert is_there(int(await told.line()))
+        await client.cancel_matching(func="f", cancel_reason="enough")
+        with trio.fail_after(30):
+            while [job async for job in client.list("f", state="running")]:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        assert await call(client, "last") == b""
+
+
 async def test_who_does_not_hold_the_lock_comes_again_when_he_does(daemon: Daemon, client: Client) -> None:
     folder = daemon.store.parent / "held"
     script = f"mkdir {folder} && sleep 0.1 && rmdir {folder} && echo $PERIODIC_ATTEMPT"
@@ -389,10 +407,9 @@ async def test_no_zombies_are_left(daemon: Daemon, client: Client, told: Told) -
         await until(lambda: not children_of(worker.keeper))  # orphans of orphans come to it when they please
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a room of processes")
+@pytest.mark.skipif(subprocess.run([*FIRST, "true"]).returncode != 0, reason="it takes rights that are not here")
 async def test_as_the_first_process_of_a_container_it_reaps_orphans(daemon: Daemon, client: Client) -> None:
-    unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-    with command_worker(daemon, "f", "--", "true", before=unshare, expects=None) as worker:
+    with command_worker(daemon, "f", "--", "true", before=FIRST, expects=None) as worker:
         await call(client, "n")
         (first,) = children_of(worker.process.pid)
         enter = ["nsenter", "--target", str(first), "--pid", "--mount"]
