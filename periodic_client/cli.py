@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_commands import work
 from periodic_client.cli_completion import completion
 from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_groups import submit_group
@@ -242,6 +243,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule, completion,
+    lock, locks, submit_group, schedule, completion, work,
 ):  # fmt: skip
     cli.add_command(command)
