@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from periodic_client.cli_commands import work
+from periodic_client.cli_completion import completion
 from periodic_client.cli_dead import dead, requeue
 from periodic_client.cli_doctor import doctor
 from periodic_client.cli_functions import drop, function, pause, resume
@@ -227,6 +229,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule, doctor, top, dead, requeue,
+    lock, locks, submit_group, schedule, completion, work, doctor, top, dead, requeue,
 ):  # fmt: skip
     cli.add_command(command)

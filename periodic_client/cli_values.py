@@ -25,6 +25,9 @@ from periodic_client.wire import Limits
 WORKLOAD_BYTES_MAX = Limits().message_bytes
 """No daemon accepts more, so more is not read."""
 
+SIZE_MAX = 2**62
+"""Beyond what a machine has, and within what its kernel takes."""
+
 _NO_OFFSET = re.compile(r":?(UTC|GMT|([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?0{1,2}(:00)*)?")
 """What stands for UTC in TZ without a file: a name and the offset 0, as POSIX has it, or nothing."""
 _ZONE_FILE = b"TZif"
@@ -126,6 +129,21 @@ class LockValue(click.ParamType[tuple[str, int]]):
         if not name:
             self.fail(f"{value!r} is not a lock such as disk or disk=2", param, ctx)
         return name, int(digits)
+
+
+class Size(click.ParamType[int]):
+    """``64M``, ``2G``: bytes, in units of 1,024."""
+
+    name = "size"
+    units: ClassVar[dict[str, int]] = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        written = re.fullmatch(r"([1-9][0-9]{0,11})([KMGT]?)", value)
+        if written is None or (size := int(written[1]) * self.units[written[2]]) > SIZE_MAX:
+            self.fail(f"{value!r} is not a size such as 512M or 2G", param, ctx)
+        return size
 
 
 class RateValue(click.ParamType[Rate]):

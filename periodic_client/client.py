@@ -17,6 +17,7 @@ from periodic_client.outcomes import FunctionSettings, NewJob, Rate
 from periodic_client.pages import Pages
 from periodic_client.scheduling import Scheduling
 from periodic_client.session import ConnectionLost, Session
+from periodic_client.tracing import submitting
 from periodic_client.wire import PeriodicError, limits
 
 JobMap = dict[str, Any]
@@ -93,7 +94,8 @@ class Client(Matching, Scheduling):
 
     async def submit(self, job: NewJob) -> Submitted:
         """Put one job. The answer means that it is on disk."""
-        return _submitted(await self.request("submit", job.to_wire()))
+        with submitting(job.func):
+            return _submitted(await self.request("submit", job.to_wire()))
 
     async def submit_batch(self, jobs: Iterable[NewJob]) -> list[Submitted]:
         """Put up to 1,000 jobs in one commit; the results in the order of the jobs.
@@ -102,12 +104,13 @@ class Client(Matching, Scheduling):
         an existing job, or is more than its function may have ("full"), is no error: the others are stored. Raises
         ValueError for more than 1,000; for any number of jobs there is ``submit_many``.
         """
-        batch = [job.to_wire() for job in jobs]
+        batch = list(jobs)
         if len(batch) > limits.BATCH_JOBS_MAX:
             raise ValueError(
                 f"a batch of {len(batch)} jobs; {limits.BATCH_JOBS_MAX} are the most, submit_many takes any number"
             )
-        return _each_submitted(await self.request("submit_batch", batch))
+        with submitting(batch[0].func if batch else "", len(batch)):
+            return _each_submitted(await self.request("submit_batch", [job.to_wire() for job in batch]))
 
     async def submit_group(self, then: NewJob, jobs: Iterable[NewJob] = (), *, sealed: bool = True) -> SubmittedGroup:
         """Put up to 1,000 jobs, and one that is due when all of them have ended, however: all in one commit, or none.
@@ -118,14 +121,16 @@ class Client(Matching, Scheduling):
         open and sealed. Raises Full if any of their functions would have more jobs than its ``queue_max``, and
         ValueError for more than 1,000.
         """
-        members = [job.to_wire() for job in jobs]
+        members = list(jobs)
         if len(members) > limits.BATCH_JOBS_MAX:
             raise ValueError(
                 f"a group of {len(members)} jobs; {limits.BATCH_JOBS_MAX} are the most at once, sealed=False lets more"
                 " be added"
             )
-        group = {"then": then.to_wire(), "jobs": members, "sealed": sealed}
-        answer = await self.request("submit_group", group)
+        with submitting(then.func, 1 + len(members)):
+            jobs_said = [job.to_wire() for job in members]
+            group = {"then": then.to_wire(), "jobs": jobs_said, "sealed": sealed}
+            answer = await self.request("submit_group", group)
         return SubmittedGroup(answer["result"], answer["id"], _each_submitted(answer))
 
     async def submit_many(self, jobs: Iterable[NewJob], window: int = 1000) -> list[Submitted]:

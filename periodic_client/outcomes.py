@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from typing import Annotated, Any, Literal
 
+from periodic_client.tracing import passed_on
 from periodic_client.wire import limits
 
 Backoff = Literal["fixed", "exponential", "quadratic"]
@@ -139,8 +140,10 @@ class NewJob(_AnyJob):
             raise WrongValue("due_at_ms and delay_ms both say when the job is due; give one of them")
 
     def to_wire(self) -> dict[str, Any]:
-        """The job as protocol.md's map; defaults are left out."""
-        return _with_options({"func": self.func, "name": self.name}, self, _OF_NEW)
+        """The job as protocol.md's map; defaults are left out. It says where a trace stands, if there is one."""
+        wire = _with_options({"func": self.func, "name": self.name}, self, _OF_NEW)
+        headers = passed_on(wire.get("headers", _NONE))
+        return wire | {"headers": headers} if headers else wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ _OF_NEW, _OF_SCHEDULED = (
     for kind in (NewJob, ScheduledJob)
 )
 _EMPTY: tuple[object, ...] = ("", {})
+_NONE: dict[str, str] = {}
 
 
 def _with_options(wire: dict[str, Any], job: _AnyJob, options: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from periodic_client.lines import Lines
 from periodic_client.outcomes import Failed, Later, WireOutcome, WrongValue, failure_of, outcome_to_wire
 from periodic_client.reports import Report, Reports
 from periodic_client.session import Session
+from periodic_client.tracing import Span, performing
 from periodic_client.wire import Invalid, Request, limits
 
 log = Lines(__name__)
@@ -232,19 +233,7 @@ class Runs:
 
     async def _perform(self, run: Run) -> None:
         job, function = run.job, run.function
-        outcome: WireOutcome
-        try:
-            if function.threaded:
-                threads = self._more_threads if job.broadcast else self._threads
-                outcome = await self._run_in_thread(function, job, threads)
-            elif function.interrupt:
-                outcome = INTERRUPTED
-                with run.scope:
-                    outcome = self._checked(await function.call(job), job)
-            else:
-                outcome = self._checked(await function.call(job), job)
-        except BaseException as error:
-            outcome = self._outcome_of(error, job, function)
+        outcome = await self._call(run)
         if not job.broadcast:
             function.running -= 1
             self._in_threads -= function.threaded
@@ -257,7 +246,28 @@ class Runs:
             self._idle.set()
         await self._deliver(run, outcome)
 
-    async def _run_in_thread(self, function: Function, job: Job, threads: trio.CapacityLimiter) -> WireOutcome:
+    async def _call(self, run: Run) -> WireOutcome:
+        job = run.job
+        with performing(job.func, job.name, job.run, job.attempt, job.headers) as span:
+            try:
+                return await self._outcome(run, span)
+            except BaseException as error:
+                return self._outcome_of(error, job, run.function, span)
+
+    async def _outcome(self, run: Run, span: Span) -> WireOutcome:
+        job, function = run.job, run.function
+        if function.threaded:
+            threads = self._more_threads if job.broadcast else self._threads
+            return await self._run_in_thread(function, job, threads, span)
+        if not function.interrupt:
+            return self._checked(await function.call(job), job)
+        with run.scope:
+            return self._checked(await function.call(job), job)
+        return INTERRUPTED
+
+    async def _run_in_thread(
+        self, function: Function, job: Job, threads: trio.CapacityLimiter, span: Span
+    ) -> WireOutcome:
         """What it raises comes beside what it returns, and is taken out. Raised through trio's frames, which hold it,
         it would hold them and so the job's workload, until Python looks for cycles.
         """
@@ -265,13 +275,14 @@ class Runs:
         returned = await trio.to_thread.run_sync(
             _call_in_thread, function.call, job, raised, limiter=threads, abandon_on_cancel=True
         )
-        return self._outcome_of(raised.pop(), job, function) if raised else self._checked(returned, job)
+        return self._outcome_of(raised.pop(), job, function, span) if raised else self._checked(returned, job)
 
     def _run_inline(self, function: Function, job: Job) -> WireOutcome:
-        try:
-            return self._checked(_call(function.call, job), job)
-        except BaseException as error:
-            return self._outcome_of(error, job, function)
+        with performing(job.func, job.name, job.run, job.attempt, job.headers) as span:
+            try:
+                return self._checked(_call(function.call, job), job)
+            except BaseException as error:
+                return self._outcome_of(error, job, function, span)
 
     def _checked(self, returned: object, job: Job) -> WireOutcome:
         outcome = outcome_to_wire(returned, job.func)
@@ -279,7 +290,7 @@ class Runs:
             check_outcome(outcome, Rules(self.workload_bytes_max, int(time.time() * 1000)))
         return outcome
 
-    def _outcome_of(self, error: BaseException, job: Job, function: Function) -> WireOutcome:
+    def _outcome_of(self, error: BaseException, job: Job, function: Function, span: Span) -> WireOutcome:
         """Whatever a function raises is this run's failure. Raised on is what was meant for us: our being cancelled,
         and a Ctrl-C, which Python raises in whatever the main thread is at.
         """
@@ -295,6 +306,7 @@ class Runs:
         else:
             mine, theirs = (error, None) if isinstance(error, ours) else (None, error)
         if mine is None:
+            span.failed(error)
             return _failure(job, error)
         if theirs is not None:
             log.error("%s %s: raised as it was cancelled", job.func, job.name, exc_info=theirs)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from random import Random
 from typing import Any, NoReturn, TypeVar
 
@@ -199,14 +200,16 @@ class Worker:
             log.error("%s", error)  # noqa: TRY400 - its text is all that there is to say
             sys.exit(2)
         with suppress(KeyboardInterrupt):  # one that came just before signals were received
-            trio.run(self._run_until_signal)
+            trio.run(self.run_until_signal)
         if self._refusal is not None:
             log.error("%s refused: %s", self.url, self._refusal)
         sys.exit(0 if self._refusal is None else 2)
 
-    # -- within --------------------------------------------------------------------------------------------------------
+    async def run_until_signal(self) -> PeriodicError | None:
+        """``run`` with the signals that ``main`` obeys, for a program that has more to do in its loop.
 
-    async def _run_until_signal(self) -> None:
+        Returns the error with which the daemon refused a function, if that is why it ended.
+        """
         self._expects_ctrl_c = False
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
@@ -214,10 +217,19 @@ class Worker:
                 with suppress(PeriodicError):
                     await self.run()
                 nursery.cancel_scope.cancel()
+        return self._refusal
+
+    @property
+    def result_bytes_max(self) -> int:
+        """How large a result may be, by what the daemon said last."""
+        return min((link.runs.workload_bytes_max for link in self._links), default=limits.WORKLOAD_BYTES)
+
+    # -- within --------------------------------------------------------------------------------------------------------
 
     async def _obey(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         first = signal.Signals(await anext(signals))
-        log.info("stopping on %s: running jobs have %g s, or until a second signal", first.name, self.drain_s)
+        time = "all the time that they need" if self.drain_s == inf else f"{self.drain_s:g} s"
+        log.info("stopping on %s: running jobs have %s, or until a second signal", first.name, time)
         self.stop()
         second = signal.Signals(await anext(signals))
         log.info("stopping at once on %s", second.name)

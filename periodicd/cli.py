@@ -10,9 +10,11 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +38,7 @@ from periodicd.config import (
     to_toml,
     unknown_variables,
 )
-from periodicd.engine import start
+from periodicd.engine import Engine, start
 from periodicd.interpreter import tune
 from periodicd.net.addresses import Address, ListenError, open_listening, parse_address
 from periodicd.net.server import Server
@@ -49,6 +51,7 @@ log = logging.getLogger("periodicd")
 EXIT_LISTEN = 4
 EXIT_STORE_FAILED = 5
 
+METRICS_NEED = ("h11", "prometheus_client")
 FILES_BESIDE_CONNECTIONS = 100
 """The store's, the listeners' and the interpreter's open files, generously."""
 
@@ -144,11 +147,11 @@ def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str
     """The values in force and where each came from; exits if the daemon would not start with them."""
     try:
         values, origins = load(flags, os.environ, file)
-        addresses = [parse_address(url) for url in values.listen]
     except ConfigError as error:
         _fail(EXIT_USAGE, str(error))
-    except ListenError as error:
-        _fail(EXIT_USAGE, f"listen ({origins['listen']}): {error}")
+    addresses = [*_addresses("listen", values.listen, origins), *_addresses("metrics", values.metrics, origins)]
+    if values.metrics and any(find_spec(name) is None for name in METRICS_NEED):
+        _fail(EXIT_USAGE, "metrics need more than the daemon does: pip install 'periodicd[metrics]'")
     for address in addresses:
         if not address.is_local and not values.insecure_bind:
             _fail(
@@ -157,6 +160,13 @@ def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str
                 " or a unix socket, or say --insecure-bind",
             )
     return values, origins
+
+
+def _addresses(key: str, urls: tuple[str, ...], origins: dict[str, str]) -> list[Address]:
+    try:
+        return [parse_address(url) for url in urls]
+    except ListenError as error:
+        _fail(EXIT_USAGE, f"{key} ({origins[key]}): {error}")
 
 
 def _start(values: Config) -> None:
@@ -179,6 +189,8 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
     def ready() -> None:
         for each in listening:
             log.info("listening on %s", _name(each))
+        for each in watching:
+            log.info("metrics and health on http://%s", _name(each).removeprefix("tcp://"))
         log.info("store %s, boot %d, durability %s", place, engine.scheduler.boot, values.settings.durability)
         notify.ready()
 
@@ -189,15 +201,22 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
     engine = start(store, system_now(), os.urandom, replace(values.settings, connections=connections))
-    addresses = [parse_address(url) for url in values.listen]
-    listening = await open_listening(addresses)
+    listening = await open_listening([parse_address(url) for url in values.listen])
+    watching = await open_listening([parse_address(url) for url in values.metrics])
     limits = Limits(message_bytes=values.message_bytes)
     server = Server(engine, store, limits, values.drain_s, connections, each_second)
     try:
-        await server.run(listening, ready)
+        await server.run(listening, ready, _health(engine, server, watching) if watching else None)
     finally:
         server.remove_sockets()
     log.info("stopped")
+
+
+def _health(engine: Engine, server: Server, watching: list[socket.socket]) -> Callable[[], Awaitable[None]]:
+    # What it needs is installed for it alone.
+    from periodicd.net.health import Health
+
+    return partial(Health(engine, server.connect_inside).run, watching)
 
 
 def _open_store(values: Config) -> Store:

@@ -51,6 +51,11 @@ Urls = Annotated[
     ),
 ]
 """In a variable they are separated by spaces. What an address is, is the server's business."""
+Urls0 = Annotated[
+    tuple[str, ...],
+    Meta(max_length=LISTEN_MAX, extra={"words": f"an array of up to {LISTEN_MAX} addresses", "metavar": "URL"}),
+]
+"""The same, and there may be none."""
 Seconds = Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "seconds"})]
 
 
@@ -71,6 +76,9 @@ class Config(Struct, frozen=True, kw_only=True):
         Literal["full", "relaxed"],
         _means("full: acknowledged means synced to disk. relaxed: a power cut may lose the last moments."),
     ] = "full"
+    metrics: Annotated[
+        Urls0, _means("Where to tell metrics and health over HTTP, as tcp://127.0.0.1:9500; needs periodicd[metrics].")
+    ] = ()
     drain_s: Annotated[Seconds, _means("How long a stop waits for running jobs.", "--drain")] = 10.0
     insecure_bind: Annotated[
         bool, _means("Listen beyond this machine, though anyone who connects may do anything.")
@@ -122,6 +130,7 @@ class Config(Struct, frozen=True, kw_only=True):
         return Settings(
             server=f"periodicd {__version__}",
             build=BUILD,
+            measures=bool(self.metrics),
             durability="memory" if self.store == IN_MEMORY else self.durability,
             message_bytes=self.message_bytes,
             workload_bytes=self.workload_bytes,
@@ -189,7 +198,7 @@ class Field(Struct, frozen=True):
     def default_text(self) -> str:
         """As a variable would say it."""
         if isinstance(self.default, tuple):
-            return " ".join(self.default)
+            return " ".join(self.default) or "none"
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default).lower()
 
     def take(self, value: Any, where: str) -> Any:

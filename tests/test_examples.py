@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from PIL import Image
 
 from periodic_client import Worker
 from rig.daemon import Daemon
@@ -20,7 +21,9 @@ from rig.daemon import Daemon
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 TESTED = {"long_job.py", "submit.py", "worker.py", "worker.sh"}
-README, LIBRARY, IMAGES = ((ROOT / name).read_text() for name in ("README.md", "docs/library.md", "docs/images.md"))
+README, LIBRARY, IMAGES, COMMANDS = (
+    (ROOT / name).read_text() for name in ("README.md", "docs/library.md", "docs/images.md", "docs/command-workers.md")
+)
 SHOWN_URL = "tcp://127.0.0.1:5000"
 
 
@@ -235,3 +238,55 @@ def test_the_library_page_s_schedules_fire_and_are_kept_when_they_are_set_again(
         line for line in said("-m", "periodic_client", "take", "poll", daemon=daemon) if line.startswith("job_name=")
     )
     assert re.fullmatch(r"job_name='?poll@[0-9-]+T[0-9:.]+Z'?", run)
+
+
+# -- docs/command-workers.md -------------------------------------------------------------------------------------------
+
+
+def shown(words: str) -> list[str]:
+    """The command on the page that begins so, as arguments of Python."""
+    (command,) = (each for each in commands(COMMANDS) if " ".join(each).startswith(words))
+    return ["-m", "periodic_client", *command[1:]]
+
+
+def test_the_command_page_s_first_worker_shouts(daemon: Daemon) -> None:
+    with working(*shown("periodic work shout"), daemon=daemon):
+        assert said(*shown("periodic call shout"), daemon=daemon) == ["GOOD MORNING"]
+
+
+def test_the_command_page_s_guetzli_makes_a_file_smaller(daemon: Daemon, tmp_path: Path) -> None:
+    picture = tmp_path / "cat.jpg"
+    Image.radial_gradient("L").convert("RGB").resize((64, 64)).save(picture, quality=100)
+    before = picture.stat().st_size
+    submit = [str(picture) if word.endswith("cat.jpg") else word for word in shown("periodic submit guetzli-file")]
+    submit[submit.index("submit")] = "call"
+    with working(*shown("periodic work guetzli-file"), daemon=daemon):
+        assert said(*submit, daemon=daemon) == []
+    assert picture.stat().st_size < before
+    assert said(*shown("periodic list --where func=guetzli-file"), daemon=daemon)[1:] == []
+
+
+def test_the_command_page_s_lines_in_sh_are_a_command_that_lives_on(daemon: Daemon, tmp_path: Path) -> None:
+    (source,) = re.findall(r"^```sh\n(.*?)^```$", COMMANDS, re.MULTILINE | re.DOTALL)
+    script = tmp_path / "square.sh"
+    script.write_text(source)
+    script.chmod(0o755)
+    worker = [str(script) if word == "./square.sh" else word for word in shown("periodic work square")]
+    with working(*worker, daemon=daemon):
+        squares = [said("-m", "periodic_client", "call", "square", name, daemon=daemon) for name in ("12", "7")]
+        assert squares == [["144"], ["49"]]
+
+
+def test_the_command_page_s_objects_in_json_are_answered(daemon: Daemon, tmp_path: Path) -> None:
+    (source,) = programs(COMMANDS)
+    script = tmp_path / "count.py"
+    script.write_text(source)
+    here = {"python3": sys.executable, "count.py": str(script)}
+    with working(*(here.get(word, word) for word in shown("periodic work count")), daemon=daemon):
+        assert said(*shown("periodic call count"), daemon=daemon) == ["counting4"]
+        assert said("-m", "periodic_client", "call", "count", "none", daemon=daemon) == ["counting0"]
+        with started(
+            "-m", "periodic_client", "call", "count", "x", "-w", f"@{sys.executable}", daemon=daemon
+        ) as caller:
+            _, errors = caller.communicate()
+    assert (caller.returncode, "this is no text" in errors) == (7, True)

@@ -30,6 +30,8 @@ TURN_S = 5
 """While memory is full one connection at a time goes on with its large message, for so long at the most."""
 HALF_S = 30
 """A message in progress that does not go on for so long is given up."""
+WHOLE_S = 600
+"""And one that is read for so long in all: a byte now and then would hold its connection's place for ever."""
 UNANSWERED_MAX = 1000
 INBOX_BYTES_MAX = 16 * 1024 * 1024
 WRITE_BYTES = 256 * 1024
@@ -70,6 +72,8 @@ class Connection:
         self._wake = wake
         self._call_after_step = call_after_step
         self._decoder = Decoder(limits)
+        self._half_s = 0.0
+        """How long it was read of the message in progress."""
         self._outbox = bytearray()
         self._sending_bytes = 0
         self._to_send = trio.Event()
@@ -168,19 +172,23 @@ class Connection:
     async def _receive(self) -> bool:
         """One piece of the stream; False at its end. Raises ClosingError or Busy."""
         peer = self.peer
-        with trio.move_on_after(HALF_S if self._decoder.pending_bytes else math.inf) as limit:
+        before, began_s = self._decoder.pending_bytes, trio.current_time()
+        with trio.move_on_after(min(HALF_S, WHOLE_S - self._half_s) if before else math.inf) as limit:
             data = await self._receive_some(FREE_BYTES if self._engine.budget.is_full else READ_BYTES)
+        self._half_s = self._half_s + trio.current_time() - began_s if before else 0.0
+        if limit.cancelled_caught and self._half_s >= WHOLE_S:
+            raise Busy(f"a message was not whole after {WHOLE_S} s")
         if limit.cancelled_caught:
             raise Busy(f"nothing came for {HALF_S} s in the middle of a message")
         if not data:
-            if self._decoder.pending_bytes:
+            if before:
                 log.info("the peer closed in the middle of a message", extra=about(peer))
             return False
         self._has_spoken = True
         self._engine.tell(peer, Heard(system_now().mono_ms))
-        before = self._decoder.pending_bytes
         try:
             for message in self._decoder.feed(data):
+                self._half_s = 0.0
                 answer = self._pings.answer(message)
                 if answer is None:
                     self._engine.receive(peer, message)

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -77,17 +77,27 @@ class Server:
         self._turn = trio.Lock()
         self._pace = Pace()
         self._counted = Steps(self._pace)
+        self._nursery: trio.Nursery
+        """Of ``run``."""
         self._sockets: dict[Path, tuple[int, int] | None] = {}
         """The files of the Unix sockets that it listens on; None while one is being made anew."""
         self._after_step: list[Connection] = []
         """Who wants to know when a step has dealt with what arrived before it."""
 
-    async def run(self, listening: list[socket.socket], ready: Callable[[], None]) -> None:
+    async def run(
+        self,
+        listening: list[socket.socket],
+        ready: Callable[[], None],
+        beside: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Serve until a signal or ``shutdown``, then drain. Whatever the store raises comes out of here.
 
-        ``ready`` is called once connections are accepted and signals obeyed.
+        ``ready`` is called once connections are accepted and signals obeyed; ``beside`` goes on for as long.
         """
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if beside is not None:
+                nursery.start_soon(beside)
             await nursery.start(self._watch_signals)
             for each in listening:
                 self._listen(each, nursery)
@@ -112,6 +122,13 @@ class Server:
         else:
             log.warning("the socket %s was removed while the daemon ran: it is made again", path)
             self._listen(listening, nursery)
+
+    def connect_inside(self) -> trio.SocketStream:
+        """A connection of this process to its own daemon, as any other; for who is started ``beside``."""
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        self._nursery.start_soon(self._serve, far)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(near))
 
     def remove_sockets(self) -> None:
         """At the end. What another daemon has put in their place is left alone."""

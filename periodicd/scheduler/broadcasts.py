@@ -186,7 +186,8 @@ class Broadcasts:
 
         def on_ended(ended: ops.Ended) -> None:
             if ended.found:
-                self._figures.count(word)
+                self._figures.count(word, part.job.func)
+                self._figures.note_report(part.job.func, self._step.now.mono_ms - part.begun_ms)
                 if word == "failed":
                     self._note(word, part, how.reason or "it is not run again later")
             then(ended)

@@ -172,7 +172,7 @@ class Jobs:
             return
         if job.expires_at_ms is not None:
             self._expiry.note(job.expires_at_ms)
-        self._figures.count("submitted")
+        self._figures.count("submitted", job.func)
         if self._ring.is_on:
             self._ring.note("submitted", job.func, name=job.name, id=job.id, text=result.result)
         if result.result != "queued_behind" and not is_group:
@@ -230,10 +230,14 @@ class Jobs:
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""
         if isinstance(how, requests.Outcome) and job.broadcast is None:
-            self._figures.count(how.outcome)
+            self._figures.count(how.outcome, job.func)
+            self._figures.note_report(job.func, self._step.now.wall_ms - (job.started_at_ms or 0))
         elif isinstance(how, ends.RanOut):
             # Of a broadcast those that were reported, or are lost, were counted before.
-            self._figures.count("failed", 1 if job.broadcast is None else job.broadcast.open)
+            self._figures.count("failed", job.func, 1 if job.broadcast is None else job.broadcast.open)
+            self._figures.note_lost(job.func)
+        elif isinstance(how, ends.Lost):
+            self._figures.note_lost(job.func)
         self._waits_no_more(job.id)
         if self._ring.is_on:
             self._note_end(job, how, ending, ended)

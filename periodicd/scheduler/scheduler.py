@@ -88,7 +88,7 @@ class Scheduler:
         self.functions = Functions(self.step, boot.functions, self.runs.in_progress)
         self.dispatch = Dispatch(self.step, self.settings, self.runs.in_progress, self.functions, self.locks)
         self.connections = Connections(self.step, self.settings.idle_ms, self.runs.has_taken_over)
-        self.figures = Figures()
+        self.figures = Figures(self.settings.measures)
         self.waits = Waits(self.step)
         self.watches = Watches(self.step, self.waits, self.boot, self.settings.tails_bytes)
         self.takes = Takes(self.step, self.waits, self.dispatch, self.runs)

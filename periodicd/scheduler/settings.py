@@ -36,6 +36,8 @@ class Settings:
     dead_kept: int = 100_000
     tails_bytes: int = 64 * 1024 * 1024
     """What is remembered at the most of what runs told and results were, for who watches."""
+    measures: bool = False
+    """What each function's jobs come to is counted, for metrics."""
     results_kept: int = 100_000
     results_bytes: int = 256 * 1024 * 1024
     """Of the results of jobs that are kept after their end; past it the first to be forgotten anyway are."""

@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "listen": (["tcp://127.0.0.1:1"], "tcp://127.0.0.1:2 unix:///a", ("tcp://127.0.0.1:3", "unix:///b")),
     "store": ("file.db", "variable.db", "flag.db"),
     "durability": ("relaxed", "full", "relaxed"),
+    "metrics": (["tcp://127.0.0.1:1"], "tcp://127.0.0.1:2 unix:///a", ("tcp://127.0.0.1:3", "unix:///b")),
     "drain_s": (1, "2.5", "3"),
     "insecure_bind": (True, "false", True),
     "log_level": ("debug", "warning", "error"),

@@ -159,7 +159,7 @@ def vacuum_into(store: Path, copy: Path) -> None:
 
 
 def by_command(store: Path, copy: Path) -> None:
-    command = [sys.executable, "-m", "periodicd", "--store", store, "backup", copy]
+    command = [sys.executable, "-m", "periodicd", "--store", str(store), "backup", str(copy)]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -12,7 +12,7 @@ import trio.testing
 from periodic_client.wire import Limits, Message, Notification, Request, Response, encode
 from periodicd.clock import Now
 from periodicd.engine import Apply, Calls, Detached, drive, start
-from periodicd.net.connection import HALF_S, STALL_S, TURN_S, Connection, encoded
+from periodicd.net.connection import HALF_S, STALL_S, TURN_S, WHOLE_S, Connection, encoded
 from periodicd.net.pace import Pace
 from periodicd.net.pings import Steps
 from periodicd.scheduler import Said, Settings
@@ -114,6 +114,23 @@ async def test_a_message_that_stops_in_the_middle_is_given_up(autojump_clock: tr
         assert answers[0] == [1, 1, None, {}]
         assert answers[1][2].startswith(f"BUSY: nothing came for {HALF_S} s in the middle of a message")
         assert trio.current_time() >= 2 * HALF_S - 1
+
+
+async def test_a_message_that_never_ends_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    """Whole messages now and then are no such message."""
+    async with ends() as here:
+        stream = here.connect()
+        long = request(9, "ping", b"x" * 200)
+        for msgid in range(30):
+            await stream.send_all(request(msgid, "ping"))
+            await trio.sleep(HALF_S - 1)
+        begun_s = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            for byte in long:
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(HALF_S - 1)
+        assert WHOLE_S <= trio.current_time() - begun_s <= WHOLE_S + HALF_S
+        assert (await receive(stream))[-1][2].startswith(f"BUSY: a message was not whole after {WHOLE_S} s")
 
 
 async def test_half_a_message_before_the_end_holds_no_answer_up(autojump_clock: trio.testing.MockClock) -> None:
