@@ -7,9 +7,12 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 import trio
 
 from periodic_client import Client, Failed, Job, NewJob, Worker
+from periodic_client.cli_dead import _one_by_one
+from periodic_client.wire import limits
 from rig.daemon import Daemon
 from tests.daemon.command import Ended, periodic
 
@@ -106,9 +109,8 @@ async def test_what_the_dead_died_of_is_told_by_function_and_reason(daemon: Daem
     assert row[:3] == ["2", "f", "no such file: #.jpg"]
 
 
-async def test_a_mass_requeue_is_spread_and_leaves_alone_what_dies_again(daemon: Daemon) -> None:
-    await dead(daemon, dict.fromkeys("abcd", "disk full") | {"other": "bad picture"})
-    names: list[str] = []
+def failing(daemon: Daemon, names: list[str]) -> Worker:
+    """Whose jobs die, and which those were."""
     worker = Worker(daemon.url)
 
     @worker.function("f", limit=9)
@@ -116,6 +118,13 @@ async def test_a_mass_requeue_is_spread_and_leaves_alone_what_dies_again(daemon:
         names.append(job.name)
         return Failed("disk full", final=True)
 
+    return worker
+
+
+async def test_a_mass_requeue_comes_one_by_one(daemon: Daemon) -> None:
+    await dead(daemon, dict.fromkeys("abcd", "disk full") | {"other": "bad picture"})
+    names: list[str] = []
+    worker = failing(daemon, names)
     which = ("--where", "func=f", "--where", "reason=disk full")
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)
@@ -127,6 +136,20 @@ async def test_a_mass_requeue_is_spread_and_leaves_alone_what_dies_again(daemon:
     assert names == ["a", "b", "c", "d"]
     assert [job["state"] for job in said(daemon, "list")] == ["dead"] * 5
     assert said(daemon, "requeue", *which, "--every", "1h", "--dry-run") == {"count": 4}
+
+
+async def test_a_spread_requeue_leaves_alone_what_dies_again(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    await dead(daemon, dict.fromkeys("abcd", "disk full"))
+    monkeypatch.setattr(limits, "LISTING_MAX", 1)
+    names: list[str] = []
+    counts: list[int] = []
+    worker = failing(daemon, names)
+    async with trio.open_nursery() as nursery, Client(daemon.url) as client:
+        await nursery.start(worker.run)
+        with trio.fail_after(30):
+            assert await _one_by_one(20, client, progress=counts.append, all=True) == 4
+        worker.stop()
+    assert (counts, names) == ([1, 2, 3, 4], ["a", "b", "c", "d"])
 
 
 async def test_a_spread_requeue_that_is_interrupted_leaves_the_rest_dead_and_goes_on_when_given_again(
