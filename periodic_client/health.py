@@ -243,7 +243,7 @@ def _no_worker(facts: Facts) -> Finding:
         f"{each['func']} ({each['waiting']:,} waiting, the oldest due for {span(facts.overdue_ms(each))})"
         for each in alone
     ]
-    todo = "start its worker; the daemon's log says when it went"
+    todo = "start its worker; its own log, or the kernel's, says why it went"
     return Finding("no worker", "bad", _listed(named), todo)
 
 

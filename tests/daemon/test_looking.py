@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import trio
 
 from periodic_client import Client, Failed, Job, NewJob, Worker
 from periodic_client.cli_dead import _one_by_one
+from periodic_client.cli_top_view import KEYS
 from periodic_client.wire import limits
 from rig.daemon import Daemon
 from tests.daemon.command import Ended, periodic
@@ -179,3 +182,32 @@ def test_spreading_single_jobs_is_refused(daemon: Daemon) -> None:
     ended = periodic(daemon, "requeue", "f", "a", "--every", "1s")
     assert ended.returncode == 2
     assert "--every goes with --where or --all" in ended.stderr
+
+
+def test_the_page_s_incident_is_mended_by_what_it_says(daemon: Daemon) -> None:
+    """The lock, from its shell that is gone to the line that moves; the others are started, and requeued, above."""
+    for name in ("shop7", "shop7-prices"):
+        periodic(daemon, "submit", "sync-stock", name, "--lock", "shop7")
+    (run,) = said(daemon, "take", "sync-stock", "--max", "2", "--lease", "1h")
+    assert run["name"] == "shop7"
+    lines = [shlex.split(line) for line in re.findall(r"^    periodic (.*)$", incident(), re.MULTILINE)]
+    explain, show, end_run = (
+        next(line for line in lines if line[0] == command) for command in ("explain", "lock", "end-run")
+    )
+    assert "lock shop7: it wants 1, and of 1 there are 0 free" in periodic(daemon, *explain).stdout.splitlines()
+    assert "sync-stock\tshop7\t1" in periodic(daemon, *show).stdout
+    assert periodic(daemon, *end_run).stdout == "shop7: ended\n"
+    taken = said(daemon, "take", "sync-stock", "--max", "2")
+    assert [each["name"] for each in taken][:1] == ["shop7-prices"]
+
+
+def test_the_page_shows_every_check_of_doctor_and_every_line_that_top_has(daemon: Daemon) -> None:
+    shown = re.findall(r"^(?:ok|watch|bad) +([a-z' ]+?)  ", incident(), re.MULTILINE)
+    checks = list(verdicts(periodic(daemon, "doctor", "--json")))
+    assert shown[: len(checks)] == checks
+    assert KEYS in incident().splitlines()
+
+
+def incident() -> str:
+    page = (Path(__file__).parents[2] / "docs/operating.md").read_text()
+    return page.split("\n## An incident\n")[1].split("\n## ")[0]
