@@ -61,7 +61,7 @@ file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a vari
 \b
 Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
 4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
-it again once the disk is well; 74 standard output cannot be written (config show,
+it again once the disk is well; 8 standard output cannot be written (config show,
 --systemd-unit, --help, --version)."""
 
 
