@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import trio
 
 from periodic_client import Client, Job, NewJob, Retry, Worker
 from rig.daemon import Daemon
+from tests.client.workers import at_work
 
 LEASE_MS = 1000
 RUN_S = 0.6
@@ -22,16 +22,6 @@ AT_ONCE = Retry(delay_ms=0)
 def real(tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(tmp_path) as daemon:
         yield daemon
-
-
-@asynccontextmanager
-async def at_work(*workers: Worker) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        for worker in workers:
-            await nursery.start(worker.run)
-        yield
-        for worker in workers:
-            worker.stop()
 
 
 async def until_done(client: Client, count: int) -> dict[str, int]:

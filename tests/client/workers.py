@@ -45,3 +45,14 @@ async def serve_to_the_end(peer: Peer) -> list[Any]:
         if isinstance(message, Request):
             await peer.answer(message, {})
     return said
+
+
+@asynccontextmanager
+async def at_work(*workers: Worker) -> AsyncIterator[None]:
+    """Meanwhile they are connected to a real daemon."""
+    async with trio.open_nursery() as nursery:
+        for worker in workers:
+            await nursery.start(worker.run)
+        yield
+        for worker in workers:
+            worker.stop()

@@ -2,26 +2,16 @@
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 
 import pytest
 import trio
 
 from periodic_client import Broadcast, Client, Job, LeaseLost, NewJob, Worker
 from rig.daemon import Daemon
+from tests.client.workers import at_work
 from tests.daemon.command import periodic
 from tests.daemon.raw import Raw
-
-
-@asynccontextmanager
-async def at_work(*workers: Worker) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        for worker in workers:
-            await nursery.start(worker.run)
-        yield
-        for worker in workers:
-            worker.stop()
 
 
 @pytest.mark.parametrize("threaded", [False, True])
