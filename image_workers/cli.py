@@ -34,7 +34,7 @@ Exit codes:
   3    sweep has found something and left it; submit-dir has left
        files that it cannot submit
   5    the daemon was not reached (check, sweep, submit-dir)
-  74   standard output cannot be written
+  8    standard output cannot be written
   75   a store did not answer, or the daemon takes no more jobs of a
        function (queue_max); to start again may help
   130  interrupted (submit-dir): what was submitted is not again

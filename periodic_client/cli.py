@@ -11,6 +11,8 @@ import click
 
 from periodic_client.cli_commands import work
 from periodic_client.cli_completion import completion
+from periodic_client.cli_dead import dead, requeue
+from periodic_client.cli_doctor import doctor
 from periodic_client.cli_functions import drop, function, pause, resume
 from periodic_client.cli_groups import submit_group
 from periodic_client.cli_locks import lock, locks
@@ -31,11 +33,13 @@ from periodic_client.cli_output import (
 from periodic_client.cli_schedules import schedule
 from periodic_client.cli_steering import cancel, end_run, explain, move
 from periodic_client.cli_target import ABSENT, EXIT_CODES, INTERRUPTED, Target, for_each_name, stop, stop_if_failed
+from periodic_client.cli_top import top
 from periodic_client.cli_values import Duration
 from periodic_client.cli_waiting import call, events, watch, workers
 from periodic_client.cli_work import extend, finish, take
 from periodic_client.client import Client, JobMaps
 from periodic_client.streams import telling
+from periodic_client.survey import whole_status
 from periodic_client.url import DEFAULT_URL, URL_VARIABLE, parse_url
 from periodic_client.wire import limits
 
@@ -175,16 +179,7 @@ def list_(target: Target, where: dict[str, Any], limit: int, as_json: bool) -> N
 @click.pass_obj
 def status(target: Target, prefix: str | None, as_json: bool) -> None:
     """Show what the daemon is doing, function by function."""
-
-    async def all_pages(client: Client) -> dict[str, Any]:
-        whole = await client.status(prefix, None, limits.LISTING_MAX)
-        while (after := whole.get("next")) is not None:
-            page = await client.status(prefix, after, limits.LISTING_MAX)
-            whole["functions"] += page["functions"]
-            whole["next"] = page.get("next")
-        return whole
-
-    answer = target.ask(all_pages)
+    answer = target.ask(lambda client: whole_status(client, prefix))
     if as_json:
         show_json(answer)
         return
@@ -205,15 +200,6 @@ def remove(target: Target, /, func: str | None, names: tuple[str, ...], id_: int
     """
     if not change_many(target.ask, Client.remove_matching, "removed", func, id_, **many):
         for_each_name(target, Client.remove, func, names, id_, many["as_json"])
-
-
-@cli.command()
-@one_or_many
-@click.pass_obj
-def requeue(target: Target, /, func: str | None, names: tuple[str, ...], id_: int | None, **many: Any) -> None:
-    """Give dead jobs a new life, due now: FUNC NAME..., or many with --where."""
-    if not change_many(target.ask, Client.requeue_matching, "requeued", func, id_, **many):
-        for_each_name(target, Client.requeue, func, names, id_, many["as_json"])
 
 
 @cli.command()
@@ -243,6 +229,6 @@ def shutdown(target: Target, as_json: bool) -> None:
 
 for command in (
     explain, call, watch, events, workers, take, finish, extend, cancel, move, end_run, function, pause, resume, drop,
-    lock, locks, submit_group, schedule, completion, work,
+    lock, locks, submit_group, schedule, completion, work, doctor, top, dead, requeue,
 ):  # fmt: skip
     cli.add_command(command)

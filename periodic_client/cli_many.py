@@ -83,8 +83,11 @@ def change_many(
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    at_once: int = limits.MATCHED_MAX,
 ) -> bool:
-    """Whether many were meant; then it is done. ``done``: the word for a job with which it was."""
+    """Whether many were meant; then it is done. ``done``: the word for a job with which it was; ``at_once``: how many
+    one request changes.
+    """
     if not where and not all_:
         if dry_run or yes:
             raise click.UsageError("--dry-run and --yes go with --where or --all")
@@ -100,7 +103,7 @@ def change_many(
         if not yes and not click.confirm(f"{count:,} jobs are to be {done}. Go on?", err=True):
             click.echo("periodic: nothing was changed", err=True)
             raise click.exceptions.Exit(REFUSED)
-        count = _change(ask, change, done, query, count)
+        count = _change(ask, change, done, query, count, at_once)
     with telling(f"{done}: {count}"):
         if as_json:
             show_json({"count": count})
@@ -109,7 +112,7 @@ def change_many(
     return True
 
 
-def _change(ask: Ask, change: Change, done: str, query: dict[str, Any], expected: int) -> int:
+def _change(ask: Ask, change: Change, done: str, query: dict[str, Any], expected: int, at_once: int) -> int:
     so_far = 0
 
     def note(count: int) -> None:
@@ -121,7 +124,5 @@ def _change(ask: Ask, change: Change, done: str, query: dict[str, Any], expected
         with counting(expected) as show_count:
             return ask(lambda client: change(client, progress=note, **query))
     except click.exceptions.Exit:
-        click.echo(
-            f"periodic: {so_far} were {done} before, and up to {limits.MATCHED_MAX} more may have been", err=True
-        )
+        click.echo(f"periodic: {so_far} were {done} before, and up to {at_once} more may have been", err=True)
         raise

@@ -37,6 +37,7 @@ WORKER_COLUMNS = ("connection", "client", "connected_at_ms", "silent_ms", "runni
 LOCK_COLUMNS = ("lock", "capacity", "used", "holder_count", "parked", "rate")
 HOLDER_COLUMNS = ("func", "name", "id", "run", "weight", "started_at_ms")
 SCHEDULE_COLUMNS = ("schedule", "func", "when", "next_at_ms", "last_id", "paused")
+DEAD_COLUMNS = ("count", "func", "reason", "first_at_ms", "last_at_ms", "name")
 EVENT_COLUMNS = ("at_ms", "kind", "func", "name", "id", "run", "worker", "text")
 TABLE_ROWS_MAX = 1000
 """More are not read on a terminal, and rich takes 2 ms and 14 KB for each."""

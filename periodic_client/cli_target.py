@@ -47,7 +47,7 @@ Exit codes:
        lost before it came, or the job did not end in time (call)
   7    the job failed (call, watch): it is dead, or was removed,
        replaced or cancelled
-  74   the answer could not be written to standard output; what
+  8    the answer could not be written to standard output; what
        was done is done, and said on standard error
   130  interrupted
 After 6 and 130 it may or may not have happened; submitting the same name again is safe.

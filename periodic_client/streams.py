@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-EXIT_UNWRITTEN = os.EX_IOERR
-"""74: the answer could not be written. What was done is done, and said on standard error."""
+EXIT_UNWRITTEN = 8
+"""The answer could not be written. What was done is done, and said on standard error."""
 
 
 class CannotWrite(Exception):
@@ -67,7 +67,7 @@ class _MessageFile(_File):
 
 @contextmanager
 def standard_streams(program: str) -> Iterator[None]:
-    """Around all that ``program`` does: exits with 74 and a message if standard output does not take what it is given.
+    """Around all that ``program`` does: exits with 8 and a message if standard output does not take what it is given.
 
     Standard input that is closed cannot be read, and is not another file by chance.
     """

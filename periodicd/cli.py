@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from importlib.util import find_spec
@@ -60,7 +61,7 @@ file (drain_s), which --config or {FILE_VARIABLE} names. A flag wins over a vari
 \b
 Exit codes: 0 stopped by SIGTERM, SIGINT or shutdown; 2 wrong usage or configuration; 3 the store cannot be opened;
 4 an address cannot be listened on; 5 the store failed while the daemon ran: nothing was acknowledged after that, start
-it again once the disk is well; 74 standard output cannot be written (config show,
+it again once the disk is well; 8 standard output cannot be written (config show,
 --systemd-unit, --help, --version)."""
 
 
@@ -199,7 +200,7 @@ async def _serve(values: Config, connections: int, handler: logs.LogHandler) -> 
 
     store = _open_store(values)
     place = values.store if values.store == IN_MEMORY else values.store.absolute()
-    engine = start(store, system_now(), os.urandom, values.settings)
+    engine = start(store, system_now(), os.urandom, replace(values.settings, connections=connections))
     listening = await open_listening([parse_address(url) for url in values.listen])
     watching = await open_listening([parse_address(url) for url in values.metrics])
     limits = Limits(message_bytes=values.message_bytes)

@@ -92,7 +92,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = "people"
     connections: Annotated[
         int, Meta(ge=1, le=100_000), _means("How many connections may be open; more are refused.")
-    ] = 5_000
+    ] = _SETTINGS.connections
     idle_s: Annotated[
         int,
         Meta(ge=10, le=7 * 86_400, extra={"unit": "seconds"}),

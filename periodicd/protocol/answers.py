@@ -258,6 +258,7 @@ class StatusAnswer(TypedDict):
     uptime_ms: int
     durability: str
     connections: int
+    connections_max: int
     running: int
     submitted: int
     started: int
@@ -267,6 +268,16 @@ class StatusAnswer(TypedDict):
     commits: int
     commit_p50_us: int | None
     commit_p99_us: int | None
+    store_bytes: int
+    wal_bytes: int
+    free_bytes: int | None
+    dead_max: int
+    results: int
+    results_max: int
+    results_bytes: int
+    results_bytes_max: int
+    schedules: int
+    schedules_max: int
     functions: list[FunctionAnswer]
     next: str | None
 

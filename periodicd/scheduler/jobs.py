@@ -224,8 +224,6 @@ class Jobs:
             self._groups.may_have_finished()
         if self._locks.lines:
             self._locks.may_have_left = True
-        if job_id in self._locks.granted:
-            self._locks.gone(job_id)
 
     def _on_ended(self, job: Job, how: ends.How | None, ending: ops.Ending, ended: ops.Ended) -> None:
         """The store has ended a run: its job waits again, or another takes its place, and what follows was put."""

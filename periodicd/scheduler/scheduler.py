@@ -113,7 +113,7 @@ class Scheduler:
         self.matching = Matching(self.step, self.listings, self.numbers, self.jobs)
         self._status = Status(
             self.step, self.settings, self.boot, self.runs, self.dispatch, self.connections, self.figures,
-            self.functions,
+            self.functions, self.schedules.known,
         )  # fmt: skip
         self._subscribing = Subscribing(self.step, self.dispatch, self.ring)
         self.ordering = Ordering(

@@ -10,6 +10,8 @@ class Settings:
     server: str = "periodicd"
     build: str = "pure"
     durability: str = "full"
+    connections: int = 5_000
+    """How many may be open; the network holds to it."""
     message_bytes: int = 32 * 1024 * 1024
     workload_bytes: int = 16 * 1024 * 1024
     connections_bytes: int = 256 * 1024 * 1024

@@ -15,7 +15,7 @@ class Endings:
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._execute = cursor.execute
-        self.count, self._bytes = self._execute(SQL["endings_size"]).fetchone()
+        self.count, self.bytes = self._execute(SQL["endings_size"]).fetchone()
 
     def keep(self, kept: Kept) -> None:
         """One of a job whose ending is remembered already takes that one's place."""
@@ -27,7 +27,7 @@ class Endings:
         )  # fmt: skip
         self._execute(SQL["keep_ending"], row)
         self.count += 1
-        self._bytes += end.data_bytes
+        self.bytes += end.data_bytes
 
     def keep_of(self, job_id: int, ending: EndingWord, at_ms: int, reason: str | None = None) -> None:
         """Of a job whose record is still there; if that is to be remembered. A dead one has its ending already."""
@@ -57,7 +57,7 @@ class Endings:
         forgotten = 0
         while self.count and forgotten < op.limit:
             job_id, until_at_ms = self._execute(SQL["first_ending"]).fetchone()
-            if until_at_ms > op.at_ms and self.count <= op.kept and self._bytes <= op.kept_bytes:
+            if until_at_ms > op.at_ms and self.count <= op.kept and self.bytes <= op.kept_bytes:
                 break
             self._forget(job_id)
             forgotten += 1
@@ -67,4 +67,4 @@ class Endings:
         row = self._execute(SQL["forget_ending"], (job_id,)).fetchone() if self.count else None
         if row is not None:
             self.count -= 1
-            self._bytes -= row[0]
+            self.bytes -= row[0]

@@ -194,6 +194,25 @@ def explain(path: Path, error: sqlite3.Error) -> str:
     return f"cannot open {path}: {text}"
 
 
+def sizes(path: Path) -> tuple[int, int, int | None]:
+    """Bytes of the file, of its -wal, and free on their disk for the daemon; what cannot be seen is 0, or None.
+
+    Nothing fails for the sake of a figure: what is wrong with the file is told by who uses it.
+    """
+    free_bytes = None
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(path)
+        free_bytes = disk.f_bavail * disk.f_frsize
+    return _bytes(path), _bytes(beside(path, "-wal")), free_bytes
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Watched:
     """The files of a store, which must keep their names for as long as it is open.
 

@@ -5,6 +5,7 @@ step and would be looked up again and again.
 """
 
 import sqlite3
+from pathlib import Path
 from typing import Literal
 
 from periodicd.job import EXPIRED, Job, State
@@ -22,7 +23,8 @@ from periodicd.store.statements import SQL
 class Leaving:
     """Raises sqlite3.Error."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, path: Path) -> None:
+        self._path = path
         self._execute = cursor.execute
         self._behind = dict(self._execute(SQL["behind_pairs"]).fetchall())
         self._funcs: dict[int, str] = {}

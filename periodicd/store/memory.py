@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from periodicd.job import Job, State
-from periodicd.store import ops, order
+from periodicd.store import ops, order, room
 from periodicd.store.beside import Beside
 from periodicd.store.ops import EndingWord, Op
 
@@ -290,6 +290,9 @@ class MemoryStore(Beside):
             )
         return ops.CountResult(counts, len(funcs) > op.limit)
 
+    def _room(self, op: room.Room) -> room.RoomResult:
+        return room.RoomResult(len(self._endings), sum(each.end.data_bytes for each in self._endings.values()))
+
     def list_jobs(self, listing: ops.Listing) -> ops.ListingResult:
         with self._one_at_a_time:
             found = [
@@ -367,4 +370,5 @@ _METHODS: dict[type[Op[Any]], Callable[[MemoryStore, Any], Any]] = {
     ops.Lanes: MemoryStore._lanes,
     ops.Page: MemoryStore._page,
     ops.Count: MemoryStore._count,
+    room.Room: MemoryStore._room,
 }

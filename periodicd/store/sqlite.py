@@ -40,7 +40,7 @@ class SqliteStore:
         self._held = file.hold(path)
         try:
             self._db = file.open_(path, durability)
-            self._tables = Tables(self._db.cursor())
+            self._tables = Tables(self._db.cursor(), path)
             self._reader = Reader(path)
             self._watched = file.Watched(path)
             # From now on nobody waits on the loop; `lock` does, elsewhere.

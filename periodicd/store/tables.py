@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from periodicd.job import Job, State
-from periodicd.store import ops, order
+from periodicd.store import file, ops, order, room
 from periodicd.store.bulk import BULK, remember
 from periodicd.store.leaving import Leaving
 from periodicd.store.ops import Op
@@ -230,6 +230,9 @@ class Tables(Leaving):
         self.lines.set_schedule(op.name, replace(op.schedule, last_id=put.id) if is_put else op.schedule)
         return put
 
+    def _room(self, op: room.Room) -> room.RoomResult:
+        return room.RoomResult(self.endings.count, self.endings.bytes, *file.sizes(self._path))
+
     def _reserve(self, op: ops.Reserve) -> None:
         self._execute(SQL["reserve"], (op.next_id,))
 
@@ -270,4 +273,5 @@ METHODS: dict[type[Op[Any]], Callable[[Tables, Any], Any]] = {
     ops.Lanes: lambda tables, op: tables.reads.lanes(op),
     ops.Page: lambda tables, op: tables.reads.page(op),
     ops.Count: lambda tables, op: tables.reads.count(op),
+    room.Room: Tables._room,
 }

@@ -65,6 +65,22 @@ def test_since_the_start_everything_is_counted(store: Store) -> None:
     assert figures == {"running": 0, "submitted": 3, "started": 4, "done": 1, "failed": 2, "later": 1}
 
 
+def test_room_and_limits_are_told(store: Store) -> None:
+    daemon = Daemon(store, connections=7, dead_kept=8, results_kept=9, results_bytes=1_000)
+    client, runner = daemon.connect(), worker(daemon)
+    client.submit("a", result_ms=60_000)
+    runner.take().respond({"outcome": "done", "data": b"abc"})
+    client.ask("set_schedule", "s", {"job": {"func": "g"}, "every_ms": 1_000})
+    status = client.ask("status")
+    limits = {key: status[key] for key in ("connections_max", "dead_max", "results_max", "results_bytes_max")}
+    assert limits == {"connections_max": 7, "dead_max": 8, "results_max": 9, "results_bytes_max": 1_000}
+    used = {key: status[key] for key in ("results", "results_bytes", "schedules", "schedules_max")}
+    assert used == {"results": 1, "results_bytes": 3, "schedules": 1, "schedules_max": 10_000}
+    on_disk = isinstance(store, SqliteStore)
+    assert (status["store_bytes"] > 0, status["wal_bytes"] > 0) == (on_disk, on_disk)
+    assert (status["free_bytes"] is None) != on_disk
+
+
 def test_behind_is_not_waiting(store: Store) -> None:
     daemon = Daemon(store)
     client, runner = daemon.connect(), worker(daemon)

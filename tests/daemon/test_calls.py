@@ -249,10 +249,10 @@ def test_a_job_that_cannot_be_shown_goes_back_to_the_daemon(real: Daemon) -> Non
     assert ended(periodic(real, "submit", "t", "n", "-w", "x"))[0] == 0
     with Path("/dev/full").open("wb") as full:
         code, _, said = ended(periodic(real, "take", "t", stdout=full))
-    assert code == 74
+    assert code == 8
     assert "the jobs went back to the daemon" in said
     code, output, said = ended(periodic(real, "take", "t", "--workload", "/dev/full"))
-    assert (code, output) == (74, b"")
+    assert (code, output) == (8, b"")
     assert "the workload's file: No space left on device" in said
     assert ended(periodic(real, "take", "t", "--wait", "5s"))[0] == 0, "it is there again"
 

@@ -14,7 +14,7 @@ import trio
 from periodic_client import Client, GiveUp, Job, NewJob, Worker
 from rig.daemon import Daemon
 
-UNWRITTEN = 74
+UNWRITTEN = 8
 CAT = "\u732b"  # no ASCII, no Latin-1
 COMMANDS = [
     ["periodic_client", "get", "f", CAT],

@@ -180,7 +180,7 @@ class Submitter(Actor):
     def set_lock(self, now: Now) -> None:
         lock = self.rng.choice(LOCKS)
         rate = {"count": self.rng.choice((1, 5)), "per_ms": self.rng.choice((100, 5_000))}
-        capacity = self.number(order_fields.LockSettings, "capacity", None, 1, 3)
+        capacity = self.number(order_fields.LockSettings, "capacity", None, 1, 2, 3, 3)
         self.ask("set_lock", lock, {"capacity": capacity, "rate": self.rng.choice((None, None, rate))}, memo=lock)
 
     def locks(self, now: Now) -> None:
@@ -365,7 +365,7 @@ SUBMITTER_ACTS: Acts = (
     (20, Submitter.set_function),
     (25, Submitter.pause),
     (20, Submitter.explain),
-    (20, Submitter.set_lock),
+    (50, Submitter.set_lock),
     (10, Submitter.locks),
     (60, Submitter.resume),
     (60, Submitter.remove_matching),

@@ -17,7 +17,7 @@ from periodicd.job import Broadcast, Error, Job, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
 from periodicd.schedule import Schedule
-from periodicd.store import Store, ops, order
+from periodicd.store import Store, ops, order, room
 from periodicd.store.ops import Key, Op
 
 RETRY = Retry(limit=16, backoff="quadratic", jitter_percent=10)
@@ -559,6 +559,16 @@ class Conformance:
         ):
             counted = self.do(store, ops.Count(*query))
             assert (list(counted.functions), counted.more) == (funcs, more)
+
+    def test_room_tells_of_the_endings_that_are_kept(self, store: Store) -> None:
+        assert self.do(store, room.Room())[:2] == (0, 0)
+        for job_id in (1, 2):
+            last = ops.JobEnd(job_id, "done", 250, 1, None, b"abc", 3)
+            ended = ops.Delete(ops.End(job_id, None, 250, kept=ops.Kept("f", "a", last, 300 * job_id)))
+            self.do(store, ops.Put(job(job_id)), claim(job_id), ended)
+        assert self.do(store, room.Room())[:2] == (2, 6)
+        assert self.do(store, ops.Forget(300, 9, 100, 9)) == 1
+        assert self.do(store, room.Room())[:2] == (1, 3)
 
     def test_boots_count_and_tell_who_runs(self, store: Store) -> None:
         assert self.do(store, ops.Boot()) == ops.BootResult(1, 1, [])

@@ -15,7 +15,7 @@ from periodicd.job import Broadcast, Error, State
 from periodicd.lock import Lock
 from periodicd.retry import Retry
 from periodicd.schedule import Schedule
-from periodicd.store import ops, order
+from periodicd.store import ops, order, room
 from periodicd.store.memory import MemoryStore
 from periodicd.store.ops import Key, Op
 from periodicd.store.sqlite import SqliteStore
@@ -189,8 +189,8 @@ def ended(
 
 
 def kept(store: MemoryStore | SqliteStore) -> Any:
-    (counted,) = store.apply([ops.Count("", "", 9)])
-    return store.list_jobs(ops.Listing(limit=1_000)), counted
+    counted, takes = store.apply([ops.Count("", "", 9), room.Room()])
+    return store.list_jobs(ops.Listing(limit=1_000)), counted, (takes.endings, takes.endings_bytes)
 
 
 listings = st.builds(

@@ -15,6 +15,7 @@ from periodicd.job import Job, State
 from periodicd.retry import Retry
 from periodicd.store import Store, StoreError, ops
 from periodicd.store.reader import _BY_ID, _BY_NAME, _OF_STATE, _Way
+from periodicd.store.room import Room
 from periodicd.store.sqlite import CHECKPOINT_WEIGHT, SqliteStore
 from periodicd.store.statements import SQL
 from tests.store.conformance import EVERYTHING, Conformance, bury, claim, delete, job
@@ -286,3 +287,13 @@ def test_the_file_shrinks_when_its_jobs_have_gone(path: Path, monkeypatch: pytes
     assert full_bytes > 15_000_000
     assert path.stat().st_size < 500_000
     assert tended > 3, "some at a time"
+
+
+def test_room_tells_how_large_the_files_are_and_what_the_disk_has(path: Path) -> None:
+    store = SqliteStore(path)
+    (found,) = store.apply([Room()])
+    assert found.store_bytes == path.stat().st_size
+    assert found.wal_bytes == path.with_name("periodic.db-wal").stat().st_size > 0
+    disk = os.statvfs(path)
+    assert 0 < found.free_bytes <= disk.f_blocks * disk.f_frsize
+    store.close()
