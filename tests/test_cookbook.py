@@ -177,7 +177,8 @@ def test_a_report_every_night(recipe: Recipe) -> None:
 
 def test_a_job_that_fails_tells_a_person(recipe: Recipe) -> None:
     """`mail` writes into a file here. It is not waited for a minute: the worker of the schedule is called."""
-    recipe.write("bin/mail", '#!/bin/sh\n{ printf "%s " "$@"; cat; } >>mails\n')
+    mail = '#!/bin/sh\n{ printf "%s " "$@"; cat; } >>mails\n'
+    recipe.write("bin/mail", "#!/bin/sh\nexit 1\n")
     assert "created" in recipe.does("periodic schedule add")
     submit = recipe.line("periodic submit").replace("--retry-delay 1m", "--retry-delay 1ms")
     recipe.ended(submit)
@@ -190,6 +191,8 @@ def test_a_job_that_fails_tells_a_person(recipe: Recipe) -> None:
         recipe.ended(submit.replace("order-17", "order-18"))
         for _ in range(3):
             recipe.reports(recipe.takes("charge"), Failed("no answer"))
+        recipe.ended("periodic call tell now --retry-limit 0", code=7)
+        recipe.write("bin/mail", mail)
         recipe.does("periodic call tell")
         told = [
             "-s charge order-17 is dead oncall@example.org exit code 1: the card was refused",
