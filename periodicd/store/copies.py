@@ -69,6 +69,8 @@ def restore(copy: Path, store: Path) -> Restored:
             look_at(copy, source)
             _check(copy, source)
             _write_copy(source, new)
+        for path in (new, file.beside(store, ".lock")):
+            _give_away(path, store if store.exists() else store.absolute().parent)
         last = _numbers_of(store)
         numbers, jobs = _set_numbers(new, last)
         replaced = _step_aside(store)
@@ -121,6 +123,13 @@ def _write_copy(source: sqlite3.Connection, target: Path) -> None:
         raise StoreError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from error
     finally:
         partly.unlink(missing_ok=True)
+
+
+def _give_away(path: Path, like: Path) -> None:
+    """To whose it is that the daemon runs as, if this is done by root."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _numbers_of(store: Path) -> Numbers | None:

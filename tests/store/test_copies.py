@@ -1,5 +1,6 @@
 """Copies of a store, taken beside its writer, and put in its place."""
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -172,3 +173,21 @@ def test_a_copy_that_is_damaged_or_newer_replaces_nothing(store: Path, tmp_path:
             use()
     assert len(names(store)) == 2_000
     assert not list(tmp_path.glob("*.restored-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_root_restores_belongs_to_who_the_daemon_runs_as(store: Path, tmp_path: Path, is_there: bool) -> None:
+    made(store, "a")
+    backup(store, tmp_path / "copy")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.chown(folder, 65_534, 65_533)
+    other = folder / "periodic.db"
+    if is_there:
+        made(other)
+        os.chown(other, 65_532, 65_531)
+    restore(tmp_path / "copy", other)
+    owner = (65_532, 65_531) if is_there else (65_534, 65_533)
+    for path in (other, folder / "periodic.db.lock"):
+        assert (path.stat().st_uid, path.stat().st_gid) == owner
