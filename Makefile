@@ -68,8 +68,10 @@ profile: setup  ## where the daemon's time for one job goes
 soak: setup  ## does anything grow in hours of mixed load: HOURS=1; what was seen: OUTPUT=soak.jsonl
 	$(BIN)/python -m bench.soak --hours $(or $(HOURS),1) --output $(or $(OUTPUT),soak.jsonl)
 
-test: setup  ## run all tests, a file on each processor at a time
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+# More files at a time than processors: half of the time tests wait for other processes.
+TESTS_AT_ONCE ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
+test: setup  ## run all tests, some files at a time
+	$(BIN)/python -m pytest -q -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 guard: setup  ## count what a job costs, and make that the limits that `make test` holds it to
 	$(BIN)/python -m tests.guard

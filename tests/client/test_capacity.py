@@ -12,8 +12,8 @@ from periodic_client import Client, Job, NewJob, Retry, Worker
 from rig.daemon import Daemon
 from tests.client.workers import at_work
 
-LEASE_MS = 1000
-RUN_S = 0.6
+LEASE_MS = 2000
+RUN_S = 1.2
 """Fits its lease once; after waiting in the worker for another run it would not."""
 AT_ONCE = Retry(delay_ms=0)
 
