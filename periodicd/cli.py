@@ -24,7 +24,7 @@ from click.core import ParameterSource
 
 from periodic_client.wire import Limits
 from periodicd import BUILD, __version__, logs, notify
-from periodicd.cli_store import EXIT_STORE, EXIT_USAGE, backup, check, restore
+from periodicd.cli_store import EXIT_STORE, EXIT_USAGE, backup, check, fail, restore
 from periodicd.clock import system_now
 from periodicd.config import (
     FIELDS,
@@ -148,13 +148,13 @@ def _load(flags: Mapping[str, Any], file: Path | None) -> tuple[Config, dict[str
     try:
         values, origins = load(flags, os.environ, file)
     except ConfigError as error:
-        _fail(EXIT_USAGE, str(error))
+        fail(EXIT_USAGE, str(error))
     addresses = [*_addresses("listen", values.listen, origins), *_addresses("metrics", values.metrics, origins)]
     if values.metrics and any(find_spec(name) is None for name in METRICS_NEED):
-        _fail(EXIT_USAGE, "metrics need more than the daemon does: pip install 'periodicd[metrics]'")
+        fail(EXIT_USAGE, "metrics need more than the daemon does: pip install 'periodicd[metrics]'")
     for address in addresses:
         if not address.is_local and not values.insecure_bind:
-            _fail(
+            fail(
                 EXIT_USAGE,
                 f"{address} can be reached from other machines, and there is no authentication yet; listen on loopback"
                 " or a unix socket, or say --insecure-bind",
@@ -166,7 +166,7 @@ def _addresses(key: str, urls: tuple[str, ...], origins: dict[str, str]) -> list
     try:
         return [parse_address(url) for url in urls]
     except ListenError as error:
-        _fail(EXIT_USAGE, f"{key} ({origins[key]}): {error}")
+        fail(EXIT_USAGE, f"{key} ({origins[key]}): {error}")
 
 
 def _start(values: Config) -> None:
@@ -242,12 +242,6 @@ def _connections_allowed(wanted: int) -> int:
     log.warning("%d connections need more open files than the %d allowed here (ulimit -Hn): %d may be open", wanted,
                 hard, allowed)  # fmt: skip
     return allowed
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    """Before it is known how to log."""
-    click.echo(f"periodicd: {message}", err=True)
-    sys.exit(code)
 
 
 def _end(code: int, message: str) -> NoReturn:

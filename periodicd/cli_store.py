@@ -32,7 +32,7 @@ def backup(context: click.Context, file: Path) -> None:
     try:
         size = write_backup(_store(context), file)
     except StoreError as error:
-        _fail(EXIT_STORE, str(error))
+        fail(EXIT_STORE, str(error))
     click.echo(f"{file}: {size:,} bytes", file=sys.stdout)
 
 
@@ -49,7 +49,7 @@ def restore(context: click.Context, file: Path) -> None:
     try:
         restored = put_back(file, store)
     except StoreError as error:
-        _fail(EXIT_STORE, str(error))
+        fail(EXIT_STORE, str(error))
     click.echo(f"{store}: {restored.jobs:,} jobs of {file}", file=sys.stdout)
     if restored.replaced is not None:
         click.echo(f"what was there is {restored.replaced} now", file=sys.stdout)
@@ -73,7 +73,7 @@ def check(context: click.Context, store: Path | None, repair: bool, as_json: boo
     try:
         checked = repair_store(store) if repair else check_store(store)
     except StoreError as error:
-        _fail(EXIT_STORE, str(error))
+        fail(EXIT_STORE, str(error))
     if as_json:
         click.echo(json.dumps(_as_map(store, checked)), file=sys.stdout)
     else:
@@ -111,10 +111,11 @@ def _sentence(finding: Finding, repaired: bool) -> str:
 def _store(context: click.Context) -> Path:
     values: Config = context.obj()[0]
     if values.store == IN_MEMORY:
-        _fail(EXIT_USAGE, "the store is in memory, and has no file; name one with --store before the command")
+        fail(EXIT_USAGE, "the store is in memory, and has no file; name one with --store before the command")
     return Path(values.store)
 
 
-def _fail(code: int, message: str) -> NoReturn:
+def fail(code: int, message: str) -> NoReturn:
+    """Ends a command with a message, before it is known how to log."""
     click.echo(f"periodicd: {message}", err=True)
     sys.exit(code)

@@ -118,8 +118,7 @@ class Explain:
                     facts = {"expires_at_ms": job.expires_at_ms}
                     yield Gate("expired", "it has not begun by its time, and ends", facts)
                 first = self._dispatch.first_due(job.func)
-                is_behind = first is not None and first.id != job.id and job.broadcast is None
-                if wait_ms <= 0 and first is not None and is_behind:
+                if wait_ms <= 0 and job.broadcast is None and first is not None and first.id != job.id:
                     yield Gate("ahead", f"{first.name} is before it", {"id": first.id, "name": first.name})
 
     def _running(self, job: Job) -> Gate:

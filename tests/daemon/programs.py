@@ -1,4 +1,4 @@
-"""Command workers as processes, what their commands tell a test, and whether processes are there."""
+"""Command workers as processes, jobs for them, what their commands tell a test, and whether processes are there."""
 
 import os
 import subprocess
@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import trio
 
+from periodic_client import Client, JobDead, NewJob, Retry
 from rig.daemon import Daemon
+
+ONCE = Retry(limit=0)
 
 
 class Told:
@@ -87,6 +91,18 @@ def command_worker(
             process.kill()
             sys.stderr.write(log.read_text())
     assert expects is None or process.returncode == expects
+
+
+async def call(client: Client, name: str, workload: bytes | str = b"", func: str = "f") -> bytes:
+    with trio.fail_after(60):
+        return await client.call(NewJob(func, name, workload, retry=ONCE, result_ms=60_000))
+
+
+async def reason_of(client: Client, name: str, workload: bytes = b"") -> str:
+    with pytest.raises(JobDead) as caught:
+        await call(client, name, workload)
+    assert caught.value.reason is not None
+    return caught.value.reason
 
 
 def children_of(pid: int) -> list[int]:

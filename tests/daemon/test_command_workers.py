@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,39 +14,13 @@ from PIL import Image
 from periodic_client import Broadcast, Client, JobDead, NewJob, Retry
 from rig.daemon import Daemon
 from tests.daemon.command import periodic
-from tests.daemon.programs import Told, children_of, command_worker, gone, is_there, until
+from tests.daemon.programs import ONCE, Told, call, children_of, command_worker, gone, is_there, reason_of, until
 
-ONCE = Retry(limit=0)
 FIRST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 """Before a command that is to be the first process, as in a container."""
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], sys.stdin.read(), dict(os.environ)]))"
 TWO_DEEP = 'sh -c "trap : TERM; echo \\$\\$ >\\"$TOLD\\"; while :; do sleep 1; done"'
 """A process below the command's own that takes no notice of SIGTERM, and tells its number."""
-
-
-@pytest.fixture
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    async with Client(daemon.url) as client:
-        yield client
-
-
-@pytest.fixture
-def told(tmp_path: Path) -> Iterator[Told]:
-    told = Told(tmp_path / "told")
-    yield told
-    told.close()
-
-
-async def call(client: Client, name: str, workload: bytes = b"", func: str = "f") -> bytes:
-    with trio.fail_after(60):
-        return await client.call(NewJob(func, name, workload, retry=ONCE, result_ms=60_000))
-
-
-async def reason_of(client: Client, name: str, workload: bytes = b"") -> str:
-    with pytest.raises(JobDead) as caught:
-        await call(client, name, workload)
-    assert caught.value.reason is not None
-    return caught.value.reason
 
 
 # -- what a command is told, and how it ends ---------------------------------------------------------------------------

@@ -4,17 +4,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from periodic_client import Broadcast, Client, JobDead, NewJob, Retry
+from periodic_client import Broadcast, Client, JobDead, NewJob
 from rig.daemon import Daemon
-from tests.daemon.programs import Told, children_of, command_worker, gone, is_there, until
+from tests.daemon.programs import ONCE, Told, call, children_of, command_worker, gone, is_there, reason_of, until
 
-ONCE = Retry(limit=0)
 ECHO = """
 echo ready
 while read -r id payload
@@ -46,31 +44,6 @@ for line in sys.stdin:
             answer = json.dumps({"id": job["id"]} | answer)
         print(answer, flush=True)
 """
-
-
-@pytest.fixture
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
-    async with Client(daemon.url) as client:
-        yield client
-
-
-@pytest.fixture
-def told(tmp_path: Path) -> Iterator[Told]:
-    told = Told(tmp_path / "told")
-    yield told
-    told.close()
-
-
-async def call(client: Client, name: str, workload: bytes | str = b"") -> bytes:
-    with trio.fail_after(60):
-        return await client.call(NewJob("f", name, workload, retry=ONCE, result_ms=60_000))
-
-
-async def reason_of(client: Client, name: str, workload: bytes = b"") -> str:
-    with pytest.raises(JobDead) as caught:
-        await call(client, name, workload)
-    assert caught.value.reason is not None
-    return caught.value.reason
 
 
 async def chunks_of(client: Client, name: str) -> bytes:
